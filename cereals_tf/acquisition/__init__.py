@@ -1,0 +1,1 @@
+"""What to annotate next: information, fusion with cost, regions and their selection."""

@@ -1,0 +1,148 @@
+"""Information measures: how much a label at an output position would tell the model.
+
+A measure maps the class probabilities of a committee, float [E, ..., C], to information,
+float32 [...]. The first axis is the committee (E = 1 for a single deterministic pass), the last
+one the classes, and each distribution sums to 1. Arithmetic is float32 whatever the input, the
+logarithm is natural, 0 log 0 is 0, and a larger value always means a more informative position.
+"Eq." refers to Mackowiak et al., "CEREALS - Cost-Effective REgion-based Active Learning for
+Semantic Segmentation", BMVC 2018.
+
+The random baseline is not a measure: it ranks windows, not positions (see `random_windows`).
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from keras import ops
+
+Tensor = Any
+"""Anything `keras.ops` accepts: a NumPy array, or an eager or symbolic tensor of the backend."""
+
+
+def entropy(probabilities: Tensor) -> Tensor:
+    """Return the entropy of the committee's mean distribution (Eq. 1 where E = 1).
+
+    Args:
+        probabilities: float [E, ..., C] in [0, 1].
+
+    Returns:
+        float32 [...] in [0, log C].
+    """
+    return _entropy(_mean_distribution(probabilities))
+
+
+def vote_entropy(probabilities: Tensor) -> Tensor:
+    """Return the entropy of the members' votes (Eq. 2).
+
+    A member votes for its most probable class, among equals for the one with the lowest id.
+
+    Args:
+        probabilities: float [E, ..., C] in [0, 1].
+
+    Returns:
+        float32 [...] in [0, log min(E, C)].
+    """
+    probabilities = _float32(probabilities)
+    classes = ops.shape(probabilities)[-1]
+    winning = probabilities == ops.max(probabilities, axis=-1, keepdims=True)
+    votes = ops.min(ops.where(winning, ops.arange(classes), classes), axis=-1)
+    return _entropy(ops.mean(ops.one_hot(votes, classes, dtype="float32"), axis=0))
+
+
+def bald(probabilities: Tensor) -> Tensor:
+    """Return the mutual information of the label and the committee member (BALD).
+
+    The entropy of the mean distribution less the mean entropy of the members: Houlsby et al.,
+    "Bayesian Active Learning for Classification and Preference Learning", 2011.
+
+    Args:
+        probabilities: float [E, ..., C] in [0, 1].
+
+    Returns:
+        float32 [...] in [0, log min(E, C)].
+    """
+    expected = ops.mean(_entropy(_float32(probabilities)), axis=0)
+    return ops.maximum(entropy(probabilities) - expected, 0.0)
+
+
+def margin(probabilities: Tensor) -> Tensor:
+    """Return 1 less the lead of the most probable class over the second (of the mean).
+
+    Args:
+        probabilities: float [E, ..., C] in [0, 1], C >= 2.
+
+    Returns:
+        float32 [...] in [0, 1].
+    """
+    best, _ = ops.top_k(_mean_distribution(probabilities), 2)
+    return 1.0 - (best[..., 0] - best[..., 1])
+
+
+def least_confidence(probabilities: Tensor) -> Tensor:
+    """Return 1 less the probability of the most probable class (of the mean distribution).
+
+    Args:
+        probabilities: float [E, ..., C] in [0, 1].
+
+    Returns:
+        float32 [...] in [0, 1 - 1 / C].
+    """
+    return 1.0 - ops.max(_mean_distribution(probabilities), axis=-1)
+
+
+class Measure(NamedTuple):
+    """An information measure.
+
+    Attributes:
+        function: maps probabilities float [E, ..., C] to information float32 [...].
+        needs_committee: whether the measure is 0 everywhere for a committee of one.
+    """
+
+    function: Callable[[Tensor], Tensor]
+    needs_committee: bool
+
+
+MEASURES: dict[str, Measure] = {
+    "entropy": Measure(entropy, needs_committee=False),
+    "vote_entropy": Measure(vote_entropy, needs_committee=True),
+    "bald": Measure(bald, needs_committee=True),
+    "margin": Measure(margin, needs_committee=False),
+    "least_confidence": Measure(least_confidence, needs_committee=False),
+}
+"""The measures by name."""
+
+RANDOM = "random"
+"""The name of the baseline that no measure stands for: `random_windows`."""
+
+
+def random_windows(seed: int, key: int, shape: tuple[int, int]) -> np.ndarray:
+    """Return the information of an image's candidate windows under the random baseline.
+
+    One independent number per window, not a sum over positions: sums of overlapping windows are
+    alike, and near a labelled region or the image border they have fewer or more terms, so that
+    the windows would not be equally likely.
+
+    Args:
+        seed: the round's seed, >= 0.
+        key: what tells the image from the others, e.g. its index in the pool, >= 0.
+        shape: (rows, columns) of the grid of windows.
+
+    Returns:
+        float32 [rows, columns], uniform in [0, 1), always the same for equal arguments.
+    """
+    return np.random.default_rng([seed, key]).random(shape, dtype=np.float32)
+
+
+def _float32(probabilities: Tensor) -> Tensor:
+    return ops.cast(probabilities, "float32")
+
+
+def _mean_distribution(probabilities: Tensor) -> Tensor:
+    return ops.mean(_float32(probabilities), axis=0)
+
+
+def _entropy(distribution: Tensor) -> Tensor:
+    """Return the entropy over the last axis; rounding never makes it negative."""
+    logarithm = ops.log(ops.where(distribution == 0, 1.0, distribution))
+    return ops.maximum(-ops.sum(distribution * logarithm, axis=-1), 0.0)

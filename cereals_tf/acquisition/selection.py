@@ -1,0 +1,179 @@
+"""Selecting regions: globally best first, with non-maximum suppression, within a budget.
+
+Suppression acts within one image only. So each image's greedy sequence can be found on its own,
+one image in memory at a time, and merging the sequences by score gives the global order exactly.
+Ties break by image id, then y, then x.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import NamedTuple
+
+import numpy as np
+
+from cereals_tf.acquisition.regions import Region, cells
+from data_prep.clicks import STRIDE
+
+
+class Windows(NamedTuple):
+    """The dense windows of one image with their scores; all arrays are [rows, columns].
+
+    Attributes:
+        image_id: the image's id, unique in the pool.
+        height: the windows' height in pixels.
+        width: the windows' width in pixels.
+        score: float, larger is better; need not be finite where not allowed.
+        information: float, what the score was made of.
+        cost: float, what the score was made of, in clicks.
+        allowed: bool, which windows are candidates.
+    """
+
+    image_id: str
+    height: int
+    width: int
+    score: np.ndarray
+    information: np.ndarray
+    cost: np.ndarray
+    allowed: np.ndarray
+
+
+class Candidate(NamedTuple):
+    """A region that is worth annotating.
+
+    Attributes:
+        region: where.
+        score: its fused score.
+        information: its information.
+        cost: its cost in clicks.
+    """
+
+    region: Region
+    score: float
+    information: float
+    cost: float
+
+
+def best_windows(
+    scores: np.ndarray,
+    allowed: np.ndarray,
+    region_height: int,
+    region_width: int,
+    max_overlap: float = 0.0,
+) -> Iterator[tuple[int, int]]:
+    """Yield the windows of one image best first, each suppressing what it overlaps.
+
+    Args:
+        scores: float [rows, columns], finite where allowed.
+        allowed: bool [rows, columns], the candidates.
+        region_height: the windows' height in pixels.
+        region_width: the windows' width in pixels.
+        max_overlap: in [0, 1], the share of a window's area that any one window yielded before
+            may cover. No window is yielded twice.
+
+    Yields:
+        (row, column) in the grid of windows; of equal scores first the upper, then the left one.
+
+    Raises:
+        ValueError: the score of an allowed window is NaN or infinite.
+    """
+    values = np.asarray(scores[allowed], np.float64)
+    if not np.isfinite(values).all():
+        raise ValueError("`scores` must be finite wherever `allowed`. Received: NaN or infinity")
+    kept = ~_suppressed(region_height, region_width, max_overlap)
+    down, right = kept.shape[0] // 2, kept.shape[1] // 2
+    padded = np.pad(allowed, ((down, down), (right, right)))
+    is_left = memoryview(padded.reshape(-1))
+    best_to_worst = np.flatnonzero(padded)[np.argsort(-values, kind="stable")]
+    for place in best_to_worst.tolist():
+        if is_left[place]:
+            row, column = place // padded.shape[1] - down, place % padded.shape[1] - right
+            padded[row : row + kept.shape[0], column : column + kept.shape[1]] &= kept
+            yield row, column
+
+
+def best_first(
+    pool: Iterable[Windows], max_overlap: float = 0.0, limit: int | None = None
+) -> Iterator[Candidate]:
+    """Yield the candidates of a whole pool best first, each suppressing what it overlaps.
+
+    Args:
+        pool: the windows of each image, read once and one image at a time.
+        max_overlap: see `best_windows`.
+        limit: yield no more than so many; all where None.
+
+    Yields:
+        Candidates by descending score, then ascending image id, y and x.
+
+    Raises:
+        ValueError: the score of an allowed window is NaN or infinite; the message names its image.
+    """
+    candidates = []
+    for windows in pool:
+        candidates.extend(islice(_candidates(windows, max_overlap), limit))
+    candidates.sort(key=lambda candidate: (-candidate.score, candidate.region))
+    yield from islice(candidates, limit)
+
+
+def within_budget(
+    candidates: Iterable[Candidate], price: Callable[[Candidate], float], budget: float
+) -> list[Candidate]:
+    """Return the longest run of candidates from the first on that the budget pays for.
+
+    Strictly in order: the first candidate that is too dear ends the list, for to skip it would
+    trade it for a cheaper but worse one.
+
+    Args:
+        candidates: best first.
+        price: what a candidate takes from the budget, in the unit of `budget`, >= 0.
+        budget: the most that all prices together may come to.
+
+    Returns:
+        The affordable candidates; empty where the first is too dear.
+
+    Raises:
+        ValueError: a price is negative or NaN.
+    """
+    chosen, spent = [], 0.0
+    for candidate in candidates:
+        amount = price(candidate)
+        if not amount >= 0:
+            raise ValueError(f"`price` must be >= 0. Received: {amount} for {candidate.region}")
+        spent += amount
+        if spent > budget:
+            break
+        chosen.append(candidate)
+    return chosen
+
+
+def _candidates(windows: Windows, max_overlap: float) -> Iterator[Candidate]:
+    """Yield the candidates of one image best first."""
+    image_id, height, width, score, information, cost, allowed = windows
+    try:
+        for row, column in best_windows(score, allowed, height, width, max_overlap):
+            yield Candidate(
+                Region(image_id, row * STRIDE, column * STRIDE, height, width),
+                float(score[row, column]),
+                float(information[row, column]),
+                float(cost[row, column]),
+            )
+    except ValueError as error:
+        raise ValueError(f"Image {image_id}: {error}") from error
+
+
+def _suppressed(height: int, width: int, max_overlap: float) -> np.ndarray:
+    """Return which windows a window suppresses, by their offset in cells from it.
+
+    Args:
+        height: the windows' height in pixels.
+        width: the windows' width in pixels.
+        max_overlap: see `best_windows`.
+
+    Returns:
+        bool, both sizes odd: its centre is the window itself, which is always suppressed.
+    """
+    offset_y = np.abs(np.arange(1 - cells(height), cells(height)) * STRIDE)
+    offset_x = np.abs(np.arange(1 - cells(width), cells(width)) * STRIDE)
+    shared = np.outer(height - offset_y, width - offset_x)
+    suppressed = shared / (height * width) > max_overlap
+    suppressed[cells(height) - 1, cells(width) - 1] = True
+    return suppressed

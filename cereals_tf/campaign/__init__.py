@@ -1,0 +1,1 @@
+"""A campaign: its options, its state on disk, and its rounds."""

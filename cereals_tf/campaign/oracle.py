@@ -1,0 +1,75 @@
+"""The oracle: annotates regions by reading the ground truth, and counts what it took."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from cereals_tf.acquisition.regions import Region, labelled_mask
+from cereals_tf.acquisition.selection import Candidate
+from cereals_tf.campaign.state import AnnotatedRegion
+from data_prep import records
+from data_prep.clicks import STRIDE, ClickGrid, RegionClicks, click_grid
+from data_prep.dataset import ImageEntry
+from data_prep.polygons import scaled
+from trainers.inputs import ImageReader
+
+
+def click_grid_of(record: dict[str, tf.Tensor], entry: ImageEntry) -> ClickGrid:
+    """Return the click grid of one parsed record at the size that `entry` states."""
+    factor_y = entry.height / int(record[records.IMAGE_HEIGHT])
+    factor_x = entry.width / int(record[records.IMAGE_WIDTH])
+    polygons = scaled(records.polygons_of(record), factor_y, factor_x)
+    return click_grid(polygons, entry.height, entry.width)
+
+
+def click_grids(reader: ImageReader, image_ids: Sequence[str]) -> dict[str, ClickGrid]:
+    """Return the click grids of the given images."""
+    entries = {entry.image_id: entry for entry in reader.images}
+    grids = {}
+    for record in reader.records(image_ids):
+        image_id = record[records.IMAGE_ID].numpy().decode()
+        grids[image_id] = click_grid_of(record, entries[image_id])
+    return grids
+
+
+def counted(clicks: RegionClicks, kinds: Iterable[str]) -> int | np.ndarray:
+    """Return the sum of the kinds of clicks that count, elementwise."""
+    return sum(getattr(clicks, kind) for kind in kinds)
+
+
+def annotate(
+    reader: ImageReader,
+    candidates: Sequence[Candidate],
+    labelled: Mapping[str, Sequence[Region]],
+    grids: Mapping[str, ClickGrid],
+) -> list[AnnotatedRegion]:
+    """Annotate regions in the order given.
+
+    Args:
+        reader: The split.
+        candidates: What to annotate.
+        labelled: What is annotated already, so that no pixel is counted twice.
+        grids: Click grids of the candidates' images.
+    """
+    entries = {entry.image_id: entry for entry in reader.images}
+    done = {image_id: list(regions) for image_id, regions in labelled.items()}
+    rows = []
+    for region, score, information, cost in candidates:
+        entry = entries[region.image_id]
+        before = done.setdefault(region.image_id, [])
+        pixels = _pixels([*before, region], entry) - _pixels(before, entry)
+        before.append(region)
+        clicks = grids[region.image_id].region(*region[1:])
+        rows.append(AnnotatedRegion(*region, score, information, cost, pixels, *clicks))
+    return rows
+
+
+def _pixels(regions: Sequence[Region], entry: ImageEntry) -> int:
+    """Return the pixels that regions of one image cover together."""
+    cell_heights, cell_widths = (
+        np.minimum(STRIDE, size - np.arange(0, size, STRIDE))
+        for size in (entry.height, entry.width)
+    )
+    mask = labelled_mask(regions, entry.height, entry.width)
+    return int(cell_heights @ mask @ cell_widths)

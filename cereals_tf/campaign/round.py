@@ -1,0 +1,307 @@
+"""One round: choose regions, annotate them, train both models, evaluate, commit.
+
+Every stage leaves a file in `working/`; a stage whose file is there is not done again, so a round
+that was interrupted goes on where it stopped. Each stage draws from a seed of its own.
+"""
+
+import json
+import platform
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from cereals_tf import __version__
+from cereals_tf.acquisition.regions import Region
+from cereals_tf.acquisition.scoring import Scorer
+from cereals_tf.acquisition.selection import Candidate
+from cereals_tf.campaign import acquire
+from cereals_tf.campaign.architecture import (
+    build_cost,
+    build_segmentation,
+    initialise,
+    load_model,
+)
+from cereals_tf.campaign.evaluate import iou_summary
+from cereals_tf.campaign.options import parse_clicks
+from cereals_tf.campaign.oracle import annotate, click_grids, counted
+from cereals_tf.campaign.state import (
+    COST,
+    METRICS,
+    REGIONS,
+    SEGMENTATION,
+    AnnotatedRegion,
+    Campaign,
+    CommittedRound,
+    read_json,
+    read_regions,
+    write_regions,
+)
+from data_prep.clicks import STRIDE
+from data_prep.files import write_atomically
+from trainers.evaluation import CostEvaluator, SegmentationEvaluator
+from trainers.fitting import FitOptions, FitState, Objective, cost_loss, fit, segmentation_loss
+from trainers.inputs import ImageReader, Target, TrainingData
+from trainers.randomness import derive_seed
+from trainers.receptive_field import Span, crop_for
+from trainers.samples import Box, plan_samples
+
+SCRATCH = "scratch"
+
+
+class PoolIsEmptyError(Exception):
+    """No candidate region is left in the pool."""
+
+
+class Round:
+    """The round in progress of a campaign, of which this process holds the lock."""
+
+    def __init__(self, campaign: Campaign) -> None:
+        self.campaign = campaign
+        self.options = campaign.options
+        self.rounds = campaign.rounds()
+        self.number = len(self.rounds)
+        self.folder = campaign.working
+        self.train = ImageReader(campaign.data, "train", campaign.image_size)
+        self.val = ImageReader(campaign.data, "val", campaign.image_size)
+
+    def complete(self) -> CommittedRound:
+        """Do every stage that is not done yet, and commit the round.
+
+        Raises:
+            PoolIsEmptyError: There is nothing left to annotate.
+            UserError: A stage met what the user can mend.
+        """
+        self.folder.mkdir(exist_ok=True)
+        self._stage(REGIONS, self._choose_and_annotate)
+        self._stage(SEGMENTATION, self._train_segmentation)
+        self._stage(COST, self._train_cost)
+        self._stage(METRICS, self._evaluate)
+        shutil.rmtree(self._scratch, ignore_errors=True)
+        return self.campaign.commit()
+
+    def _stage(self, product: str, work: Callable[[], None]) -> None:
+        if not (self.folder / product).exists():
+            self._scratch.mkdir(exist_ok=True)
+            work()
+
+    @property
+    def _scratch(self) -> Path:
+        return self.folder / SCRATCH
+
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        """Add the time that a stage takes to what it took before it was interrupted."""
+        started = time.monotonic()
+        yield
+        seconds = self._seconds()
+        seconds[stage] = round(seconds.get(stage, 0.0) + time.monotonic() - started, 3)
+        write_atomically(self._scratch / "seconds.json", json.dumps(seconds).encode())
+
+    def _seconds(self) -> dict[str, float]:
+        path = self._scratch / "seconds.json"
+        return read_json(path) if path.exists() else {}
+
+    @cached_property
+    def _labelled_before(self) -> dict[str, list[Region]]:
+        return _by_image(region for done in self.rounds for region in done.regions)
+
+    def _choose_and_annotate(self) -> None:
+        candidates = self._choose()
+        if not candidates:
+            raise PoolIsEmptyError
+        image_ids = sorted({candidate.region.image_id for candidate in candidates})
+        grids = click_grids(self.train, image_ids)
+        regions = annotate(self.train, candidates, self._labelled_before, grids)
+        write_regions(self.folder / REGIONS, regions)
+
+    def _choose(self) -> list[Candidate]:
+        if self.number == 0:
+            return acquire.choose_initial(self.options, self.train)
+        scores = self._scratch / "scores"
+        with self._timed("score"):
+            self._score(scores)
+        with self._timed("select"):
+            budget, unit = acquire.budget_of(self.options, self.train.images)
+            price = self._clicks_of() if unit == "clicks" else _area
+            return acquire.choose_best(
+                self.options, self.train, self._labelled_before, scores, price, budget
+            )
+
+    def _score(self, scores: Path) -> None:
+        previous = self.rounds[-1].folder
+        scorer = Scorer(
+            load_model(previous / SEGMENTATION, self._build_segmentation()),
+            load_model(previous / COST, self._build_cost()),
+            self.options.information,
+            self.options.committee,
+        )
+        acquire.score_pool(
+            self.options, self.train, self._labelled_before, scorer, self.number, scores
+        )
+
+    def _clicks_of(self) -> Callable[[Candidate], float]:
+        """Return the price of a region in true clicks, as the oracle will count them."""
+        grids = click_grids(self.train, [entry.image_id for entry in self.train.images])
+        kinds = parse_clicks(self.options.clicks)
+
+        def clicks(candidate: Candidate) -> float:
+            region = candidate.region
+            return float(counted(grids[region.image_id].region(*region[1:]), kinds))
+
+        return clicks
+
+    def _build_segmentation(self) -> keras.Model:
+        return build_segmentation(self.options, len(self.campaign.data.classes))
+
+    def _build_cost(self) -> keras.Model:
+        return build_cost(self.options)
+
+    def _train_segmentation(self) -> None:
+        def objective(model: keras.Model) -> Objective:
+            evaluator = SegmentationEvaluator(model, self.val, full_resolution=False)
+            return Objective(
+                name="segmentation",
+                loss=segmentation_loss(),
+                metric_name="mIoU",
+                measure=lambda: evaluator.iou().mean or 0.0,
+                higher_is_better=True,
+            )
+
+        self._fit("segmentation", objective, self._build_segmentation, SEGMENTATION)
+
+    def _train_cost(self) -> None:
+        def objective(model: keras.Model) -> Objective:
+            return Objective(
+                name="cost",
+                loss=cost_loss(),
+                metric_name="MSE",
+                measure=CostEvaluator(model, self.val).mean_squared_error,
+                higher_is_better=False,
+            )
+
+        self._fit("cost", objective, self._build_cost, COST)
+
+    def _fit(
+        self,
+        target: Target,
+        objective: Callable[[keras.Model], Objective],
+        build: Callable[[], keras.Model],
+        product: str,
+    ) -> None:
+        seed = derive_seed(self.options.seed, self.number, f"train {target}")
+        keras.utils.set_random_seed(seed)
+        model = build()
+        if self.options.warm_start and self.rounds:
+            load_model(self.rounds[-1].folder / product, model)
+        else:
+            initialise(model, self.options, target)
+        data = self._training_data(target, model)
+        options = FitOptions(self.options.epochs, self.options.patience, self.options.learning_rate)
+        with self._timed(f"train_{target}"):
+            folder = self._scratch / target
+            fit(model, objective(model), data.epoch, data.steps, options, seed, folder)
+            _save_without_optimizer(model, build(), self.folder / product)
+
+    def _training_data(self, target: Target, model: keras.Model) -> TrainingData:
+        rounds = [done.regions for done in self.rounds] + [read_regions(self.folder / REGIONS)]
+        regions: dict[str, list[Box]] = {}
+        for region in (region for part in rounds for region in part):
+            regions.setdefault(region.image_id, []).append(region.box)
+        sizes = {entry.image_id: (entry.height, entry.width) for entry in self.train.images}
+        samples = {
+            image_id: plan_samples(
+                boxes, *sizes[image_id], self.options.train_on, partial(crop_of, model)
+            )
+            for image_id, boxes in sorted(regions.items())
+        }
+        return TrainingData(self.train, target, regions, samples, self.options.batch_size)
+
+    def _evaluate(self) -> None:
+        with self._timed("evaluate"):
+            segmentation = load_model(self.folder / SEGMENTATION, self._build_segmentation())
+            cost = load_model(self.folder / COST, self._build_cost())
+            iou = SegmentationEvaluator(segmentation, self.val, full_resolution=True).iou(
+                "evaluate"
+            )
+            cost_error = CostEvaluator(cost, self.val).mean_squared_error()
+        metrics = {
+            "round": self.number,
+            **iou_summary(iou, self.campaign.data.classes.names),
+            "cost_mean_squared_error": cost_error,
+            **self._annotated(),
+            "training": {
+                name: _training_summary(self._scratch / name, name == "segmentation")
+                for name in ("segmentation", "cost")
+            },
+            "seconds": self._seconds(),
+            "versions": {
+                "cereals_tf": __version__,
+                "python": platform.python_version(),
+                "tensorflow": tf.__version__,
+                "keras": keras.__version__,
+                "numpy": np.__version__,
+            },
+        }
+        write_atomically(self.folder / METRICS, (json.dumps(metrics, indent=1) + "\n").encode())
+
+    def _annotated(self) -> dict[str, Any]:
+        """Return what is annotated after this round, as counts and as shares of the train split."""
+        regions = [region for done in self.rounds for region in done.regions]
+        regions += read_regions(self.folder / REGIONS)
+        kinds = parse_clicks(self.options.clicks)
+        pixels = sum(region.pixels for region in regions)
+        clicks = sum(region.clicks(kinds) for region in regions)
+        all_pixels = sum(entry.height * entry.width for entry in self.train.images)
+        all_clicks = sum(entry.clicks for entry in self.train.images)
+        return {
+            "regions": len(regions),
+            "pixels": pixels,
+            "pixels_percent": 100 * pixels / all_pixels,
+            "clicks": clicks,
+            "clicks_percent": 100 * clicks / all_clicks if all_clicks else 0.0,
+        }
+
+
+def _area(candidate: Candidate) -> float:
+    return float(candidate.region.height * candidate.region.width)
+
+
+def _by_image(regions: Iterator[AnnotatedRegion]) -> dict[str, list[Region]]:
+    by_image: dict[str, list[Region]] = {}
+    for region in regions:
+        by_image.setdefault(region.image_id, []).append(Region(region.image_id, *region.box))
+    return by_image
+
+
+def crop_of(model: keras.Model, box: Box, height: int, width: int) -> Box:
+    """Return the part of an image that a model's outputs in a labelled box depend on."""
+    rows = Span(box.y // STRIDE, -(-(box.y + box.height) // STRIDE))
+    columns = Span(box.x // STRIDE, -(-(box.x + box.width) // STRIDE))
+    top, bottom, left, right = crop_for(model, rows, columns, height, width)
+    return Box(top, left, bottom - top, right - left)
+
+
+def _save_without_optimizer(model: keras.Model, fresh: keras.Model, path: Path) -> None:
+    """Save a trained model's weights in a fresh model, as the optimizer's state is not kept."""
+    fresh.set_weights(model.get_weights())
+    unfinished = path.with_name(f"unfinished-{path.name}")
+    fresh.save(unfinished)
+    unfinished.replace(path)
+
+
+def _training_summary(folder: Path, higher_is_better: bool) -> dict[str, Any]:
+    state = FitState(**read_json(folder / "state.json"))
+    return {
+        "epochs": state.epoch,
+        "best_epoch": state.best_epoch(higher_is_better) + 1,
+        "losses": state.losses,
+        "val_metrics": state.metrics,
+    }

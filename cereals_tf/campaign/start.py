@@ -1,0 +1,63 @@
+"""Starting a campaign: every option is checked against the data before anything is written."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from cereals_tf.acquisition.scoring import Scorer
+from cereals_tf.campaign import acquire
+from cereals_tf.campaign.architecture import build_cost, build_segmentation, initialise
+from cereals_tf.campaign.options import Options, parse_image_size
+from cereals_tf.campaign.state import Campaign
+from data_prep.dataset import PreparedData
+from data_prep.errors import UserError
+from data_prep.files import refuse_occupied
+from trainers.inputs import ImageReader
+
+
+def start_campaign(folder: Path, data_folder: Path, chosen: dict[str, Any]) -> Campaign:
+    """Create a campaign.
+
+    Args:
+        folder: New folder for the campaign.
+        data_folder: The prepared data set.
+        chosen: Options that differ from their defaults, by name.
+
+    Raises:
+        UserError: An option is wrong or does not fit the data, or the folder is taken.
+    """
+    options = Options(**chosen)
+    refuse_occupied(folder)
+    data = PreparedData.open(data_folder)
+    for split in ("train", "val"):
+        data.shards(split)
+    train = ImageReader(data, "train", parse_image_size(options.image_size))
+    sizes = {(entry.height, entry.width) for entry in train.images}
+    if options.batch_size > 1 and len(sizes) > 1:
+        raise UserError(
+            f"--batch_size={options.batch_size}: the train images have {len(sizes)} sizes, "
+            "give --image_size or use batches of 1"
+        )
+    options = replace(options, region=acquire.resolve_region(options.region, train.images))
+    acquire.choose_initial(options, train)
+    _check_budget(options, train)
+    _check_models(options, len(data.classes))
+    return Campaign.create(folder, data, options)
+
+
+def _check_budget(options: Options, train: ImageReader) -> None:
+    budget, unit = acquire.budget_of(options, train.images)
+    smallest = min(acquire.region_area(options, entry) for entry in train.images)
+    if unit == "pixels" and budget < smallest:
+        raise UserError(
+            f"--budget={options.budget}: {budget:.0f} pixels do not pay for one region "
+            f"of {smallest} pixels (--region={options.region})"
+        )
+
+
+def _check_models(options: Options, num_classes: int) -> None:
+    """Build both models once, so that a wrong plug-in or weights file is refused now."""
+    segmentation, cost = build_segmentation(options, num_classes), build_cost(options)
+    initialise(segmentation, options, "segmentation")
+    initialise(cost, options, "cost")
+    Scorer(segmentation, cost, options.information, options.committee)

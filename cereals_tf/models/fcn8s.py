@@ -1,0 +1,96 @@
+"""FCN8s: per-pixel logits or costs at stride 8, trained in one go."""
+
+from typing import Any
+
+import keras
+
+from cereals_tf.models.backbones import BACKBONES, conv_unit, scaled_width
+from cereals_tf.models.layers import BilinearInitializer, CropToGrid
+
+
+def fcn8s(
+    channels: int,
+    backbone: str = "vgg16",
+    width_multiplier: float = 1.0,
+    normalization: str = "batch",
+    dropout: float = 0.5,
+    name: str = "fcn8s",
+) -> keras.Model:
+    """Build FCN8s without its last 8x upsampling.
+
+    Long, Shelhamer, Darrell, "Fully Convolutional Networks for Semantic Segmentation", CVPR 2015.
+    The model takes images [batch, H, W, 3], uint8 or float32, RGB in 0..255, any H and W, and
+    gives linear float32 outputs [batch, ceil(H / 8), ceil(W / 8), channels], also under mixed
+    precision. Dropout is in `keras.layers.Dropout` layers, as Monte-Carlo dropout needs.
+
+    Args:
+        channels: Number of outputs per position: the classes, or 1 for a cost model.
+        backbone: 'vgg16' or 'mobilenet'.
+        width_multiplier: Factor on every layer's width, above 0.
+        normalization: 'batch', or 'none', the letter of the paper.
+        dropout: Rate after fc6 and after fc7, in [0, 1).
+        name: The model's name.
+
+    Raises:
+        ValueError: unknown `backbone` or `normalization`, or `width_multiplier` not positive.
+    """
+    if backbone not in BACKBONES:
+        raise ValueError(f"`backbone` must be one of {list(BACKBONES)}. Received: {backbone!r}")
+    image = keras.Input((None, None, 3), name="image")
+    features = BACKBONES[backbone](image, width_multiplier, normalization)
+    context = _fc6_fc7(features.stride32, backbone, width_multiplier, normalization, dropout)
+    fused = _score(context, channels, "score_stride32")
+    for stride, skip in ((16, features.stride16), (8, features.stride8)):
+        upsampled = keras.layers.Conv2DTranspose(
+            channels,
+            4,
+            strides=2,
+            padding="same",
+            use_bias=False,
+            kernel_initializer=BilinearInitializer(),
+            dtype="float32",
+            name=f"upsample_stride{stride}",
+        )(fused)
+        scores = _score(skip, channels, f"score_stride{stride}")
+        fused = keras.layers.Add(dtype="float32", name=f"fuse_stride{stride}")([upsampled, scores])
+    outputs = CropToGrid(8, dtype="float32", name="crop")([fused, image])
+    return keras.Model(image, outputs, name=name)
+
+
+def _fc6_fc7(
+    features: Any, backbone: str, width_multiplier: float, normalization: str, dropout: float
+) -> Any:
+    """Apply fc6 and fc7 as convolutions, with dropout.
+
+    VGG-16: 7x7 and 1x1 with 4096 filters, times the width multiplier. MobileNet: the same reach at
+    a fraction of the weights, a 7x7 depthwise convolution before a 1x1 fc6, both with 1024 filters.
+    """
+    filters = scaled_width(4096 if backbone == "vgg16" else 1024, width_multiplier)
+    kernel_size = 7
+    if backbone == "mobilenet":
+        features = conv_unit(
+            features,
+            normalization,
+            name="fc6_dw",
+            layer=keras.layers.DepthwiseConv2D,
+            kernel_size=7,
+            padding="same",
+        )
+        kernel_size = 1
+    for layer_name, size in (("fc6", kernel_size), ("fc7", 1)):
+        features = conv_unit(
+            features,
+            normalization,
+            name=layer_name,
+            filters=filters,
+            kernel_size=size,
+            padding="same",
+        )
+        features = keras.layers.Dropout(dropout, name=f"{layer_name}_dropout")(features)
+    return features
+
+
+def _score(features: Any, channels: int, name: str) -> Any:
+    return keras.layers.Conv2D(
+        channels, 1, kernel_initializer="glorot_uniform", dtype="float32", name=name
+    )(features)

@@ -1,0 +1,198 @@
+"""Layers that let a network of any stride take images of any size and answer on one grid.
+
+All images and feature maps are channels-last, [batch, height, width, channels].
+
+Each layer has a method `dependence(axis, sizes)`, which tells what an output position depends on.
+It returns `(size, reads)`: the output's size along `axis` (0: rows, 1: columns) for inputs of the
+given `sizes`, and one `(stride, low, high)` per input: output position i reads the input positions
+floor(stride * i + low) to floor(stride * i + high), both included, where they exist. None stands
+for an input of which only the size matters. `trainers.receptive_field` composes these.
+"""
+
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any
+
+import keras
+import numpy as np
+
+Reads = tuple[Fraction, Fraction, Fraction]
+Dependence = tuple[int, tuple[Reads | None, ...]]
+
+_SAME_POSITION: Reads = (Fraction(1), Fraction(0), Fraction(0))
+
+
+def _ceil_div(size: Any, divisor: int) -> Any:
+    """Round size / divisor up; `size` is an int, a scalar tensor or None (unknown)."""
+    return None if size is None else -(-size // divisor)
+
+
+@keras.saving.register_keras_serializable("cereals")
+class PadToMultiple(keras.layers.Layer):
+    """Zero-pads images at the bottom and right until `multiple` divides their height and width.
+
+    Input: [batch, H, W, channels]. Output: [batch, H', W', channels], H' and W' being the smallest
+    multiples of `multiple` that are not below H and W.
+
+    Args:
+        multiple: int. What the output's height and width shall be multiples of.
+        **kwargs: `keras.layers.Layer` arguments.
+    """
+
+    def __init__(self, multiple: int = 32, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.multiple = multiple
+
+    def call(self, images: Any) -> Any:
+        """Pad; shapes as in the class's description."""
+        _, height, width, _ = keras.ops.shape(images)
+        below, right = -height % self.multiple, -width % self.multiple
+        return keras.ops.pad(images, ((0, 0), (0, below), (0, right), (0, 0)))
+
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
+        """Return the output's shape; unknown sizes are None."""
+        batch, height, width, channels = input_shape
+        return batch, self._padded(height), self._padded(width), channels
+
+    def dependence(self, axis: int, sizes: tuple[int, ...]) -> Dependence:
+        """Tell what an output position depends on; see the module's docstring."""
+        return self._padded(sizes[0]), (_SAME_POSITION,)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {**super().get_config(), "multiple": self.multiple}
+
+    def _padded(self, size: int | None) -> int | None:
+        return None if size is None else _ceil_div(size, self.multiple) * self.multiple
+
+
+class _GridLayer(keras.layers.Layer):
+    """A layer called on [features, image] whose output lies on the image's grid of `stride`."""
+
+    def __init__(self, stride: int = 8, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.stride = stride
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {**super().get_config(), "stride": self.stride}
+
+    def _grid(self, image: Any) -> tuple[Any, Any]:
+        _, height, width, _ = keras.ops.shape(image)
+        return _ceil_div(height, self.stride), _ceil_div(width, self.stride)
+
+    def compute_output_shape(
+        self, input_shape: Sequence[Sequence[int | None]]
+    ) -> tuple[int | None, ...]:
+        """Return the output's shape; unknown sizes are None."""
+        (batch, *_, channels), (_, height, width, _) = input_shape
+        return batch, _ceil_div(height, self.stride), _ceil_div(width, self.stride), channels
+
+
+@keras.saving.register_keras_serializable("cereals")
+class CropToGrid(_GridLayer):
+    """Crops features to the cells of `stride` pixels that the image covers.
+
+    Called on [features, image]: features [batch, h, w, channels] at `stride`, computed from the
+    image after padding, and the image [batch, H, W, 3] before it, of which only the size is used.
+    Output: [batch, ceil(H / stride), ceil(W / stride), channels], the top left of the features.
+
+    Args:
+        stride: int. Pixels per cell.
+        **kwargs: `keras.layers.Layer` arguments.
+    """
+
+    def call(self, inputs: Sequence[Any]) -> Any:
+        """Crop; shapes as in the class's description."""
+        features, image = inputs
+        rows, columns = self._grid(image)
+        return features[:, :rows, :columns, :]
+
+    def dependence(self, axis: int, sizes: tuple[int, ...]) -> Dependence:
+        """Tell what an output position depends on; see the module's docstring."""
+        features, image = sizes
+        return min(features, _ceil_div(image, self.stride)), (_SAME_POSITION, None)
+
+
+@keras.saving.register_keras_serializable("cereals")
+class ResizeToGrid(_GridLayer):
+    """Resizes logits of any stride to the image's grid of `stride`.
+
+    Called on [logits, image]: logits [batch, h, w, channels] and the image [batch, H, W, 3], of
+    which only the size is used. Output: [batch, ceil(H / stride), ceil(W / stride), channels].
+
+    Bilinear with half-pixel centres. Where it reduces, the triangle is as many times wider as the
+    result is smaller, which keeps it from aliasing; at the borders the weights are renormalised.
+    Logits that are on the grid already pass unchanged. Both axes are products with small
+    matrices rather than `keras.ops.image.resize`, because TensorFlow has the antialiased operation
+    for the CPU only and XLA does not compile it.
+
+    Args:
+        stride: int. Pixels per cell.
+        **kwargs: `keras.layers.Layer` arguments.
+    """
+
+    def call(self, inputs: Sequence[Any]) -> Any:
+        """Resize; shapes as in the class's description."""
+        logits, image = inputs
+        rows, columns = self._grid(image)
+        _, height, width, _ = keras.ops.shape(logits)
+        if not _known_equal(height, rows):
+            weights = _triangle_weights(height, rows, logits.dtype)
+            logits = keras.ops.einsum("ij,bjwc->biwc", weights, logits)
+        if not _known_equal(width, columns):
+            weights = _triangle_weights(width, columns, logits.dtype)
+            logits = keras.ops.einsum("ij,bhjc->bhic", weights, logits)
+        return logits
+
+    def dependence(self, axis: int, sizes: tuple[int, ...]) -> Dependence:
+        """Tell what an output position depends on; see the module's docstring."""
+        source, image = sizes
+        target = _ceil_div(image, self.stride)
+        stride = Fraction(source, target)
+        centre, radius = (stride - 1) / 2, max(stride, Fraction(1))
+        # Weights are zero at a distance of `radius`; distances are multiples of 1 / (2 target).
+        step = Fraction(1, 2 * target)
+        return target, ((stride, centre - radius + 1, centre + radius - step), None)
+
+
+def _known_equal(a: Any, b: Any) -> bool:
+    return isinstance(a, int) and isinstance(b, int) and a == b
+
+
+def _triangle_weights(source: Any, target: Any, dtype: str) -> Any:
+    """Return the [target, source] matrix of bilinear weights; each row sums to 1.
+
+    Numerators are whole numbers, so that the weights of a crop are those of the whole image.
+    """
+    out = keras.ops.arange(target, dtype="int32")[:, None]
+    into = keras.ops.arange(source, dtype="int32")[None, :]
+    distance = keras.ops.abs((2 * out + 1) * source - target - 2 * target * into)
+    reach = keras.ops.maximum(2 * source, 2 * target)
+    inside = keras.ops.maximum(reach - distance, 0)
+    total = keras.ops.sum(inside, axis=1, keepdims=True)
+    return keras.ops.cast(inside, dtype) / keras.ops.cast(total, dtype)
+
+
+@keras.saving.register_keras_serializable("cereals")
+class BilinearInitializer(keras.initializers.Initializer):
+    """Initial kernel with which a transposed convolution interpolates each channel bilinearly.
+
+    For `keras.layers.Conv2DTranspose` kernels, [height, width, output channels, input channels]:
+    the bilinear filter where output and input channel agree, zero elsewhere. A kernel of size 2f
+    belongs to the stride f. Long, Shelhamer, Darrell, "Fully Convolutional Networks for Semantic
+    Segmentation", CVPR 2015, section 3.3.
+    """
+
+    def __call__(self, shape: Sequence[int], dtype: str | None = None, **kwargs: Any) -> Any:
+        """Return the kernel of the given shape, as a tensor."""
+        height, width, outputs, inputs = shape
+        filter_2d = np.outer(_bilinear_filter(height), _bilinear_filter(width))
+        kernel = filter_2d[:, :, None, None] * np.eye(outputs, inputs)
+        return keras.ops.convert_to_tensor(kernel, dtype=dtype or keras.config.floatx())
+
+
+def _bilinear_filter(size: int) -> np.ndarray:
+    factor = (size + 1) // 2
+    centre = (size - 1) / 2 if size % 2 else factor - 0.5
+    return 1 - np.abs(np.arange(size) - centre) / factor

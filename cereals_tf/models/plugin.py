@@ -1,0 +1,119 @@
+"""Models of the user's own: `--model=package.module:function`."""
+
+import importlib
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+
+from cereals_tf.models.layers import ResizeToGrid
+from data_prep.errors import UserError
+
+_TRIAL_SIZE = (64, 96)
+
+
+def load_builder(spec: str) -> Callable[..., Any]:
+    """Import the function that a specification `package.module:function` names.
+
+    The current directory is importable, as it is for `python -m`.
+
+    Args:
+        spec: `package.module:function`.
+
+    Raises:
+        UserError: the specification is malformed, the module is missing or fails to import, or
+            it has no such function.
+    """
+    option = f"--model={spec}"
+    module_name, colon, function_name = spec.partition(":")
+    parts = [*module_name.split("."), function_name]
+    if not colon or not all(part.isidentifier() for part in parts):
+        raise UserError(f"{option}: expected package.module:function")
+    if not {"", os.getcwd()} & set(sys.path):
+        sys.path.insert(0, os.getcwd())
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and _is_parent(error.name, module_name):
+            raise UserError(
+                f"{option}: found no module {error.name!r}; looked in {os.getcwd()} and in the "
+                "installed packages"
+            ) from error
+        raise UserError(
+            f"{option}: importing {module_name} failed: {type(error).__name__}: {error}"
+        ) from error
+    if not hasattr(module, function_name):
+        raise UserError(f"{option}: module {module_name} has no function {function_name!r}")
+    builder = getattr(module, function_name)
+    if not callable(builder):
+        raise UserError(
+            f"{option}: expected a function, found {function_name!r} of type "
+            f"{type(builder).__name__}"
+        )
+    return builder
+
+
+def _is_parent(missing: str | None, module_name: str) -> bool:
+    return missing is not None and f"{module_name}.".startswith(f"{missing}.")
+
+
+def build_plugin(spec: str, channels: int, name: str = "plugin") -> keras.Model:
+    """Build a user's model and bring its output to the stride-8 grid.
+
+    The function named is called as `function(channels)`. It returns a `keras.Model` that takes
+    images [batch, H, W, 3], float32 RGB in 0..255, any H and W, and gives logits or linear costs
+    [batch, h, w, channels] at any output stride.
+
+    Args:
+        spec: `package.module:function`.
+        channels: Number of outputs per position: the classes, or 1 for a cost model.
+        name: Name of the model that is returned.
+
+    Returns:
+        A functional model: images [batch, H, W, 3] to float32
+        [batch, ceil(H / 8), ceil(W / 8), channels].
+
+    Raises:
+        UserError: as `load_builder`; or the function fails, returns something else, or its model
+            fails on a small image or gives an output of another shape.
+    """
+    option = f"--model={spec}"
+    builder = load_builder(spec)
+    try:
+        plugin = builder(channels)
+    except Exception as error:
+        raise UserError(
+            f"{option}: calling it with {channels} failed: {type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(plugin, keras.Model):
+        raise UserError(f"{option}: expected a keras.Model, found {type(plugin).__name__}")
+    _check_output(plugin, channels, option)
+    image = keras.Input((None, None, 3), name="image")
+    try:
+        logits = plugin(image)
+    except Exception as error:
+        raise UserError(
+            f"{option}: expected a model that takes images of any size, [batch, None, None, 3]; "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    return keras.Model(
+        image, ResizeToGrid(8, dtype="float32", name="grid")([logits, image]), name=name
+    )
+
+
+def _check_output(plugin: keras.Model, channels: int, option: str) -> None:
+    trial = np.zeros((1, *_TRIAL_SIZE, 3), "float32")
+    try:
+        output = plugin(trial)
+    except Exception as error:
+        raise UserError(
+            f"{option}: the model failed on an image [1, {_TRIAL_SIZE[0]}, {_TRIAL_SIZE[1]}, 3]: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    shape = getattr(output, "shape", None)
+    found = type(output).__name__ if shape is None else f"an output {list(shape)}"
+    if shape is None or len(shape) != 4 or shape[0] != 1 or shape[-1] != channels:
+        raise UserError(f"{option}: expected one output [batch, h, w, {channels}], found {found}")

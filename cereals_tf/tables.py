@@ -1,0 +1,137 @@
+"""What the commands print on the terminal."""
+
+import sys
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from cereals_tf.campaign.state import Campaign
+from data_prep.dataset import PreparedData
+
+
+def rounds_summary(campaign: Campaign) -> dict[str, Any]:
+    """Return what `status --json` prints."""
+    rounds = []
+    for done in campaign.rounds():
+        metrics = done.metrics
+        rounds.append(
+            {
+                "round": done.number,
+                "miou": metrics["miou"],
+                "pixels_percent": metrics["pixels_percent"],
+                "clicks_percent": metrics["clicks_percent"],
+                "seconds": round(sum(metrics["seconds"].values()), 1),
+            }
+        )
+    return {"rounds": rounds, "waiting": False}
+
+
+def show_rounds(campaign: Campaign) -> None:
+    """Print a line per committed round."""
+    summary = rounds_summary(campaign)["rounds"]
+    if not summary:
+        print(f"{campaign.folder}: no round is complete yet, next: cereals step", file=sys.stderr)
+        return
+    table = Table(title=str(campaign.folder), title_justify="left")
+    for heading in ("round", "mIoU", "pixels %", "clicks %", "time"):
+        table.add_column(heading, justify="right")
+    for row in summary:
+        table.add_row(
+            str(row["round"]),
+            _share(row["miou"]),
+            f"{row['pixels_percent']:.1f}",
+            f"{row['clicks_percent']:.1f}",
+            _duration(row["seconds"]),
+        )
+    _print(table)
+    if campaign.working.exists():
+        print(f"round {len(summary)} is unfinished, cereals step continues it", file=sys.stderr)
+
+
+def show_iou(campaign: Campaign, result: dict[str, Any]) -> None:
+    """Print the IoU of each class and their mean."""
+    table = Table(title=f"{campaign.folder}, round {result['round']}", title_justify="left")
+    table.add_column("class")
+    table.add_column("IoU", justify="right")
+    for name, value in result["iou_per_class"].items():
+        table.add_row(name, _share(value))
+    table.add_section()
+    table.add_row("mean", _share(result["miou"]))
+    _print(table)
+
+
+def show_dataset(data: PreparedData) -> None:
+    """Print a data set's splits and classes, and what of it will hurt later."""
+    splits = data.description["splits"]
+    table = Table(title=str(data.folder), title_justify="left")
+    for heading in ("split", "images", "sizes", "shards", "ignored %", "clicks", "clicks/image"):
+        table.add_column(heading, justify="left" if heading == "split" else "right")
+    for name, split in splits.items():
+        table.add_row(
+            name,
+            f"{split['images']:,}",
+            _sizes(split["image_sizes"]),
+            str(len(split["shards"])),
+            f"{100 * split['pixels_ignored'] / split['pixels']:.1f}",
+            f"{split['clicks']:,}",
+            f"{split['clicks'] / split['images']:.0f}",
+        )
+    _print(table)
+    _print(_class_table(data))
+    for warning in warnings(data):
+        print(f"warning: {warning}", file=sys.stderr)
+
+
+def _class_table(data: PreparedData) -> Table:
+    table = Table(title="share of each split, %", title_justify="left")
+    table.add_column("class")
+    splits = data.description["splits"]
+    for name in splits:
+        table.add_column(f"{name} pixels", justify="right")
+        table.add_column(f"{name} clicks", justify="right")
+    for class_name in data.classes.names:
+        cells = []
+        for split in splits.values():
+            for kind in ("pixels", "clicks"):
+                count = split[f"{kind}_per_class"][class_name]
+                share = 100 * count / split[kind] if split[kind] else 0.0
+                cells.append(f"{share:.2f}" if count else "-")
+        table.add_row(class_name, *cells)
+    return table
+
+
+def warnings(data: PreparedData) -> list[str]:
+    """Return what of a data set will hurt later, a sentence each."""
+    found = []
+    splits = data.description["splits"]
+    absent = [name for name, n in splits["train"]["pixels_per_class"].items() if not n]
+    if absent:
+        found.append(f"no pixel of train shows: {', '.join(absent)}")
+    sizes = {size for split in splits.values() for size in split["image_sizes"]}
+    if len(sizes) > 1:
+        found.append(f"images have {len(sizes)} sizes; batches above 1 need --image_size")
+    ids = {split: {entry.image_id for entry in entries} for split, entries in data.images.items()}
+    shared = sorted(ids["train"] & ids.get("val", set()))
+    if shared:
+        found.append(f"{len(shared)} ids are in both train and val, as {shared[0]!r}")
+    return found
+
+
+def _sizes(sizes: dict[str, int]) -> str:
+    first = next(iter(sizes))
+    return first if len(sizes) == 1 else f"{first} and {len(sizes) - 1} more"
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def _print(table: Table) -> None:
+    Console(soft_wrap=False).print(table)

@@ -1,0 +1,1 @@
+"""Data sets to TFRecords: sources, polygons, clicks, records and reading them back."""

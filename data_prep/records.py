@@ -1,0 +1,195 @@
+"""The TFRecord form of one annotated image, and reading it back with TensorFlow.
+
+One `tf.train.Example` holds the source's own image bytes, the label as a lossless PNG of train ids,
+and the annotation's polygons, from which clicks are counted. Every feature name stands here once.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from data_prep.errors import UserError
+from data_prep.polygons import Polygon
+
+IMAGE_ID = "image/id"
+IMAGE_ENCODED = "image/encoded"
+IMAGE_FORMAT = "image/format"
+IMAGE_HEIGHT = "image/height"
+IMAGE_WIDTH = "image/width"
+LABEL_ENCODED = "label/encoded"
+POLYGON_CLASS = "polygon/class"
+POLYGON_LENGTH = "polygon/length"
+POLYGON_POINTS = "polygon/points"
+
+_SEQUENCE = {"shape": [], "allow_missing": True}
+FEATURES = {
+    IMAGE_ID: tf.io.FixedLenFeature([], tf.string),
+    IMAGE_ENCODED: tf.io.FixedLenFeature([], tf.string),
+    IMAGE_FORMAT: tf.io.FixedLenFeature([], tf.string),
+    IMAGE_HEIGHT: tf.io.FixedLenFeature([], tf.int64),
+    IMAGE_WIDTH: tf.io.FixedLenFeature([], tf.int64),
+    LABEL_ENCODED: tf.io.FixedLenFeature([], tf.string),
+    POLYGON_CLASS: tf.io.FixedLenSequenceFeature(dtype=tf.int64, **_SEQUENCE),
+    POLYGON_LENGTH: tf.io.FixedLenSequenceFeature(dtype=tf.int64, **_SEQUENCE),
+    POLYGON_POINTS: tf.io.FixedLenSequenceFeature(dtype=tf.float32, **_SEQUENCE),
+}
+
+
+@dataclass(frozen=True)
+class Record:
+    """One annotated image.
+
+    Attributes:
+        image_id: The image's only identity, unique in the data set.
+        image_encoded: JPEG or PNG bytes, as the source has them.
+        image_format: `jpeg` or `png`.
+        height: Image height in pixels.
+        width: Image width in pixels.
+        label_encoded: 8-bit greyscale PNG of train ids, the image's size.
+        polygons: The annotation in painter's order; points in pixels.
+    """
+
+    image_id: str
+    image_encoded: bytes
+    image_format: str
+    height: int
+    width: int
+    label_encoded: bytes
+    polygons: Sequence[Polygon]
+
+    def serialize(self) -> bytes:
+        """Return the serialised `tf.train.Example`; equal records give equal bytes."""
+        points = [polygon.points for polygon in self.polygons]
+        flat = np.concatenate(points).ravel() if points else np.zeros(0)
+        features = {
+            IMAGE_ID: _bytes(self.image_id.encode()),
+            IMAGE_ENCODED: _bytes(self.image_encoded),
+            IMAGE_FORMAT: _bytes(self.image_format.encode()),
+            IMAGE_HEIGHT: _ints([self.height]),
+            IMAGE_WIDTH: _ints([self.width]),
+            LABEL_ENCODED: _bytes(self.label_encoded),
+            POLYGON_CLASS: _ints([polygon.class_id for polygon in self.polygons]),
+            POLYGON_LENGTH: _ints([len(polygon) for polygon in points]),
+            POLYGON_POINTS: tf.train.Feature(float_list=tf.train.FloatList(value=flat)),
+        }
+        example = tf.train.Example(features=tf.train.Features(feature=features))
+        return example.SerializeToString(deterministic=True)
+
+
+def _bytes(value: bytes) -> tf.train.Feature:
+    return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+
+
+def _ints(values: Sequence[int]) -> tf.train.Feature:
+    return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
+
+
+def parse(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Parse one serialised example (scalar string tensor) into a tensor per feature name."""
+    return tf.io.parse_single_example(serialized, FEATURES)
+
+
+def polygons_of(record: dict[str, tf.Tensor]) -> list[Polygon]:
+    """Return the polygons of one parsed record (eager tensors or arrays), points in pixels."""
+    points = np.asarray(record[POLYGON_POINTS], np.float64).reshape(-1, 2)
+    ends = np.cumsum(np.asarray(record[POLYGON_LENGTH], np.int64))
+    parts = np.split(points, ends[:-1]) if len(ends) else []
+    return [
+        Polygon(int(class_id), part)
+        for class_id, part in zip(np.asarray(record[POLYGON_CLASS]), parts, strict=True)
+    ]
+
+
+def decode_image(encoded: tf.Tensor) -> tf.Tensor:
+    """Decode JPEG or PNG bytes (scalar string) to uint8 [H, W, 3]; grey becomes RGB."""
+    image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
+    return tf.ensure_shape(image, [None, None, 3])
+
+
+def decode_label(encoded: tf.Tensor) -> tf.Tensor:
+    """Decode an 8-bit greyscale PNG of train ids (scalar string) to uint8 [H, W]."""
+    return tf.io.decode_png(encoded, channels=1)[..., 0]
+
+
+def resize_image(image: tf.Tensor, size: tuple[int, int] | None) -> tf.Tensor:
+    """Resize uint8 [..., H, W, 3] to `size` (height, width), bilinear with anti-aliasing.
+
+    The campaign's training, its scoring and the exported model all read images through this
+    function, so that they see the same pixels. `None` returns the image unchanged.
+    """
+    if size is None:
+        return image
+    resized = tf.image.resize(image, size, antialias=True)
+    return tf.cast(tf.clip_by_value(tf.round(resized), 0.0, 255.0), tf.uint8)
+
+
+def resize_label(label: tf.Tensor, size: tuple[int, int] | None) -> tf.Tensor:
+    """Resize uint8 [H, W] to `size` (height, width), each pixel taking its nearest label."""
+    if size is None:
+        return label
+    return tf.image.resize(label[..., None], size, method="nearest")[..., 0]
+
+
+def read_shards(paths: Sequence[Path]) -> tf.data.Dataset:
+    """Return the parsed records of shards, in order, as dictionaries of tensors."""
+    shards = tf.data.TFRecordDataset([str(path) for path in paths])
+    return shards.map(parse, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+@contextmanager
+def damage_named(paths: Sequence[Path]) -> Iterator[None]:
+    """Turn TensorFlow's complaint about unreadable data into one that names the record.
+
+    Raises:
+        UserError: The block failed in TensorFlow, and one of the shards has a damaged record.
+    """
+    try:
+        yield
+    except tf.errors.OpError:
+        for path in paths:
+            for number, reason in damaged_records(path):
+                message = f"{path}: record {number} is damaged: {reason}"
+                raise UserError(message) from None
+        raise
+
+
+def damaged_records(path: Path) -> list[tuple[int, str]]:
+    """Return (record number from 0, reason) for each record of a shard that cannot be read.
+
+    A record whose framing is damaged ends the shard, as nothing after it can be found.
+    """
+    damaged = []
+    number = 0
+    try:
+        for serialized in tf.data.TFRecordDataset(str(path)):
+            reason = _damage(serialized)
+            if reason:
+                damaged.append((number, reason))
+            number += 1
+    except tf.errors.OpError as error:
+        damaged.append((number, _first_line(error)))
+    return damaged
+
+
+def _damage(serialized: tf.Tensor) -> str | None:
+    try:
+        record = parse(serialized)
+        size = (int(record[IMAGE_HEIGHT]), int(record[IMAGE_WIDTH]))
+        image = decode_image(record[IMAGE_ENCODED])
+        label = decode_label(record[LABEL_ENCODED])
+        if tuple(image.shape[:2]) != size or tuple(label.shape) != size:
+            return f"image {tuple(image.shape[:2])} and label {tuple(label.shape)}, not {size}"
+        polygons_of(record)
+    except (tf.errors.OpError, ValueError) as error:
+        return _first_line(error)
+    return None
+
+
+def _first_line(error: Exception) -> str:
+    text = error.message if isinstance(error, tf.errors.OpError) else str(error)
+    text = text.removeprefix("{{function_node __wrapped__")
+    return text.strip().splitlines()[0][:200]

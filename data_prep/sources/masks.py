@@ -1,0 +1,190 @@
+"""Images with id masks: CamVid's layout, and any image folder with any mask folder."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data_prep.dataset import Classes
+from data_prep.errors import UserError
+from data_prep.polygons import outline_mask
+from data_prep.sources.source import (
+    Annotation,
+    Item,
+    SourceOptions,
+    images_below,
+    open_image,
+    pair,
+)
+
+_LAYOUTS = (
+    ("{split}/images", "{split}/labels"),
+    ("images/{split}", "labels/{split}"),
+    ("{split}/images", "{split}/masks"),
+    ("images/{split}", "masks/{split}"),
+    ("images", "labels"),
+    ("images", "masks"),
+)
+_SPLITS = ("train", "val", "test")
+
+
+class MaskSource:
+    """Image files, 8-bit id masks of the same names, and a JSON file of classes.
+
+    Without `--images` and `--labels` the usual layouts are looked for, `train/images` beside
+    `train/labels` first. A layout without `{split}` is divided into train and val.
+
+    Polygons are the masks' contours, simplified at `tolerance` pixels; the mask stays the label.
+    """
+
+    def __init__(self, folder: Path, options: SourceOptions) -> None:
+        self._folder = folder
+        self._options = options
+        self.classes = read_classes(folder / options.classes)
+        self._images, self._labels = self._layout()
+
+    def _layout(self) -> tuple[str, str]:
+        given = (self._options.images, self._options.labels)
+        if all(given):
+            return given
+        if any(given):
+            raise UserError("--images and --labels go together: give both or neither")
+        for images, labels in _LAYOUTS:
+            if all(
+                (self._folder / part.format(split="train")).is_dir() for part in (images, labels)
+            ):
+                return images, labels
+        raise UserError(
+            f"{self._folder}: neither train/images with train/labels nor images with labels: "
+            "give --images and --labels"
+        )
+
+    def items(self) -> dict[str, list[Item]]:
+        """See `Source.items`."""
+        if "{split}" not in self._images:
+            return self._divided(self._pairs(""))
+        present = [
+            split
+            for split in _SPLITS
+            if any(
+                (self._folder / part.format(split=split)).is_dir()
+                for part in (self._images, self._labels)
+            )
+        ]
+        for split in ("train", "val"):
+            if split not in present:
+                raise UserError(
+                    f"{self._folder / self._images.format(split=split)}: no such folder"
+                )
+        return {split: self._pairs(split) for split in present}
+
+    def _pairs(self, split: str) -> list[Item]:
+        folders = (self._folder / part.format(split=split) for part in (self._images, self._labels))
+        images, labels = (images_below(folder) for folder in folders)
+        return pair(images, labels)
+
+    def _divided(self, items: list[Item]) -> dict[str, list[Item]]:
+        """Take every n-th image as val, so that neighbours in a sequence are spread evenly."""
+        share = self._options.val_percent / 100.0
+        places = np.arange(len(items))
+        is_val = np.floor((places + 1) * share) > np.floor(places * share)
+        splits = {
+            "train": [item for item, val in zip(items, is_val, strict=True) if not val],
+            "val": [item for item, val in zip(items, is_val, strict=True) if val],
+        }
+        for split, members in splits.items():
+            if not members:
+                raise UserError(
+                    f"--val_percent={self._options.val_percent:g} of {len(items)} images "
+                    f"leaves no image for {split}"
+                )
+        return splits
+
+    def annotation(self, item: Item, height: int, width: int) -> Annotation:
+        """See `Source.annotation`."""
+        mask = read_id_mask(item.annotation)
+        if mask.shape != (height, width):
+            raise UserError(
+                f"{item.annotation}: mask is {mask.shape[0]}x{mask.shape[1]}, "
+                f"its image {item.image.name} is {height}x{width}"
+            )
+        unknown = np.setdiff1d(mask, [*range(len(self.classes)), self.classes.ignore_id])
+        if unknown.size:
+            raise UserError(
+                f"{item.annotation}: label id {unknown[0]} is neither one of the "
+                f"{len(self.classes)} classes nor the ignore id {self.classes.ignore_id}"
+            )
+        polygons = outline_mask(mask, self.classes.ignore_id, self._options.tolerance)
+        return Annotation(mask, polygons)
+
+
+def read_id_mask(path: Path) -> np.ndarray:
+    """Read an 8-bit greyscale or palette PNG of ids as uint8 [H, W]; palette indices are the ids.
+
+    Raises:
+        UserError: No image, or of another mode.
+    """
+    image = open_image(path)
+    if image.mode not in ("L", "P"):
+        raise UserError(
+            f"{path}: an id mask is 8-bit greyscale or palette, found mode {image.mode}"
+        )
+    return np.array(image, np.uint8)
+
+
+def read_classes(path: Path) -> Classes:
+    """Read a classes file: {"names": [...], "ignore_id": 255, "palette": [[r, g, b], ...]}.
+
+    `ignore_id` defaults to 255, a missing palette is drawn from evenly spaced hues.
+
+    Raises:
+        UserError: No such file, broken JSON, or a field of the wrong form.
+    """
+    try:
+        content = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such classes file (see --classes)") from None
+    except (ValueError, OSError, RecursionError) as error:
+        raise UserError(f"{path}: not a JSON file: {error}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: expected an object with 'names', found {type(content).__name__}")
+    names = _names(path, content.get("names"))
+    ignore_id = content.get("ignore_id", 255)
+    if type(ignore_id) is not int or not len(names) <= ignore_id <= 255:
+        raise UserError(
+            f"{path}: 'ignore_id' is {ignore_id!r}, expected a whole number "
+            f"from {len(names)} to 255"
+        )
+    return Classes(names, _palette(path, content.get("palette"), len(names)), ignore_id)
+
+
+def _names(path: Path, names: Any) -> tuple[str, ...]:
+    valid = isinstance(names, list) and all(isinstance(name, str) and name for name in names)
+    if not valid or not 2 <= len(names) <= 255:
+        raise UserError(f"{path}: 'names' must be a list of 2 to 255 class names")
+    if len(set(names)) != len(names):
+        raise UserError(f"{path}: 'names' has a name twice")
+    return tuple(names)
+
+
+def _palette(path: Path, palette: Any, classes: int) -> tuple[tuple[int, int, int], ...]:
+    if palette is None:
+        return evenly_spaced_palette(classes)
+    array = np.asarray(palette, dtype=object)
+    valid = array.shape == (classes, 3) and all(
+        type(value) is int and 0 <= value <= 255 for value in array.ravel()
+    )
+    if not valid:
+        raise UserError(f"{path}: 'palette' must hold {classes} [red, green, blue] of 0 to 255")
+    return tuple(tuple(colour) for colour in palette)
+
+
+def evenly_spaced_palette(classes: int) -> tuple[tuple[int, int, int], ...]:
+    """Return one colour per class, hues evenly spaced, two brightnesses in turn."""
+    from colorsys import hsv_to_rgb
+
+    return tuple(
+        tuple(round(255 * part) for part in hsv_to_rgb(i / classes, 0.65, (0.95, 0.7)[i % 2]))
+        for i in range(classes)
+    )

@@ -1,0 +1,172 @@
+"""Selection against a brute-force search over all windows of all images."""
+
+from fractions import Fraction
+from itertools import islice
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cereals_tf.acquisition.regions import Region, allowed_windows, window_grid
+from cereals_tf.acquisition.selection import (
+    Candidate,
+    Windows,
+    best_first,
+    best_windows,
+    within_budget,
+)
+
+STRIDE = 8
+
+
+def shared_area(a, b):
+    height = min(a.y + a.height, b.y + b.height) - max(a.y, b.y)
+    width = min(a.x + a.width, b.x + b.width) - max(a.x, b.x)
+    return max(height, 0) * max(width, 0) if a.image_id == b.image_id else 0
+
+
+def slow_best_first(pool, max_overlap):
+    """Search every window of every image anew for each pick."""
+    limit = Fraction(max_overlap)
+    left = {
+        Region(w.image_id, row * STRIDE, column * STRIDE, w.height, w.width): w.score[row, column]
+        for w in pool
+        for row, column in np.argwhere(w.allowed)
+    }
+    while left:
+        highest = max(left.values())
+        best = min(region for region, score in left.items() if score == highest)
+        yield best, left.pop(best)
+        left = {
+            region: score
+            for region, score in left.items()
+            if Fraction(shared_area(best, region), region.height * region.width) <= limit
+        }
+
+
+@st.composite
+def pools(draw, max_overlap):
+    """Images of several sizes, scores with many ties, and regions acquired before."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    h, w = (STRIDE * int(n) for n in rng.integers(1, 4, 2))
+    pool = []
+    for index in range(draw(st.integers(1, 3))):
+        height, width = (int(n) for n in rng.integers(20, 75, 2))
+        rows, columns = window_grid(height, width, h, w)
+        image_id = f"image{9 - index}"
+        acquired = [
+            Region(
+                image_id,
+                int(rng.integers(rows)) * STRIDE,
+                int(rng.integers(columns)) * STRIDE,
+                h,
+                w,
+            )
+            for _ in range(rng.integers(3) if rows and columns else 0)
+        ]
+        allowed = allowed_windows(acquired, height, width, h, w, max_overlap)
+        score = rng.integers(0, 5, (rows, columns)).astype(np.float32)
+        score[~allowed] = np.nan
+        pool.append(Windows(image_id, h, w, score, 2 * score, 3 * score, allowed))
+    return pool
+
+
+@settings(deadline=None, max_examples=80)
+@given(st.data(), st.sampled_from([0.0, 0.25, 0.5, 1.0]))
+def test_best_first_equals_brute_force(data, max_overlap):
+    pool = data.draw(pools(max_overlap))
+    untouched = [windows.allowed.copy() for windows in pool]
+    found = list(best_first(pool, max_overlap))
+    assert [(c.region, c.score) for c in found] == list(slow_best_first(pool, max_overlap))
+    assert all((c.information, c.cost) == (2 * c.score, 3 * c.score) for c in found)
+    for windows, allowed in zip(pool, untouched, strict=True):
+        np.testing.assert_array_equal(windows.allowed, allowed)
+    for limit in (0, 1, len(found) // 2):
+        assert list(best_first(pool, max_overlap, limit)) == found[:limit]
+
+
+@pytest.mark.parametrize(("overlap", "suppressed"), [(0.0, 2), (0.5, 1), (0.7, 0)])
+def test_overlap_equal_to_the_maximum_is_allowed(overlap, suppressed):
+    """In one row of 24-pixel windows, neighbours share 2/3 and 1/3."""
+    scores = np.array([[9.0, 0, 0, 0, 0, 0]])
+    found = list(best_windows(scores, np.ones((1, 6), bool), 24, 24, overlap))
+    assert found[:2] == [(0, 0), (0, 1 + suppressed)]
+
+
+def test_a_third_is_a_third():
+    """Shares are compared with the decimal that the user typed, not with a rounded area."""
+    for tenths in range(11):
+        scores = np.zeros((1, 11))
+        found = list(best_windows(scores, np.ones((1, 11), bool), 8, 80, float(f"0.{tenths}")))
+        if tenths < 10:
+            assert found[1] == (0, 10 - tenths)
+
+
+def test_whole_images():
+    sizes = {"a": (100, 75), "b": (64, 30)}
+    pool = [
+        Windows(name, *size, *np.full((3, 1, 1), len(name) + size[0]), np.ones((1, 1), bool))
+        for name, size in sizes.items()
+    ]
+    assert [c.region for c in best_first(pool)] == [
+        Region("a", 0, 0, 100, 75),
+        Region("b", 0, 0, 64, 30),
+    ]
+
+
+def test_first_windows_of_a_large_map():
+    """Sixteen-cell windows on the map of a 1024 x 2048 image, as in the paper."""
+    rng = np.random.default_rng(0)
+    scores = rng.random(window_grid(1024, 2048, 128, 128)).astype(np.float32)
+    allowed = np.ones_like(scores, bool)
+    found = list(best_windows(scores, allowed, 128, 128))
+    rows, columns = np.array(found).T
+    assert (np.diff(scores[rows, columns]) <= 0).all()
+    distance = np.maximum(
+        np.abs(rows[:, None] - rows), np.abs(columns[:, None] - columns)
+    ) + 16 * np.eye(len(found), dtype=int)
+    assert distance.min() >= 16
+    covered = np.zeros_like(allowed)
+    for row, column in found:
+        covered[max(row - 15, 0) : row + 16, max(column - 15, 0) : column + 16] = True
+    assert covered.all()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_score_that_is_not_finite(value):
+    scores = np.ones((3, 3), np.float32)
+    scores[1, 1] = value
+    allowed = np.ones((3, 3), bool)
+    with pytest.raises(ValueError, match="finite"):
+        list(best_windows(scores, allowed, 8, 8))
+    with pytest.raises(ValueError, match=r"street7.*finite"):
+        list(best_first([Windows("street7", 8, 8, scores, scores, scores, allowed)]))
+
+
+def candidate(index, cost):
+    return Candidate(Region("a", 8 * index, 0, 8, 8), -float(index), 1.0, cost)
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.lists(st.integers(0, 9), max_size=8), st.integers(0, 40))
+def test_budget_is_never_exceeded_and_never_saved_for_worse_regions(costs, budget):
+    candidates = [candidate(index, cost) for index, cost in enumerate(costs)]
+    chosen = within_budget(iter(candidates), lambda c: c.cost, budget)
+    assert chosen == candidates[: len(chosen)]
+    assert sum(c.cost for c in chosen) <= budget
+    if len(chosen) < len(candidates):
+        assert sum(costs[: len(chosen) + 1]) > budget
+
+
+def test_budget_of_the_area_of_four_regions():
+    scores = np.random.default_rng(0).random((9, 9))
+    pool = [Windows("a", 16, 16, scores, scores, scores, np.ones((9, 9), bool))]
+    chosen = within_budget(best_first(pool), lambda c: c.region.height * c.region.width, 4 * 256)
+    assert chosen == list(islice(best_first(pool), 4))
+
+
+@pytest.mark.parametrize("price", [-1.0, float("nan")])
+def test_price_that_is_none(price):
+    with pytest.raises(ValueError, match=r"`price`.*Region\("):
+        within_budget([candidate(0, price)], lambda c: c.cost, 10.0)

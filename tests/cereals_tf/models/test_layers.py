@@ -1,0 +1,85 @@
+import keras
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cereals_tf.models.layers import BilinearInitializer, CropToGrid, PadToMultiple, ResizeToGrid
+
+
+def _random(*shape):
+    return np.random.default_rng(0).normal(size=shape).astype("float32")
+
+
+def test_pads_zeros_below_and_right_only():
+    images = _random(2, 5, 8, 3)
+    padded = np.asarray(PadToMultiple(4)(images))
+    assert padded.shape == (2, 8, 8, 3)
+    np.testing.assert_array_equal(padded[:, :5], images)
+    assert not padded[:, 5:].any()
+
+
+def test_crops_the_top_left():
+    features = _random(1, 4, 8, 2)
+    cropped = np.asarray(CropToGrid(8)([features, np.zeros((1, 17, 33, 3))]))
+    np.testing.assert_array_equal(cropped, features[:, :3, :5])
+
+
+def _resized_axis(values, target):
+    """Bilinear resizing of a vector, written out; the filter widens where it reduces."""
+    source = len(values)
+    result = []
+    for i in range(target):
+        centre = (i + 0.5) * source / target - 0.5
+        radius = max(source / target, 1.0)
+        weights = [max(0.0, 1 - abs(j - centre) / radius) for j in range(source)]
+        result.append(np.dot(weights, values) / sum(weights))
+    return np.array(result)
+
+
+@settings(max_examples=40, deadline=None)
+@given(*[st.integers(1, 40)] * 4)
+def test_resizes_as_written_out(height, width, rows, columns):
+    logits = _random(1, height, width, 2)
+    image = np.zeros((1, 8 * rows - 3, 8 * columns, 3))
+    expected = np.apply_along_axis(_resized_axis, 1, logits, rows)
+    expected = np.apply_along_axis(_resized_axis, 2, expected, columns)
+    np.testing.assert_allclose(ResizeToGrid(8)([logits, image]), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("size", "rows"), [((6, 10), 3), ((3, 5), 6), ((5, 7), 4)])
+def test_resizing_agrees_with_keras_away_from_reinvention(size, rows):
+    logits = _random(1, *size, 2)
+    expected = keras.ops.image.resize(logits, (rows, 5), interpolation="bilinear", antialias=True)
+    resized = ResizeToGrid(8)([logits, np.zeros((1, 8 * rows, 40, 3))])
+    np.testing.assert_allclose(resized, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_resizing_is_the_identity_on_the_grid_also_where_sizes_are_unknown():
+    logits = _random(2, 5, 7, 3)
+    image = np.zeros((2, 33, 56, 3), "float32")
+    np.testing.assert_array_equal(ResizeToGrid(8)([logits, image]), logits)
+    inputs = [keras.Input((None, None, 3)), keras.Input((None, None, 3))]
+    model = keras.Model(inputs, ResizeToGrid(8)(inputs))
+    np.testing.assert_allclose(model.predict([logits, image], verbose=0), logits, rtol=1e-6)
+
+
+@pytest.mark.parametrize("factor", [2, 4])
+def test_bilinear_initializer_interpolates_each_channel(factor):
+    layer = keras.layers.Conv2DTranspose(
+        3,
+        2 * factor,
+        strides=factor,
+        padding="same",
+        use_bias=False,
+        kernel_initializer=BilinearInitializer(),
+    )
+    features = _random(1, 6, 7, 3)
+    expected = keras.ops.image.resize(features, (6 * factor, 7 * factor), interpolation="bilinear")
+    inner = np.s_[:, factor:-factor, factor:-factor]
+    np.testing.assert_allclose(np.asarray(layer(features))[inner], expected[inner], atol=1e-5)
+
+
+def test_bilinear_initializer_for_an_odd_kernel_sums_to_the_square_of_the_stride():
+    kernel = np.asarray(BilinearInitializer()((3, 3, 1, 1)))[:, :, 0, 0]
+    np.testing.assert_allclose(kernel, np.outer([0.5, 1, 0.5], [0.5, 1, 0.5]))

@@ -1,0 +1,1 @@
+"""Weighted training input, fitting with early stopping, and evaluation of Keras models."""

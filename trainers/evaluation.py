@@ -1,0 +1,152 @@
+"""Intersection over union and click error of a model on a whole split."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from data_prep.clicks import STRIDE
+from trainers.inputs import (
+    ImageReader,
+    cached_if_it_fits,
+    click_target,
+    downscale_label,
+    masked_label,
+)
+
+
+class Iou(NamedTuple):
+    """Mean IoU (None if no class occurs) and IoU per class, NaN where a class never occurs."""
+
+    mean: float | None
+    per_class: np.ndarray
+
+
+def iou(confusion: np.ndarray) -> Iou:
+    """Compute IoU = TP / (TP + FP + FN) from a confusion matrix.
+
+    The mean is over the classes that occur in the ground truth or in the predictions, as in
+    Cityscapes' official evaluation.
+
+    Args:
+        confusion: int64 [C, C], rows are true classes, columns predicted ones.
+    """
+    true_positive = np.diag(confusion).astype(np.float64)
+    union = confusion.sum(axis=0) + confusion.sum(axis=1) - true_positive
+    per_class = np.divide(true_positive, union, out=np.full(len(union), np.nan), where=union > 0)
+    return Iou(float(np.nanmean(per_class)) if (union > 0).any() else None, per_class)
+
+
+def upsample_logits(logits: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
+    """Bring stride-8 logits [B, h, w, C] to full resolution [B, height, width, C], bilinearly."""
+    full = tf.shape(logits)[1:3] * STRIDE
+    return tf.image.resize(logits, full, method="bilinear")[:, :height, :width]
+
+
+def confusion_matrix(
+    class_ids: tf.Tensor, weights: tf.Tensor, predicted: tf.Tensor, num_classes: int
+) -> tf.Tensor:
+    """Count pairs of true and predicted classes where the weight is not 0.
+
+    Args:
+        class_ids: int32 [...] true classes.
+        weights: float32 [...].
+        predicted: int32 [...] predicted classes.
+        num_classes: C.
+
+    Returns:
+        int64 [C, C], rows are true classes.
+    """
+    counted = weights > 0
+    pairs = tf.boolean_mask(class_ids * num_classes + predicted, counted)
+    counts = tf.math.bincount(pairs, minlength=num_classes**2, dtype=tf.int64)
+    return tf.reshape(counts, [num_classes, num_classes])
+
+
+class SegmentationEvaluator:
+    """Measures a segmentation model's IoU on a split.
+
+    Args:
+        model: Maps images to logits at stride 8.
+        reader: The split.
+        full_resolution: Compare at the images' resolution, logits upsampled bilinearly, as the
+            reported mIoU is defined; otherwise at stride 8, for early stopping.
+    """
+
+    def __init__(self, model: keras.Model, reader: ImageReader, full_resolution: bool) -> None:
+        classes = reader.data.classes
+        self._images = len(reader.images)
+        self._num_classes = len(classes)
+
+        def decode(record: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+            label = reader.label(record)
+            label = label if full_resolution else downscale_label(label)
+            weight = tf.ones(tf.shape(label))
+            return reader.image(record), *masked_label(label, weight, classes.ignore_id)
+
+        @tf.function(reduce_retracing=True)
+        def confusion_of(image: tf.Tensor, label: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
+            logits = model(image[None], training=False)
+            if full_resolution:
+                logits = upsample_logits(logits, tf.shape(image)[0], tf.shape(image)[1])
+            predicted = tf.argmax(logits[0], axis=-1, output_type=tf.int32)
+            return confusion_matrix(label, weight, predicted, len(classes))
+
+        self._samples = _split(reader, decode)
+        self._confusion_of = confusion_of
+
+    def confusion(self, description: str | None = None) -> np.ndarray:
+        """Return the confusion matrix of the model on the split, int64 [C, C].
+
+        Args:
+            description: Shows a progress bar of this name.
+        """
+        total = np.zeros((self._num_classes, self._num_classes), np.int64)
+        for sample in _bar(self._samples, self._images, description):
+            total += self._confusion_of(*sample).numpy()
+        return total
+
+    def iou(self, description: str | None = None) -> Iou:
+        """Return the model's IoU on the split."""
+        return iou(self.confusion(description))
+
+
+class CostEvaluator:
+    """Measures a cost model's mean squared error in clicks per stride-8 position on a split."""
+
+    def __init__(self, model: keras.Model, reader: ImageReader) -> None:
+        self._images = len(reader.images)
+
+        def decode(record: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+            image = reader.image(record)
+            size = tf.unstack(tf.shape(image)[:2])
+            return image, click_target(reader.points(record), *size)
+
+        @tf.function(reduce_retracing=True)
+        def errors_of(image: tf.Tensor, clicks: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            errors = tf.square(model(image[None], training=False)[0, ..., 0] - clicks)
+            return tf.reduce_sum(tf.cast(errors, tf.float64)), tf.size(errors)
+
+        self._samples = _split(reader, decode)
+        self._errors_of = errors_of
+
+    def mean_squared_error(self, description: str | None = None) -> float:
+        """Return the mean over all positions of the split of (predicted - true clicks)^2."""
+        total, positions = 0.0, 0
+        for sample in _bar(self._samples, self._images, description):
+            squares, count = self._errors_of(*sample)
+            total, positions = total + float(squares), positions + int(count)
+        return total / positions
+
+
+def _split(reader: ImageReader, decode: Callable) -> tf.data.Dataset:
+    samples = reader.records().map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    pixels = sum(entry.height * entry.width for entry in reader.images)
+    return cached_if_it_fits(samples, 3 * pixels).prefetch(tf.data.AUTOTUNE)
+
+
+def _bar(samples: tf.data.Dataset, images: int, description: str | None) -> tqdm:
+    return tqdm(samples, desc=description, total=images, unit="image", disable=description is None)

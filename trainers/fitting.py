@@ -1,0 +1,201 @@
+"""Fitting a Keras model until a metric stops improving, resumable after every epoch.
+
+The supplement's rule: Adam, learning rate 1e-4, beta_1 0.99, beta_2 0.999; stop when the metric has
+not improved for 10 epochs; keep the best weights. After each epoch the state is on disk, and an
+epoch's random numbers depend on the seed and its number alone, so that a run that was killed ends
+with the same weights as one that was not.
+"""
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+from tqdm import tqdm
+
+from data_prep.errors import UserError
+from data_prep.files import write_atomically
+from trainers.randomness import derive_seed, reseed
+
+BETA_1 = 0.99
+BETA_2 = 0.999
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """How long and how fast to train.
+
+    Attributes:
+        epochs: Most epochs.
+        patience: Epochs without improvement after which training stops.
+        learning_rate: Adam's.
+    """
+
+    epochs: int
+    patience: int
+    learning_rate: float
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What a model is trained for.
+
+    Attributes:
+        name: Shown to the user, and the checkpoint's folder name.
+        loss: Keras loss; the weights of a batch are its sample weights.
+        metric_name: Name of the value that `measure` returns.
+        measure: Measures the model on the val split as it stands.
+        higher_is_better: Whether a larger value of the metric is an improvement.
+    """
+
+    name: str
+    loss: keras.losses.Loss
+    metric_name: str
+    measure: Callable[[], float]
+    higher_is_better: bool
+
+
+@dataclass
+class FitState:
+    """Where a training stands; written after each epoch.
+
+    Attributes:
+        losses: Mean training loss of each finished epoch.
+        metrics: The val metric after each finished epoch.
+    """
+
+    losses: list[float] = field(default_factory=list)
+    metrics: list[float] = field(default_factory=list)
+
+    @property
+    def epoch(self) -> int:
+        """Number of finished epochs."""
+        return len(self.metrics)
+
+    def best_epoch(self, higher_is_better: bool) -> int:
+        """Return the first epoch (from 0) with the best metric."""
+        choose = max if higher_is_better else min
+        return self.metrics.index(choose(self.metrics))
+
+    def finished(self, options: FitOptions, higher_is_better: bool) -> bool:
+        """Whether training is over: no epochs left, or no improvement for `patience` epochs."""
+        if not self.metrics:
+            return options.epochs == 0
+        waited = self.epoch - 1 - self.best_epoch(higher_is_better)
+        return self.epoch >= options.epochs or waited >= options.patience
+
+
+def segmentation_loss() -> keras.losses.Loss:
+    """Cross-entropy of logits, averaged over the weighted positions of a batch."""
+    return keras.losses.SparseCategoricalCrossentropy(
+        from_logits=True, reduction="mean_with_sample_weight"
+    )
+
+
+def cost_loss() -> keras.losses.Loss:
+    """Squared error of predicted clicks, averaged over the weighted positions of a batch."""
+    return keras.losses.MeanSquaredError(reduction="mean_with_sample_weight")
+
+
+def fit(
+    model: keras.Model,
+    objective: Objective,
+    epoch_data: Callable[[int], tf.data.Dataset],
+    steps: int,
+    options: FitOptions,
+    seed: int,
+    folder: Path,
+) -> FitState:
+    """Train `model` and leave it with its best weights.
+
+    Args:
+        model: The model, with its initial weights. Compiled here.
+        objective: Loss, metric and direction.
+        epoch_data: Maps a seed to one epoch of (images, targets, weights).
+        steps: Steps in an epoch, for the progress bar.
+        options: Epochs, patience, learning rate.
+        seed: Every epoch's order and dropout are drawn from it.
+        folder: Holds the checkpoints; training continues from what is there.
+
+    Returns:
+        The losses and metrics of all epochs.
+
+    Raises:
+        UserError: The loss is no longer finite.
+    """
+    optimizer = keras.optimizers.Adam(options.learning_rate, beta_1=BETA_1, beta_2=BETA_2)
+    model.compile(optimizer=optimizer, loss=objective.loss, jit_compile=False)
+    optimizer.build(model.trainable_variables)
+    checkpoints = _Checkpoints(folder)
+    state = checkpoints.resume(model)
+    total = options.epochs * steps
+    with tqdm(total=total, initial=state.epoch * steps, desc=objective.name, unit="step") as bar:
+        while not state.finished(options, objective.higher_is_better):
+            epoch_seed = derive_seed(seed, state.epoch, objective.name)
+            reseed(model, epoch_seed)
+            history = model.fit(
+                epoch_data(epoch_seed), shuffle=False, verbose=0, callbacks=[_StepProgress(bar)]
+            ).history
+            loss = history["loss"][0]
+            if not math.isfinite(loss):
+                raise UserError(
+                    f"--learning_rate={options.learning_rate:g}: training of the {objective.name} "
+                    f"model diverged in epoch {state.epoch + 1} (loss {loss}): lower it"
+                )
+            state.losses.append(loss)
+            state.metrics.append(objective.measure())
+            best = state.best_epoch(objective.higher_is_better)
+            checkpoints.save(model, state, best)
+            bar.set_postfix_str(
+                f"epoch {state.epoch}, loss {loss:.4f}, "
+                f"{objective.metric_name} {state.metrics[-1]:.4f}, best {state.metrics[best]:.4f}"
+            )
+    if state.metrics:
+        checkpoints.restore(model, state.best_epoch(objective.higher_is_better))
+    return state
+
+
+class _StepProgress(keras.callbacks.Callback):
+    def __init__(self, bar: tqdm) -> None:
+        super().__init__()
+        self._bar = bar
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        self._bar.update()
+
+
+class _Checkpoints:
+    """The last and the best epoch's weights, and the state that says which these are.
+
+    The weights of an epoch are written first; then the state, by which they count; then what the
+    state no longer names is deleted. A kill in between loses nothing that counted.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def resume(self, model: keras.Model) -> FitState:
+        path = self._folder / "state.json"
+        if not path.exists():
+            return FitState()
+        state = FitState(**json.loads(path.read_text()))
+        self.restore(model, state.epoch - 1)
+        return state
+
+    def restore(self, model: keras.Model, epoch: int) -> None:
+        model.load_weights(self._path(epoch))
+
+    def save(self, model: keras.Model, state: FitState, best_epoch: int) -> None:
+        last = self._path(state.epoch - 1)
+        model.save_weights(last, overwrite=True)
+        write_atomically(self._folder / "state.json", json.dumps(asdict(state)).encode())
+        for path in self._folder.glob("epoch-*.weights.h5"):
+            if path not in (last, self._path(best_epoch)):
+                path.unlink()
+
+    def _path(self, epoch: int) -> Path:
+        return self._folder / f"epoch-{epoch:04d}.weights.h5"

@@ -1,0 +1,99 @@
+"""Which part of which image a training step sees: whole images (mask) or cut-outs (crop).
+
+METHOD: training on regions has two forms. *mask* feeds whole images and gives every unlabelled
+output position weight 0; *crop* feeds the labelled regions with the receptive field that they need,
+so that the labelled outputs see the same pixels as in the whole image. Both are a list of samples
+here, and one input pipeline serves both.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+TRAIN_ON = ("mask", "crop", "auto")
+
+
+class Box(NamedTuple):
+    """A rectangle in pixels."""
+
+    y: int
+    x: int
+    height: int
+    width: int
+
+    @property
+    def area(self) -> int:
+        """Pixels in the rectangle."""
+        return self.height * self.width
+
+    def joined(self, other: "Box") -> "Box":
+        """Return the smallest rectangle around both."""
+        y, x = min(self.y, other.y), min(self.x, other.x)
+        bottom = max(self.y + self.height, other.y + other.height)
+        right = max(self.x + self.width, other.x + other.width)
+        return Box(y, x, bottom - y, right - x)
+
+    def overlaps(self, other: "Box") -> bool:
+        """Whether the rectangles share a pixel."""
+        rows = self.y < other.y + other.height and other.y < self.y + self.height
+        return rows and self.x < other.x + other.width and other.x < self.x + self.width
+
+
+class Sample(NamedTuple):
+    """One training sample of an image.
+
+    Attributes:
+        crop: What is cut out and fed to the model.
+        core: Where inside the image the crop's labels count; the cores of an image's samples do
+            not overlap, so that every labelled position counts once.
+    """
+
+    crop: Box
+    core: Box
+
+
+CropFor = Callable[[Box, int, int], Box]
+"""Maps (labelled box, image height, image width) to the input box that its outputs depend on."""
+
+
+def plan_samples(
+    regions: Sequence[Box], height: int, width: int, train_on: str, crop_for: CropFor
+) -> list[Sample]:
+    """Return the samples of one image whose labelled regions are given.
+
+    Args:
+        regions: The image's labelled regions, at least one.
+        height: Image height in pixels.
+        width: Image width in pixels.
+        train_on: `mask`: one sample, the whole image. `crop`: one per region, joined wherever
+            that makes the fed area no larger. `auto`: whichever of the two feeds fewer pixels.
+        crop_for: The model's receptive field.
+    """
+    image = Box(0, 0, height, width)
+    whole = [Sample(image, image)]
+    if train_on == "mask":
+        return whole
+    crops = _joined(
+        [Sample(crop_for(core, height, width), core) for core in regions],
+        lambda core: crop_for(core, height, width),
+    )
+    if train_on == "auto" and sum(sample.crop.area for sample in crops) >= image.area:
+        return whole
+    return crops
+
+
+def _joined(samples: list[Sample], crop_of: Callable[[Box], Box]) -> list[Sample]:
+    """Join samples while cores overlap, or while that feeds no more pixels."""
+    samples = list(samples)
+    i = 0
+    while i < len(samples):
+        for j in range(i):
+            core = samples[i].core.joined(samples[j].core)
+            joined = Sample(crop_of(core), core)
+            apart = samples[i].crop.area + samples[j].crop.area
+            if samples[i].core.overlaps(samples[j].core) or joined.crop.area <= apart:
+                del samples[i], samples[j]
+                samples.append(joined)
+                i = j - 1
+                break
+        i = max(i + 1, 0)
+    return samples
