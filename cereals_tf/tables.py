@@ -39,10 +39,10 @@ def show_rounds(campaign: Campaign) -> None:
     for row in summary:
         table.add_row(
             str(row["round"]),
-            _share(row["miou"]),
+            format_iou(row["miou"]),
             f"{row['pixels_percent']:.1f}",
             f"{row['clicks_percent']:.1f}",
-            _duration(row["seconds"]),
+            format_duration(row["seconds"]),
         )
     _print(table)
     if campaign.working.exists():
@@ -55,9 +55,9 @@ def show_iou(campaign: Campaign, result: dict[str, Any]) -> None:
     table.add_column("class")
     table.add_column("IoU", justify="right")
     for name, value in result["iou_per_class"].items():
-        table.add_row(name, _share(value))
+        table.add_row(name, format_iou(value))
     table.add_section()
-    table.add_row("mean", _share(result["miou"]))
+    table.add_row("mean", format_iou(result["miou"]))
     _print(table)
 
 
@@ -123,11 +123,13 @@ def _sizes(sizes: dict[str, int]) -> str:
     return first if len(sizes) == 1 else f"{first} and {len(sizes) - 1} more"
 
 
-def _share(value: float | None) -> str:
+def format_iou(value: float | None) -> str:
+    """Return an mIoU or IoU as it is shown, `-` where it is not defined."""
     return "-" if value is None else f"{value:.3f}"
 
 
-def _duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
+    """Return a time as it is shown: minutes:seconds, or hours:minutes:seconds."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

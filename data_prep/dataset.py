@@ -69,17 +69,18 @@ class PreparedData:
         if not path.is_file():
             raise UserError(f"{folder}: not a prepared data set, it has no {DESCRIPTION}")
         try:
-            description = json.loads(path.read_text())
+            description = json.loads(path.read_bytes())
             version = description["format_version"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{path}: not a data set description: {error}") from None
-        if version != FORMAT_VERSION:
-            raise UserError(f"{path}: format version {version}, expected {FORMAT_VERSION}")
-        data = cls(folder, description)
-        for split in data.splits:
-            for shard in data.shards(split):
-                if not shard.is_file():
-                    raise UserError(f"{shard}: missing, {DESCRIPTION} lists it")
+            if version != FORMAT_VERSION:
+                raise UserError(f"{path}: format version {version}, expected {FORMAT_VERSION}")
+            data = cls(folder, description)
+            shards = [shard for split in data.splits for shard in data.shards(split)]
+            len(data.classes)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise UserError(f"{path}: not a data set description: {error!r}") from None
+        for shard in shards:
+            if not shard.is_file():
+                raise UserError(f"{shard}: missing, {DESCRIPTION} lists it")
         return data
 
     @property
@@ -110,14 +111,20 @@ class PreparedData:
         entries: dict[str, list[ImageEntry]] = {split: [] for split in self.splits}
         path = self.folder / IMAGES
         try:
-            with path.open(newline="") as file:
+            with path.open(newline="", encoding="utf-8") as file:
                 for row in csv.DictReader(file):
                     entry = ImageEntry(
                         row["image_id"], int(row["height"]), int(row["width"]), int(row["clicks"])
                     )
                     entries[row["split"]].append(entry)
-        except (OSError, KeyError, ValueError, TypeError) as error:
-            raise UserError(f"{path}: cannot be read: {error}") from None
+        except (OSError, KeyError, ValueError, TypeError, csv.Error) as error:
+            raise UserError(f"{path}: cannot be read: {error!r}") from None
+        for split, found in entries.items():
+            listed = self.description["splits"][split]["images"]
+            if len(found) != listed:
+                raise UserError(
+                    f"{path}: has {len(found)} images of {split}, {DESCRIPTION} says {listed}"
+                )
         return entries
 
     @property

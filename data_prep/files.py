@@ -1,6 +1,7 @@
 """Writing that leaves either everything or nothing."""
 
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ def new_folder(out: Path) -> Iterator[Path]:
     refuse_occupied(out)
     parent = writable_parent(out)
     made = [folder for folder in (out.parent, *out.parent.parents) if not folder.exists()]
-    partial = out.parent / f".{out.name}.partial-{os.getpid()}"
+    partial = out.parent / f".{out.name}.partial-{secrets.token_hex(4)}"
     try:
         partial.mkdir(parents=True)
         yield partial

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,10 +21,10 @@ from data_prep.dataset import DESCRIPTION, FORMAT_VERSION, IMAGES, SCHEMA, Class
 from data_prep.errors import UserError
 from data_prep.files import new_folder
 from data_prep.polygons import agreement, paint
-from data_prep.records import Record
+from data_prep.records import Record, decode_image, first_line
 from data_prep.schema import schema_text
 from data_prep.sources import SourceOptions, open_source
-from data_prep.sources.source import IMAGE_SUFFIXES, Item, Source, open_image
+from data_prep.sources.source import IMAGE_FORMATS, Item, Source, open_image
 
 IMAGES_PER_SHARD = 100
 
@@ -100,8 +101,8 @@ def convert_item(source: Source, item: Item) -> Converted:
     label, polygons = source.annotation(item, image.height, image.width)
     record = Record(
         image_id=item.image_id,
-        image_encoded=item.image.read_bytes(),
-        image_format=_format(item.image, image),
+        image_encoded=_decodable(item.image),
+        image_format=IMAGE_FORMATS[image.format],
         height=image.height,
         width=image.width,
         label_encoded=_encode_png(label),
@@ -116,16 +117,19 @@ def convert_item(source: Source, item: Item) -> Converted:
     )
 
 
-def _format(path: Path, image: Image.Image) -> str:
-    found = (image.format or "").lower()
-    if found not in IMAGE_SUFFIXES.values():
-        raise UserError(f"{path}: is {found or 'of unknown format'}, expected PNG or JPEG")
-    return found
+def _decodable(path: Path) -> bytes:
+    """Return the bytes of an image that TensorFlow, stricter than Pillow, decodes as well."""
+    encoded = path.read_bytes()
+    try:
+        decode_image(encoded)
+    except tf.errors.OpError as error:
+        raise UserError(f"{path}: cannot be decoded: {first_line(error)}") from None
+    return encoded
 
 
 def _encode_png(label: np.ndarray) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(label, mode="L").save(buffer, format="png", compress_level=6)
+    Image.fromarray(label).save(buffer, format="png", compress_level=6)
     return buffer.getvalue()
 
 
@@ -139,8 +143,8 @@ def prepare(folder: Path, out: Path, kind: str, options: SourceOptions) -> None:
     """
     source = open_source(kind, folder, options)
     splits = source.items()
-    _refuse_repeated_ids(splits)
-    with new_folder(out) as partial:
+    with new_folder(out) as partial, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="PIL")
         description = {
             "format_version": FORMAT_VERSION,
             "source": kind,
@@ -158,14 +162,6 @@ def prepare(folder: Path, out: Path, kind: str, options: SourceOptions) -> None:
         (partial / DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n")
         (partial / SCHEMA).write_text(schema_text(source.classes))
         _write_rows(partial / IMAGES, rows)
-
-
-def _refuse_repeated_ids(splits: dict[str, list[Item]]) -> None:
-    for split, items in splits.items():
-        counts = Counter(item.image_id for item in items)
-        repeated = [image_id for image_id, count in counts.items() if count > 1]
-        if repeated:
-            raise UserError(f"{split}: duplicate id {repeated[0]!r}")
 
 
 def _write_split(
@@ -199,7 +195,7 @@ def _converted(source: Source, items: Sequence[Item]) -> Iterator[Converted]:
 
 
 def _write_rows(path: Path, rows: Sequence[tuple]) -> None:
-    with path.open("w", newline="") as file:
+    with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["split", "image_id", "height", "width", "clicks"])
         writer.writerows(rows)

@@ -4,6 +4,7 @@ One `tf.train.Example` holds the source's own image bytes, the label as a lossle
 and the annotation's polygons, from which clicks are counted. Every feature name stands here once.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -44,7 +45,7 @@ class Record:
     """One annotated image.
 
     Attributes:
-        image_id: The image's only identity, unique in the data set.
+        image_id: The image's only identity, unique in its split.
         image_encoded: JPEG or PNG bytes, as the source has them.
         image_format: `jpeg` or `png`.
         height: Image height in pixels.
@@ -171,7 +172,7 @@ def damaged_records(path: Path) -> list[tuple[int, str]]:
                 damaged.append((number, reason))
             number += 1
     except tf.errors.OpError as error:
-        damaged.append((number, _first_line(error)))
+        damaged.append((number, first_line(error)))
     return damaged
 
 
@@ -185,11 +186,12 @@ def _damage(serialized: tf.Tensor) -> str | None:
             return f"image {tuple(image.shape[:2])} and label {tuple(label.shape)}, not {size}"
         polygons_of(record)
     except (tf.errors.OpError, ValueError) as error:
-        return _first_line(error)
+        return first_line(error)
     return None
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Return what an error says in one line, without the names of TensorFlow's internals."""
     text = error.message if isinstance(error, tf.errors.OpError) else str(error)
-    text = text.removeprefix("{{function_node __wrapped__")
-    return text.strip().splitlines()[0][:200]
+    text = re.sub(r"\{\{.*?\}\}|\[Op:.*?\]", "", text).strip()
+    return text.partition("\n")[0][:200] or type(error).__name__

@@ -76,9 +76,12 @@ class FitState:
         return len(self.metrics)
 
     def best_epoch(self, higher_is_better: bool) -> int:
-        """Return the first epoch (from 0) with the best metric."""
-        choose = max if higher_is_better else min
-        return self.metrics.index(choose(self.metrics))
+        """Return the first epoch (from 0) with the best metric; NaN is worse than any number."""
+        sign = 1 if higher_is_better else -1
+        return max(
+            range(self.epoch),
+            key=lambda i: -math.inf if math.isnan(self.metrics[i]) else sign * self.metrics[i],
+        )
 
     def finished(self, options: FitOptions, higher_is_better: bool) -> bool:
         """Whether training is over: no epochs left, or no improvement for `patience` epochs."""

@@ -1,9 +1,9 @@
 """Random numbers that depend on a purpose, not on what was drawn before."""
 
 import hashlib
-from collections.abc import Iterator
 
 import keras
+import numpy as np
 
 
 def derive_seed(*parts: int | str) -> int:
@@ -13,11 +13,14 @@ def derive_seed(*parts: int | str) -> int:
 
 
 def reseed(model: keras.Model, seed: int) -> None:
-    """Set the state of every random layer of a model, so that its next draws follow the seed."""
-    for number, generator in enumerate(_seed_generators(model)):
-        generator.state.assign([derive_seed(seed, number), 0])
+    """Set the state of all the model's random layers, so that their next draws depend on it alone.
 
+    Call it outside of traced functions.
 
-def _seed_generators(layer: keras.Layer) -> Iterator[keras.random.SeedGenerator]:
-    for sublayer in layer._flatten_layers():
-        yield from sublayer._seed_generators
+    Args:
+        model: Any Keras model.
+        seed: Any integer >= 0.
+    """
+    states = [variable for variable in model.variables if variable.name == "seed_generator_state"]
+    for index, state in enumerate(states):
+        state.assign(np.random.SeedSequence([seed, index]).generate_state(2))

@@ -6,7 +6,8 @@ first; every score is non-decreasing in information and non-increasing in cost. 
 operators are used, so that NumPy arrays and tensors of any backend work alike.
 """
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 KINDS = ("none", "ratio", "product", "convex")
 """The names that `fuse` knows."""
@@ -21,16 +22,20 @@ cost first, whatever their information.
 """
 
 
-class Scale(NamedTuple):
+@dataclass(frozen=True)
+class Scale:
     """The range of a quantity over the pool, for scaling to [0, 1].
+
+    Both ends may be scalar tensors, inside `tf.function` too: AutoGraph makes their comparison a
+    part of the graph (it would not in the methods of a named tuple).
 
     Attributes:
         low: the smallest value in the pool.
         high: the largest value in the pool.
     """
 
-    low: float
-    high: float
+    low: Any
+    high: Any
 
     def apply(self, values: Any) -> Any:
         """Return `values` with low mapped to 0 and high to 1, or 0 where low equals high.

@@ -4,6 +4,8 @@ A measure maps the class probabilities of a committee, float [E, ..., C], to inf
 float32 [...]. The first axis is the committee (E = 1 for a single deterministic pass), the last
 one the classes, and each distribution sums to 1. Arithmetic is float32 whatever the input, the
 logarithm is natural, 0 log 0 is 0, and a larger value always means a more informative position.
+Where a member's distribution is NaN the information is NaN, so that a model that has diverged
+does not pass for a certain one.
 "Eq." refers to Mackowiak et al., "CEREALS - Cost-Effective REgion-based Active Learning for
 Semantic Segmentation", BMVC 2018.
 
@@ -47,7 +49,8 @@ def vote_entropy(probabilities: Tensor) -> Tensor:
     classes = ops.shape(probabilities)[-1]
     winning = probabilities == ops.max(probabilities, axis=-1, keepdims=True)
     votes = ops.min(ops.where(winning, ops.arange(classes), classes), axis=-1)
-    return _entropy(ops.mean(ops.one_hot(votes, classes, dtype="float32"), axis=0))
+    information = _entropy(ops.mean(ops.one_hot(votes, classes, dtype="float32"), axis=0))
+    return ops.where(ops.all(votes < classes, axis=0), information, np.nan)
 
 
 def bald(probabilities: Tensor) -> Tensor:

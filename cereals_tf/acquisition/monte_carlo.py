@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import keras
-import numpy as np
 from keras import ops
 
 _DROPOUT = (keras.layers.Dropout, keras.layers.GaussianDropout, keras.layers.AlphaDropout)
@@ -35,8 +34,8 @@ def has_dropout(model: keras.Model) -> bool:
 def committee(model: keras.Model, members: int) -> Callable[[Any], Any]:
     """Return a function that passes images through the model once per member of the committee.
 
-    Every member draws its own dropout masks. The members run one after the other, so that memory
-    holds the activations of one at a time.
+    Every member is a pass of its own, not a slice of one large batch, so that its dropout masks
+    are its own whatever their `noise_shape` is, and memory need not hold all members at once.
 
     Args:
         model: any Keras model with one input and one output that depends on dropout.
@@ -45,7 +44,8 @@ def committee(model: keras.Model, members: int) -> Callable[[Any], Any]:
     Returns:
         A function of images, [batch, ...] as the model takes them, that returns the outputs of
         the members, [E, batch, ...] of the model's output dtype. It can run eagerly or be traced,
-        and draws new masks every time: see `reseed`.
+        and draws new masks every time unless `trainers.randomness.reseed` sets the
+        state of the model's random layers before.
 
     Raises:
         ValueError: `members` is below 1, or the model's output depends on no dropout layer.
@@ -62,20 +62,6 @@ def committee(model: keras.Model, members: int) -> Callable[[Any], Any]:
             return ops.stack([_run(passes.random, values)[passes.output] for _ in range(members)])
 
     return outputs
-
-
-def reseed(model: keras.Model, seed: int) -> None:
-    """Set the state of all the model's random layers, so that the next masks depend on it alone.
-
-    Call it outside of traced functions.
-
-    Args:
-        model: any Keras model.
-        seed: any integer >= 0.
-    """
-    states = [variable for variable in model.variables if variable.name == "seed_generator_state"]
-    for index, state in enumerate(states):
-        state.assign(np.random.SeedSequence([seed, index]).generate_state(2))
 
 
 class _Slot:

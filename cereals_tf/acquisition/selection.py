@@ -169,11 +169,9 @@ def _suppressed(height: int, width: int, max_overlap: float) -> np.ndarray:
         max_overlap: see `best_windows`.
 
     Returns:
-        bool, both sizes odd: its centre is the window itself, which is always suppressed.
+        bool, both sizes odd; the centre is the window itself.
     """
     offset_y = np.abs(np.arange(1 - cells(height), cells(height)) * STRIDE)
     offset_x = np.abs(np.arange(1 - cells(width), cells(width)) * STRIDE)
     shared = np.outer(height - offset_y, width - offset_x)
-    suppressed = shared / (height * width) > max_overlap
-    suppressed[cells(height) - 1, cells(width) - 1] = True
-    return suppressed
+    return shared / (height * width) > max_overlap

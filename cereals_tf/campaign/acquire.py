@@ -163,8 +163,7 @@ def score_pool(
     bar = tqdm(decoded.prefetch(2), desc="score", total=len(pool), initial=done, unit="image")
     for record, image in bar:
         key, entry = entries[record[records.IMAGE_ID].numpy().decode()]
-        scorer.reseed(derive_seed(options.seed, round_number, "score", entry.image_id))
-        information, estimated = (part[0].numpy() for part in scorer.maps(image[None]))
+        information, estimated = image_maps(options, scorer, entry.image_id, image, round_number)
         unlabelled = ~labelled_mask(labelled.get(entry.image_id, ()), entry.height, entry.width)
         information = _sums(options, entry, information, unlabelled)
         estimated = _sums(options, entry, estimated, unlabelled)
@@ -173,6 +172,28 @@ def score_pool(
             information = random_windows(seed, key, information.shape)
         cost = _true_clicks(options, entry, record) if options.cost == "gt" else estimated
         _save(_path(folder, key), WindowScores(information, estimated, cost))
+
+
+def image_maps(
+    options: Options, scorer: Scorer, image_id: str, image: tf.Tensor, round_number: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the information map and the predicted click map of an image of the pool.
+
+    A committee's draws depend on the seed, the round and the image alone.
+
+    Args:
+        options: The campaign's options.
+        scorer: Holds the models of the round before.
+        image_id: The image's id.
+        image: uint8 [H, W, 3].
+        round_number: The round whose regions are to be chosen.
+
+    Returns:
+        Two float32 [h, w] at stride 8, see `Scorer.compute_maps`.
+    """
+    scorer.reseed(derive_seed(options.seed, round_number, "score", image_id))
+    information, clicks = scorer.maps(image[None])
+    return information[0].numpy(), clicks[0].numpy()
 
 
 def _sums(

@@ -1,7 +1,7 @@
 """Cityscapes: polygons in JSON, painted to train ids as the official tools paint them."""
 
 import json
-import math
+import reprlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -111,11 +111,11 @@ class CityscapesSource:
     def annotation(self, item: Item, height: int, width: int) -> Annotation:
         """See `Source.annotation`."""
         content = _read_json(item.annotation)
-        stated = (content.get("imgHeight"), content.get("imgWidth"))
-        if stated != (height, width):
+        stated = [content.get("imgHeight"), content.get("imgWidth")]
+        if stated != [height, width]:
             raise UserError(
-                f"{item.annotation}: says imgHeight x imgWidth {stated[0]}x{stated[1]}, "
-                f"its image {item.image.name} is {height}x{width}"
+                f"{item.annotation}: says [imgHeight, imgWidth] {reprlib.repr(stated)}, "
+                f"its image {item.image.name} is {[height, width]}"
             )
         polygons = _polygons(item.annotation, content.get("objects"))
         return Annotation(paint(polygons, height, width, background=IGNORE_ID), polygons)
@@ -138,6 +138,8 @@ def _by_frame(files: dict[str, Path], suffix: str) -> dict[str, Path]:
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: broken JSON: {error}") from None
     if not isinstance(content, dict):
@@ -164,11 +166,11 @@ def _polygons(path: Path, objects: Any) -> list[Polygon]:
 def _train_id(where: str, name: Any) -> int:
     """Return the train id of a label; a group such as `cargroup` counts as its members."""
     if not isinstance(name, str):
-        raise UserError(f"{where} has label {name!r}, expected a name")
+        raise UserError(f"{where} has label {reprlib.repr(name)}, expected a name")
     if name not in _TRAIN_IDS:
         name = name.removesuffix("group")
     if name not in _TRAIN_IDS:
-        raise UserError(f"{where} has the unknown class name {name!r}")
+        raise UserError(f"{where} has the unknown class name {reprlib.repr(name)}")
     return _TRAIN_IDS[name]
 
 
@@ -180,8 +182,10 @@ def _points(where: str, points: Any) -> np.ndarray:
             isinstance(point, list)
             and len(point) == 2
             and all(type(value) in (int, float) for value in point)
-            and all(math.isfinite(value) and abs(value) <= _MAX_COORDINATE for value in point)
+            and all(abs(value) <= _MAX_COORDINATE for value in point)
         )
         if not valid:
-            raise UserError(f"{where} has the point {str(point)[:60]}, expected [x, y] in pixels")
+            raise UserError(
+                f"{where} has the point {reprlib.repr(point)}, expected [x, y] in pixels"
+            )
     return np.array(points, np.float64)

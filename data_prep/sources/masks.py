@@ -1,6 +1,7 @@
 """Images with id masks: CamVid's layout, and any image folder with any mask folder."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -41,19 +42,23 @@ class MaskSource:
     def __init__(self, folder: Path, options: SourceOptions) -> None:
         self._folder = folder
         self._options = options
+        if not 0 <= options.tolerance < math.inf:
+            raise UserError(f"--tolerance={options.tolerance}: expected 0 or more pixels")
         self.classes = read_classes(folder / options.classes)
         self._images, self._labels = self._layout()
 
     def _layout(self) -> tuple[str, str]:
         given = (self._options.images, self._options.labels)
         if all(given):
+            if len({"{split}" in pattern for pattern in given}) > 1:
+                raise UserError(
+                    f"--images={given[0]} --labels={given[1]}: {{split}} belongs in both or neither"
+                )
             return given
         if any(given):
             raise UserError("--images and --labels go together: give both or neither")
         for images, labels in _LAYOUTS:
-            if all(
-                (self._folder / part.format(split="train")).is_dir() for part in (images, labels)
-            ):
+            if all(self._of_split(part, "train").is_dir() for part in (images, labels)):
                 return images, labels
         raise UserError(
             f"{self._folder}: neither train/images with train/labels nor images with labels: "
@@ -62,26 +67,26 @@ class MaskSource:
 
     def items(self) -> dict[str, list[Item]]:
         """See `Source.items`."""
+        patterns = (self._images, self._labels)
         if "{split}" not in self._images:
             return self._divided(self._pairs(""))
         present = [
             split
             for split in _SPLITS
-            if any(
-                (self._folder / part.format(split=split)).is_dir()
-                for part in (self._images, self._labels)
-            )
+            if any(self._of_split(part, split).is_dir() for part in patterns)
         ]
         for split in ("train", "val"):
             if split not in present:
-                raise UserError(
-                    f"{self._folder / self._images.format(split=split)}: no such folder"
-                )
+                raise UserError(f"{self._of_split(self._images, split)}: no such folder")
         return {split: self._pairs(split) for split in present}
 
+    def _of_split(self, pattern: str, split: str) -> Path:
+        return self._folder / pattern.replace("{split}", split)
+
     def _pairs(self, split: str) -> list[Item]:
-        folders = (self._folder / part.format(split=split) for part in (self._images, self._labels))
-        images, labels = (images_below(folder) for folder in folders)
+        images, labels = (
+            images_below(self._of_split(part, split)) for part in (self._images, self._labels)
+        )
         return pair(images, labels)
 
     def _divided(self, items: list[Item]) -> dict[str, list[Item]]:
@@ -123,9 +128,11 @@ def read_id_mask(path: Path) -> np.ndarray:
     """Read an 8-bit greyscale or palette PNG of ids as uint8 [H, W]; palette indices are the ids.
 
     Raises:
-        UserError: No image, or of another mode.
+        UserError: No image, of another mode, or stored with loss.
     """
     image = open_image(path)
+    if image.format != "PNG":
+        raise UserError(f"{path}: an id mask is a PNG, found {image.format}, which alters ids")
     if image.mode not in ("L", "P"):
         raise UserError(
             f"{path}: an id mask is 8-bit greyscale or palette, found mode {image.mode}"
@@ -142,7 +149,7 @@ def read_classes(path: Path) -> Classes:
         UserError: No such file, broken JSON, or a field of the wrong form.
     """
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_bytes())
     except FileNotFoundError:
         raise UserError(f"{path}: no such classes file (see --classes)") from None
     except (ValueError, OSError, RecursionError) as error:

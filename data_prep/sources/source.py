@@ -12,7 +12,9 @@ from data_prep.dataset import Classes
 from data_prep.errors import UserError
 from data_prep.polygons import Polygon
 
-IMAGE_SUFFIXES = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg"}
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+# MPO is a JPEG file with further pictures behind the first, as many cameras write it.
+IMAGE_FORMATS = {"PNG": "png", "JPEG": "jpeg", "MPO": "jpeg"}
 MAX_PIXELS = 200_000_000
 
 
@@ -74,30 +76,34 @@ class Source(Protocol):
 
 
 def open_image(path: Path) -> Image.Image:
-    """Open and fully decode an image file.
+    """Open and fully decode a PNG or JPEG file.
 
     Raises:
-        UserError: No image, truncated, or larger than `MAX_PIXELS`.
+        UserError: No such image, truncated, or larger than `MAX_PIXELS`.
     """
     try:
-        image = Image.open(path)
-        if image.width * image.height > MAX_PIXELS:
-            raise UserError(
-                f"{path}: claims {image.height}x{image.width} pixels, at most {MAX_PIXELS} are read"
-            )
-        image.load()
+        with Image.open(path, formats=("PNG", "JPEG")) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise UserError(
+                    f"{path}: claims {image.height}x{image.width} pixels, "
+                    f"at most {MAX_PIXELS} are read"
+                )
+            image.verify()  # checksums, which `load` skips
+        with Image.open(path, formats=("PNG", "JPEG")) as image:
+            image.load()
+            return image
     except UnidentifiedImageError:
-        raise UserError(f"{path}: not an image") from None
+        raise UserError(f"{path}: not a PNG or JPEG image") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(f"{path}: cannot be decoded: {error}") from None
-    return image
 
 
 def images_below(folder: Path) -> dict[str, Path]:
     """Return image files below a folder by their relative path without its suffix.
 
     Raises:
-        UserError: No such folder, no image in it, or two files of the same name.
+        UserError: No such folder, no image in it, two files of the same name, or a name that is
+            not UTF-8.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
@@ -106,12 +112,19 @@ def images_below(folder: Path) -> dict[str, Path]:
         if path.suffix.lower() not in IMAGE_SUFFIXES or not path.is_file():
             continue
         key = path.relative_to(folder).with_suffix("").as_posix()
+        if not _is_unicode(key):
+            raise UserError(f"{str(path)!a}: expected a file name in UTF-8")
         if key in found:
             raise UserError(f"{path}: duplicate id {key!r}, also the name of {found[key].name}")
         found[key] = path
     if not found:
         raise UserError(f"{folder}: no images (.png, .jpg or .jpeg)")
     return found
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether no byte of a file name had to be escaped."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def pair(images: dict[str, Path], annotations: dict[str, Path]) -> list[Item]:

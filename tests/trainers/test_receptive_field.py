@@ -23,9 +23,8 @@ def _randomize(model):
     generator = np.random.default_rng(0)
     for layer in model.layers:
         if isinstance(layer, L.BatchNormalization):
-            gamma, beta, mean, variance = layer.get_weights()
-            random = [generator.uniform(low, 1.0, gamma.shape) for low in (0.5, -1.0, -1.0, 0.5)]
-            layer.set_weights(random)
+            shape = layer.gamma.shape  # gamma, beta, mean, variance
+            layer.set_weights([generator.uniform(low, 1.0, shape) for low in (0.5, -1, -1, 0.5)])
     return model
 
 
@@ -99,11 +98,13 @@ def _check_spans(model, axis, size, slack):
 
 @pytest.mark.parametrize("name", list(LAYERS))
 def test_span_of_a_layer_is_exact(name):
+    """Dilated kernels leave positions out; bilinear weights at the end may be zero."""
     keras.utils.set_random_seed(0)
+    slack = 2 if "dilated" in name else int("bilinear" in name)
     model = _model(LAYERS[name]())
     for axis in (0, 1):
         for size in (6, 7, 9):
-            _check_spans(model, axis, size, slack=int("bilinear" in name))
+            _check_spans(model, axis, size, slack)
 
 
 @pytest.mark.parametrize("stride", [1, 2, 4, 8])
@@ -159,7 +160,7 @@ def _strange(x):
         lambda x: L.Conv2D(2, 1)(L.Multiply()([x, L.GlobalAveragePooling2D(keepdims=True)(x)])),
         lambda x: L.Add()([x, L.Conv2D(2, 1)(L.Lambda(lambda y: y + 1)(x))]),
         lambda x: L.GroupNormalization(1)(x),
-        lambda x: L.LayerNormalization(axis=[1, 2, 3])(x) if False else L.Softmax(axis=1)(x),
+        lambda x: L.Softmax(axis=1)(x),
         lambda x: L.Conv2D(2, 1, activation=_strange)(x),
         lambda x: x * keras.ops.mean(x, axis=1, keepdims=True),
         lambda x: L.Concatenate(axis=1)([x, x]),
@@ -202,6 +203,12 @@ def _dilated_network(image):
     return L.Conv2D(2, 2, padding="same")(x * 0.5 + skip)
 
 
+def _strided_network(image):
+    for kernel in (5, 3, 7):
+        image = L.Conv2D(4, kernel, strides=2, padding="same", activation="relu")(image)
+    return image
+
+
 def _plugin(function):
     """A network wrapped as `cereals_tf.models.plugin` does."""
     inner = _model(function, 3)
@@ -214,6 +221,7 @@ NETWORKS = {
     "mobilenet_batch": lambda: fcn8s(2, "mobilenet", 0.03, "batch"),
     "mobilenet_none": lambda: fcn8s(2, "mobilenet", 0.03, "none"),
     "dilated": lambda: _plugin(_dilated_network),
+    "strided": lambda: _model(_strided_network, 3),
     "full_size": lambda: _plugin(lambda image: L.Conv2D(2, 3, padding="same")(image)),
     "coarse": lambda: _plugin(
         lambda image: L.Conv2D(2, 7, strides=16, padding="same")(L.Rescaling(1 / 255)(image))
@@ -288,7 +296,7 @@ def test_crop_gives_what_the_whole_image_gives(networks, name):
         ("vgg16_batch", 70, 1003, 125, 500),
         ("mobilenet_batch", 33, 1003, 60, 300),
         ("dilated", 40, 200, 12, 80),
-        ("dilated", 40, 203, 12, 40),  # 'same' places windows by the size: the end stays odd
+        ("strided", 40, 203, 12, 80),  # 'same' places windows by the size: the end stays odd
         ("full_size", 40, 200, 12, 160),
         ("coarse", 48, 208, 12, 140),
     ],
@@ -300,16 +308,15 @@ def test_crop_is_much_smaller_than_a_large_image(networks, name, height, width, 
 
 
 def test_a_crop_one_stride_smaller_changes_the_outputs(networks):
-    """The span is needed: without its ends the values differ."""
+    """The check above can fail: without its ends, the crop gives other values."""
     model = networks["dilated"]
     image = np.random.default_rng(0).uniform(0, 255, (1, 32, 240, 3)).astype("float32")
-    span = Span(14, 16)
-    _, _, x0, x1 = crop_for(model, Span(0, 4), span, 32, 240)
+    *_, x0, x1 = crop_for(model, Span(0, 4), Span(14, 16), 32, 240)
     whole = np.asarray(model(image))[:, :, 14:16]
     for start, stop in ((x0 + 8, x1), (x0, x1 - 8)):
         first = 14 - start // 8
         crop = np.asarray(model(image[:, :, start:stop]))[:, :, first : first + 2]
-        assert np.abs(crop - whole).max() > 1e-3 * np.abs(whole).max()
+        assert np.abs(crop - whole).max() > 2e-5 * np.abs(whole).max()
 
 
 def test_fcn8s_needs_two_hundred_pixels_around_a_region(networks):
@@ -326,7 +333,8 @@ def test_total_strides(networks):
     strides = {name: total_stride(model) for name, model in networks.items() if name != "valid"}
     assert strides == {
         **dict.fromkeys(DEEP, 32),
-        "dilated": 8 if False else strides["dilated"],
+        "dilated": 8,
+        "strided": 8,
         "full_size": 8,
         "coarse": 16,
     }

@@ -92,6 +92,15 @@ def test_committee_of_one(name):
     assert (np.abs(found).max() < 1e-6) == measure.needs_committee
 
 
+@pytest.mark.parametrize("name", ALL)
+def test_not_a_number_stays_visible(name):
+    probabilities = committees(3, 4, 5)
+    probabilities[2, 1, 1] = np.nan
+    found = keras.ops.convert_to_numpy(information.MEASURES[name].function(probabilities))
+    np.testing.assert_array_equal(np.argwhere(np.isnan(found)), [[1, 1]])
+    assert found.dtype == np.float32
+
+
 def test_equal_probabilities_vote_for_the_lowest_class():
     members = np.float32([[0.4, 0.4, 0.2], [0.5, 0.25, 0.25], [0.1, 0.45, 0.45], [0, 0.5, 0.5]])
     expected = slow_entropy([0.5, 0.5, 0])

@@ -10,8 +10,14 @@ from keras import layers, ops
 
 from cereals_tf.acquisition import monte_carlo
 from cereals_tf.models.fcn8s import fcn8s
+from trainers.randomness import reseed
 
 IMAGES = np.random.default_rng(0).normal(size=(2, 6, 7, 3)).astype(np.float32)
+
+
+@pytest.fixture(autouse=True)
+def _fixed_weights():
+    keras.utils.set_random_seed(0)
 
 
 class Parts:
@@ -203,6 +209,17 @@ def test_mixed_precision_inside_a_float32_model(images):
     np.testing.assert_array_equal(found[0], ops.cast(expected, "float32"))
 
 
+def test_nested_model_with_an_input_dtype_of_its_own():
+    """Operations that are not layers would otherwise compute in the outer model's dtype."""
+    x = keras.Input((None, None, 3), dtype="float16")
+    inner = keras.Model(x, ops.multiply(x, x))
+    model = functional([inner, layers.Dropout(0.5, dtype="float32")])
+    found = ops.convert_to_numpy(monte_carlo.committee(model, 1)(IMAGES)[0])
+    kept = found > 0
+    assert 0.3 < kept.mean() < 0.7
+    np.testing.assert_array_equal(found[kept], 2 * np.asarray(model(IMAGES))[kept])
+
+
 class Counter(layers.Layer):
     """Counts how often it runs."""
 
@@ -245,10 +262,12 @@ def test_what_precedes_dropout_runs_once(wrap):
     ],
 )
 def test_members_differ(dropout):
-    model = functional([dropout])
+    model = functional([dropout], channels=32)
+    images = np.ones((2, 3, 4, 32), np.float32)
+    reseed(model, 0)
     assert monte_carlo.has_dropout(model)
-    found = ops.convert_to_numpy(monte_carlo.committee(model, 4)(IMAGES))
-    assert found.shape == (4, *IMAGES.shape)
+    found = ops.convert_to_numpy(monte_carlo.committee(model, 4)(images))
+    assert found.shape == (4, *images.shape)
     assert len(np.unique(found.reshape(4, -1), axis=0)) == 4
 
 
@@ -259,6 +278,13 @@ def beside_the_output():
     return model
 
 
+def in_an_output_that_is_not_used():
+    x = keras.Input((None, None, 3))
+    inner = keras.Model(x, [layers.Conv2D(2, 1)(x), layers.Dropout(0.5)(x)])
+    x = keras.Input((None, None, 3))
+    return keras.Model(x, inner(x)[0])
+
+
 @pytest.mark.parametrize(
     "model",
     [
@@ -267,6 +293,7 @@ def beside_the_output():
         functional([functional([layers.Conv2D(2, 1)])]),
         keras.Sequential([keras.Input((None, None, 3)), layers.Conv2D(2, 1)]),
         beside_the_output(),
+        in_an_output_that_is_not_used(),
     ],
 )
 def test_model_without_dropout(model):
@@ -297,19 +324,19 @@ def test_reseed_decides_the_masks_whatever_was_drawn_before():
     parts = Parts()
     model = parts.finish(nested_sequential(parts))
     passes = tf.function(monte_carlo.committee(model, 3))
-    monte_carlo.reseed(model, 7)
+    reseed(model, 7)
     first = passes(IMAGES)
     assert np.abs(first - passes(IMAGES)).max() > 0
-    monte_carlo.reseed(model, 7)
+    reseed(model, 7)
     np.testing.assert_array_equal(passes(IMAGES), first)
-    monte_carlo.reseed(model, 2**40)
+    reseed(model, 2**40)
     assert np.abs(first - passes(IMAGES)).max() > 0
 
 
 def test_reseed_gives_every_layer_masks_of_its_own():
     x = keras.Input((None, None, 3))
     model = keras.Model(x, layers.subtract([layers.Dropout(0.5)(x), layers.Dropout(0.5)(x)]))
-    monte_carlo.reseed(model, 0)
+    reseed(model, 0)
     assert np.abs(monte_carlo.committee(model, 1)(IMAGES)).max() > 0
 
 
@@ -319,7 +346,7 @@ def test_masks_are_independent_between_members_images_and_positions():
     62 such comparisons are made, so this fails by chance once in 27,000 seeds; the seed is fixed.
     """
     model = functional([layers.Dropout(0.5)], channels=1)
-    monte_carlo.reseed(model, 3)
+    reseed(model, 3)
     passes = tf.function(monte_carlo.committee(model, 4))
     ones = np.ones((2, 40, 40, 1), np.float32)
     kept = np.stack([np.asarray(passes(ones)) > 0 for _ in range(2)])
@@ -338,7 +365,7 @@ def test_masks_are_independent_between_members_images_and_positions():
 def test_mean_of_many_members_approaches_the_pass_without_dropout():
     """For a linear model; within 5 standard errors at every one of 168 outputs."""
     model = functional([layers.Conv2D(8, 1), layers.Dropout(0.5), layers.Conv2D(2, 1)])
-    monte_carlo.reseed(model, 0)
+    reseed(model, 0)
     found = ops.convert_to_numpy(monte_carlo.committee(model, 200)(IMAGES))
     error = found.std(0) / np.sqrt(200)
     assert (np.abs(found.mean(0) - model(IMAGES, training=False)) < 5 * error + 1e-5).all()

@@ -149,8 +149,8 @@ def test_window_sums_equal_loops(data, h, w, everywhere, seed):
 def test_equal_windows_have_equal_sums_wherever_they_lie():
     """Rounding errors of a plain integral image would break such ties by position."""
     rng = np.random.default_rng(1)
-    patch = rng.random((3, 4)).astype(np.float32)
-    values = rng.random((60, 70)).astype(np.float32) * 1e3
+    patch = rng.random((3, 4))
+    values = rng.random((60, 70)) * 1e3
     corners = [(0, 0), (20, 31), (57, 66)]
     for y, x in corners:
         values[y : y + 3, x : x + 4] = patch
@@ -191,3 +191,11 @@ def test_allowed_windows_equal_exact_rectangles(data, image, max_overlap):
     ]
     found = allowed_windows(regions, height, width, h, w, float(max_overlap))
     np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("hundredths", range(100))
+def test_overlap_equal_to_the_maximum_is_allowed(hundredths):
+    """The share is compared with the decimal that the user typed: 0.29 * 6400 is below 1856."""
+    acquired = [Region("a", 0, 0, 8, 800)]
+    found = allowed_windows(acquired, 8, 1600, 8, 800, hundredths / 100)
+    assert np.flatnonzero(found[0])[0] == 100 - hundredths

@@ -52,7 +52,9 @@ def mobilenet_original():
     )
 
 
-@pytest.mark.parametrize(("suffix", "normalization"), [(".weights.h5", "none"), (".keras", "batch")])
+@pytest.mark.parametrize(
+    ("suffix", "normalization"), [(".weights.h5", "none"), (".keras", "batch")]
+)
 def test_vgg16_gives_the_original_features(tmp_path, vgg_original, suffix, normalization):
     path = tmp_path / f"vgg{suffix}"
     _save(vgg_original, path)

@@ -1,0 +1,193 @@
+"""Export of a round's models as one SavedModel that needs TensorFlow alone."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from cereals_tf.acquisition.fusion import Scale, fuse
+from cereals_tf.acquisition.scoring import Scorer
+from cereals_tf.campaign.architecture import build_cost, build_segmentation, load_model
+from cereals_tf.campaign.state import COST, SEGMENTATION, Campaign, CommittedRound
+from cereals_tf.serving_warmup import write_warmup
+from data_prep import records
+from data_prep.clicks import STRIDE
+from data_prep.files import new_folder
+from trainers.evaluation import upsample_logits
+from trainers.inputs import ImageReader
+
+DESCRIPTION = Path("assets.extra", "cereals.json")
+"""Where a SavedModel says what its class ids and its maps mean."""
+
+MODEL_NAME = "cereals"
+
+ENCODED = tf.TensorSpec([None], tf.string, "image_bytes")
+DECODED = tf.TensorSpec([None, None, None, 3], tf.uint8, "image")
+
+_CLASSES = tf.TensorSpec([None, None], tf.uint8)
+_CONFIDENCE = tf.TensorSpec([], tf.float32)
+_MAP = tf.TensorSpec([None, None], tf.float32)
+
+
+def export_round(campaign: Campaign, done: CommittedRound, out: Path) -> None:
+    """Write the models of a round as a SavedModel.
+
+    Beside the signatures of `Served` it holds TensorFlow Serving's warm-up file and, in
+    `assets.extra/cereals.json`, what a client needs to read the outputs.
+
+    Args:
+        campaign: The campaign.
+        done: The round.
+        out: New folder for the SavedModel.
+
+    Raises:
+        UserError: `out` is taken or cannot be written, or the data set changed or is damaged.
+    """
+    with new_folder(out) as partial:
+        scorer = _load_scorer(campaign, done)
+        options = campaign.options
+        served = Served(scorer, campaign.image_size, options.fusion, options.alpha)
+        _save(served, partial)
+        write_warmup(partial, MODEL_NAME, _warmup_requests(campaign))
+        description = json.dumps(_describe(campaign, done), indent=1)
+        (partial / DESCRIPTION).write_text(description + "\n")
+
+
+@dataclass(frozen=True)
+class Served:
+    """What the exported model computes; each method is a signature of its name.
+
+    The images of a call go through one after the other, so that memory holds the activations and
+    the full-resolution logits of one image at a time, whatever the size of the call.
+
+    Attributes:
+        scorer: Holds both models.
+        image_size: (height, width) that images are resized to; None: as they are.
+        fusion: How information and cost become a score, see `fuse`.
+        alpha: Weight of the information in convex fusion.
+    """
+
+    scorer: Scorer
+    image_size: tuple[int, int] | None
+    fusion: str
+    alpha: float
+
+    def serving_default(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Segment encoded images of one size.
+
+        Args:
+            image_bytes: string [N], JPEG or PNG.
+
+        Returns:
+            `classes`, uint8 [N, H, W] class ids at the images' own size, and `confidence`,
+            float32 [N], the mean over the pixels of the chosen classes' probabilities.
+        """
+
+        def segment(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            return self._segment(records.decode_image(encoded))
+
+        classes, confidence = _for_each(segment, image_bytes, (_CLASSES, _CONFIDENCE))
+        return {"classes": classes, "confidence": confidence}
+
+    def predict(self, image: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Segment decoded images, uint8 [N, H, W, 3] in RGB; the rest as `serving_default`."""
+        classes, confidence = _for_each(self._segment, image, (_CLASSES, _CONFIDENCE))
+        return {"classes": classes, "confidence": confidence}
+
+    def score(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Map what labels would tell and cost; the images of the call are the pool.
+
+        Args:
+            image_bytes: string [N], JPEG or PNG.
+
+        Returns:
+            `information`, `cost` in clicks, and `fused`, each float32 [N, h, w] at stride 8 of the
+            campaign's image size. Fusion scales information and cost by their smallest and
+            largest values in the call.
+        """
+
+        def maps_of(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            image = records.resize_image(records.decode_image(encoded), self.image_size)
+            information, cost = self.scorer.compute_maps(image[None])
+            return information[0], cost[0]
+
+        information, cost = _for_each(maps_of, image_bytes, (_MAP, _MAP))
+        scales = _range(information), _range(cost)
+        fused = fuse(self.fusion, information, cost, *scales, self.alpha)
+        return {"information": information, "cost": cost, "fused": fused}
+
+    def _segment(self, image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return the classes, uint8 [H, W], and the confidence of an image, uint8 [H, W, 3]."""
+        resized = records.resize_image(image, self.image_size)
+        logits = self.scorer.segmentation(resized[None], training=False)
+        logits = upsample_logits(logits, tf.shape(resized)[0], tf.shape(resized)[1])
+        if self.image_size:
+            logits = tf.image.resize(logits, tf.shape(image)[:2], method="bilinear")
+        classes = tf.cast(tf.argmax(logits[0], axis=-1), tf.uint8)
+        probability = tf.reduce_max(tf.nn.softmax(logits[0]), axis=-1)
+        return classes, tf.reduce_mean(probability)
+
+
+def _for_each(function: Callable, elements: tf.Tensor, output: Any) -> Any:
+    return tf.map_fn(function, elements, fn_output_signature=output, parallel_iterations=1)
+
+
+def _range(values: tf.Tensor) -> Scale:
+    return Scale(tf.reduce_min(values), tf.reduce_max(values))
+
+
+def _load_scorer(campaign: Campaign, done: CommittedRound) -> Scorer:
+    options = campaign.options
+    segmentation = build_segmentation(options, len(campaign.data.classes))
+    return Scorer(
+        load_model(done.folder / SEGMENTATION, segmentation),
+        load_model(done.folder / COST, build_cost(options)),
+        options.information,
+        options.committee,
+    )
+
+
+def _save(served: Served, folder: Path) -> None:
+    """Save the signatures, and of the models only their variables: nothing of Keras is left."""
+    module = tf.Module()
+    models = (served.scorer.segmentation, served.scorer.cost)
+    module.parameters = [variable.value for model in models for variable in model.variables]
+    signatures = {
+        "serving_default": tf.function(served.serving_default, input_signature=[ENCODED]),
+        "score": tf.function(served.score, input_signature=[ENCODED]),
+        "predict": tf.function(served.predict, input_signature=[DECODED]),
+    }
+    tf.saved_model.save(module, str(folder), signatures)
+
+
+def _warmup_requests(campaign: Campaign) -> dict[str, dict[str, np.ndarray]]:
+    """Return a request to every signature with the first val image."""
+    reader = ImageReader(campaign.data, "val")
+    with records.damage_named(campaign.data.shards("val")):
+        (record,) = reader.records().take(1)
+        decoded = reader.image(record)
+    encoded = {ENCODED.name: np.array([record[records.IMAGE_ENCODED].numpy()])}
+    return {
+        "serving_default": encoded,
+        "score": encoded,
+        "predict": {DECODED.name: decoded.numpy()[None]},
+    }
+
+
+def _describe(campaign: Campaign, done: CommittedRound) -> dict[str, Any]:
+    classes, options = campaign.data.classes, campaign.options
+    return {
+        "classes": classes.names,
+        "palette": classes.palette,
+        "round": done.number,
+        "miou": done.metrics["miou"],
+        "image_size": campaign.image_size,
+        "stride": STRIDE,
+        "information": options.information,
+        "fusion": options.fusion,
+        "alpha": options.alpha,
+    }

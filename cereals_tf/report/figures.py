@@ -1,0 +1,199 @@
+"""Curves and charts of a campaign, drawn with matplotlib's object-oriented interface."""
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import MaxNLocator
+
+WIDTH = 12.0
+"""Width of every figure, inches."""
+
+DPI = 170
+INK = "#1f2933"
+MUTED = "#8a94a0"
+ACCENT = "#0f6fc5"
+SECOND = "#d9480f"
+MOST_CLASSES = 40
+
+
+def png(figure: Figure) -> bytes:
+    """Return a figure as a PNG file."""
+    FigureCanvasAgg(figure)
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=DPI, facecolor="white")
+    return content.getvalue()
+
+
+def plain(text: str) -> str:
+    """Return text that matplotlib shows as it is, without looking for formulas in it."""
+    return text.replace("$", r"\$")
+
+
+def learning_curves(rounds: Sequence[Mapping[str, Any]]) -> Figure:
+    """Draw mIoU over annotated pixels and over annotated clicks.
+
+    Args:
+        rounds: The metrics of each round.
+    """
+    miou = [np.nan if metrics["miou"] is None else metrics["miou"] for metrics in rounds]
+    figure, axes = _charts(2, height=3.9)
+    shares = {"pixels_percent": "annotated pixels, %", "clicks_percent": "annotated clicks, %"}
+    for chart, (key, label) in zip(axes, shares.items(), strict=True):
+        x = [metrics[key] for metrics in rounds]
+        chart.plot(x, miou, "o-", color=ACCENT, linewidth=2, markersize=6, clip_on=False)
+        for metrics, here, height in zip(rounds, x, miou, strict=True):
+            if len(rounds) <= 20 and np.isfinite(height):
+                chart.annotate(
+                    f"{metrics['round']}",
+                    (here, height),
+                    xytext=(0, 7),
+                    textcoords="offset points",
+                    ha="center",
+                    fontsize=9,
+                    color=INK,
+                    path_effects=[withStroke(linewidth=3, foreground="white")],
+                )
+        chart.set_xlabel(label)
+        chart.set_ylabel("mIoU on val")
+        chart.margins(0.08)
+        chart.set_xlim(left=0)
+        chart.set_ylim(bottom=0)
+    return figure
+
+
+def training_curves(training: Mapping[str, Mapping[str, Any]]) -> Figure:
+    """Draw the loss and the val metric of both models over the epochs of a round.
+
+    Args:
+        training: The entry of that name in metrics.json.
+    """
+    figure, axes = _charts(4, height=2.9)
+    curves = [
+        ("segmentation", "losses", "training loss"),
+        ("segmentation", "val_metrics", "val mIoU at stride 8"),
+        ("cost", "losses", "training loss"),
+        ("cost", "val_metrics", "val squared error, clicks²"),
+    ]
+    for chart, (model, key, label) in zip(axes, curves, strict=True):
+        values = np.array(training[model][key], float)
+        best = training[model]["best_epoch"]
+        epochs = np.arange(1, len(values) + 1)
+        colour = ACCENT if model == "segmentation" else SECOND
+        marker = "o" if len(values) <= 30 else ""
+        chart.plot(epochs, values, color=colour, linewidth=1.8, marker=marker, markersize=4)
+        chart.axvline(best, color=MUTED, linewidth=1, linestyle=":")
+        chart.set_title(f"{model}: {label}", fontsize=10, loc="left", color=INK)
+        chart.set_xlabel("epoch")
+        chart.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    return figure
+
+
+def spending(
+    regions_per_image: np.ndarray,
+    names: Sequence[str],
+    acquired: np.ndarray,
+    available: np.ndarray,
+) -> Figure:
+    """Draw how many images have how many regions, and the classes' shares of the pixels.
+
+    Args:
+        regions_per_image: int [N], of every image of the train split.
+        names: Class names.
+        acquired: float [C], pixels per class in the acquired regions.
+        available: float [C], pixels per class in the train split.
+    """
+    shown = np.flatnonzero((acquired > 0) | (available > 0))
+    shown = shown[np.argsort(-available[shown], kind="stable")][:MOST_CLASSES]
+    figure, (images, classes) = _charts(2, height=max(3.9, 0.9 + 0.21 * len(shown)))
+    _draw_regions_per_image(images, regions_per_image)
+    _draw_class_shares(
+        classes,
+        [names[class_id] for class_id in shown],
+        _percent(acquired)[shown],
+        _percent(available)[shown],
+    )
+    return figure
+
+
+def _draw_regions_per_image(chart: Axes, regions_per_image: np.ndarray) -> None:
+    most = int(regions_per_image.max())
+    step = -(-most // 50)
+    edges = np.arange(1, most + step + 1, step) - 0.5
+    some = regions_per_image > 0
+    chart.hist(regions_per_image[some], edges, color=ACCENT, edgecolor="white", linewidth=0.8)
+    chart.bar(0, np.count_nonzero(~some), width=1, color=MUTED, edgecolor="white")
+    chart.set_xlabel("regions in an image")
+    chart.set_ylabel("train images")
+    chart.xaxis.set_major_locator(MaxNLocator(10, integer=True))
+    chart.yaxis.set_major_locator(MaxNLocator(6, integer=True))
+
+
+def _draw_class_shares(
+    chart: Axes, names: Sequence[str], acquired: np.ndarray, available: np.ndarray
+) -> None:
+    places = np.arange(len(names))
+    both = (acquired > 0) & (available > 0)
+    chart.hlines(places[both], acquired[both], available[both], color="#c5ccd3", linewidth=2.5)
+    for values, colour, label in (
+        (available, MUTED, "all train pixels"),
+        (acquired, SECOND, "acquired pixels"),
+    ):
+        there = values > 0
+        chart.plot(values[there], places[there], "o", color=colour, markersize=7, label=label)
+    chart.set_xscale("log")
+    chart.set_xlabel("share of the labelled pixels, %")
+    chart.set_yticks(places, [plain(name) for name in names])
+    chart.set_ylim(len(names) - 0.4, -0.6)
+    chart.xaxis.set_major_formatter("{x:g}")
+    chart.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=2, fontsize=9)
+
+
+def _percent(counts: np.ndarray) -> np.ndarray:
+    return 100 * counts / max(counts.sum(), 1)
+
+
+def cost_scatter(estimated: np.ndarray, true: Mapping[str, np.ndarray]) -> Figure:
+    """Draw the estimated over the true clicks of regions.
+
+    Args:
+        estimated: float [N].
+        true: int [N] each, by what they count.
+    """
+    figure, axes = _charts(len(true), height=4.4)
+    for chart, (label, clicks) in zip(np.atleast_1d(axes), true.items(), strict=True):
+        end = 1.05 * max(estimated.max(), clicks.max(), 1.0)
+        chart.plot([0, end], [0, end], color=MUTED, linewidth=1, linestyle="--")
+        chart.plot(
+            clicks,
+            estimated,
+            "o",
+            color=SECOND,
+            markersize=6,
+            markeredgewidth=0,
+            alpha=float(np.clip(60 / len(estimated), 0.08, 0.5)),
+        )
+        chart.set_xlim(-0.02 * end, end)
+        chart.set_ylim(-0.02 * end, end)
+        chart.set_aspect("equal", adjustable="box")
+        chart.set_xlabel(f"true clicks in the region: {label}")
+        chart.set_ylabel("estimated clicks")
+    return figure
+
+
+def _charts(count: int, height: float) -> tuple[Figure, Any]:
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.08)
+    axes = figure.subplots(1, count)
+    for chart in np.atleast_1d(axes):
+        chart.spines[["top", "right"]].set_visible(False)
+        chart.spines[["left", "bottom"]].set_color(MUTED)
+        chart.tick_params(colors=INK, labelsize=9.5)
+        chart.grid(color="#e4e7eb", linewidth=0.8)
+        chart.set_axisbelow(True)
+    return figure, axes

@@ -1,0 +1,326 @@
+"""The page of a report: one HTML file with its pictures inside."""
+
+import base64
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from matplotlib.figure import Figure
+
+from cereals_tf.campaign.options import Options, parse_clicks
+from cereals_tf.campaign.state import AnnotatedRegion, Campaign, CommittedRound
+from cereals_tf.report import figures
+from cereals_tf.report.panels import AcquisitionStep, acquisition_step, draw_panels
+from cereals_tf.report.statistics import (
+    CostQuality,
+    class_pixels,
+    cost_quality,
+    regions_by_image,
+    unlabelled_cells,
+)
+from cereals_tf.tables import format_duration, format_iou
+from data_prep.dataset import PreparedData
+from data_prep.errors import UserError
+from data_prep.files import new_folder
+from data_prep.records import damage_named
+from trainers.inputs import ImageReader
+
+PAGE = "index.html"
+SHOWN_IMAGES = 3
+LISTED_IMAGES = 5
+
+Table = dict[str, Any]
+"""`headings`, and `rows` of text."""
+
+
+def write_report(campaign: Campaign, out: Path | None) -> Path:
+    """Write the report on a campaign: `index.html`, complete in itself, and its pictures as files.
+
+    Args:
+        campaign: The campaign, with one committed round or more.
+        out: New folder for the report. None: `report/` in the campaign, replaced as a whole.
+
+    Returns:
+        The page.
+
+    Raises:
+        UserError: No round is complete, `out` is taken or cannot be written, or the data set
+            changed or is damaged.
+    """
+    campaign.round(None)
+    folder = out or campaign.folder / "report"
+    with new_folder(out) if out else _replaced_folder(folder) as partial:
+        pictures = _Pictures(partial)
+        content = _content(campaign, pictures)
+        (partial / PAGE).write_text(render(content), encoding="utf-8")
+    return folder / PAGE
+
+
+def render(content: dict[str, Any]) -> str:
+    """Return the page as HTML; every text in `content` is escaped."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("page.html").render(content)
+
+
+@contextmanager
+def _replaced_folder(folder: Path) -> Iterator[Path]:
+    """Give a temporary folder that takes the place of `folder` when the block ends.
+
+    Raises:
+        UserError: `folder` is there but is no folder, or its parent is read-only.
+    """
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise UserError(f"{folder}: exists and is not a folder")
+    fresh, old = (folder.with_name(f".{folder.name}.{k}-{os.getpid()}") for k in ("new", "old"))
+    with new_folder(fresh) as partial:
+        yield partial
+    if folder.exists():
+        folder.rename(old)
+    fresh.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class _Pictures:
+    """Writes figures as files and gives them to the page."""
+
+    folder: Path
+
+    def add(self, name: str, figure: Figure, description: str) -> dict[str, str]:
+        """Write `name`.png; return the picture's address as a data URI and its description."""
+        content = figures.png(figure)
+        (self.folder / f"{name}.png").write_bytes(content)
+        encoded = base64.b64encode(content).decode()
+        return {"source": f"data:image/png;base64,{encoded}", "description": description}
+
+
+def _content(campaign: Campaign, pictures: _Pictures) -> dict[str, Any]:
+    """Return everything that the page shows."""
+    rounds = campaign.rounds()
+    last = rounds[-1].metrics
+    return {
+        "name": campaign.folder.resolve().name,
+        "headline": _headline(rounds),
+        "setup": _setup(campaign),
+        "options": campaign.options.to_json(),
+        "rounds": _rounds_table(rounds),
+        "curves": pictures.add(
+            "curves",
+            figures.learning_curves([done.metrics for done in rounds]),
+            "mIoU over annotated pixels and over annotated clicks",
+        ),
+        "training": pictures.add(
+            "training",
+            figures.training_curves(last["training"]),
+            "Loss and val metric of both models per epoch",
+        ),
+        "last_round": rounds[-1].number,
+        "iou": _iou_table(campaign.data, rounds),
+        "spending": _spending(campaign, rounds, pictures),
+        "cost": _cost(campaign.options, rounds, pictures),
+        "step": _step(acquisition_step(campaign, SHOWN_IMAGES), pictures),
+        "versions": last["versions"],
+    }
+
+
+def _headline(rounds: Sequence[CommittedRound]) -> list[tuple[str, str]]:
+    last = rounds[-1].metrics
+    seconds = sum(sum(done.metrics["seconds"].values()) for done in rounds)
+    return [
+        (format_iou(last["miou"]), f"mIoU after round {rounds[-1].number}"),
+        (f"{last['pixels_percent']:.1f} %", "of the train pixels annotated"),
+        (f"{last['clicks_percent']:.1f} %", "of the train clicks spent"),
+        (f"{last['regions']:,}", "regions"),
+        (format_duration(seconds), "of computing"),
+    ]
+
+
+def _setup(campaign: Campaign) -> list[tuple[str, str]]:
+    """Return the data set and the options that matter most, as pairs of text."""
+    options, data = campaign.options, campaign.data
+    splits = data.description["splits"]
+    sizes = splits["train"]["image_sizes"]
+    size = next(iter(sizes)) if len(sizes) == 1 else f"{len(sizes)} sizes"
+    information = options.information.replace("_", " ")
+    if options.information in ("vote_entropy", "bald"):
+        information += f" of {options.committee} passes"
+    fusion = options.fusion + (f", alpha {options.alpha:g}" if options.fusion == "convex" else "")
+    model = options.model or f"FCN8s, {options.backbone}, width {options.width_multiplier:g}"
+    read_as = f", read as {options.image_size}" if options.image_size else ""
+    return [
+        ("Data set", f"{data.folder.name} ({data.description['source']})"),
+        ("Images", f"{splits['train']['images']:,} train, {splits['val']['images']:,} val"),
+        ("Image size", size + read_as),
+        ("Classes", str(len(data.classes))),
+        ("Region", options.region if options.region == "image" else f"{options.region} px"),
+        ("Information", information),
+        ("Fusion", fusion),
+        ("Cost", {"est": "cost model", "gt": "ground truth"}[options.cost]),
+        ("Clicks that count", options.clicks.replace("+", " + ")),
+        ("Budget a round", options.budget),
+        ("Round 0", options.initial),
+        ("Model", model),
+        ("Trained on", options.train_on + (", warm start" if options.warm_start else "")),
+        ("Seed", str(options.seed)),
+    ]
+
+
+def _rounds_table(rounds: Sequence[CommittedRound]) -> Table:
+    rows = []
+    for done in rounds:
+        metrics = done.metrics
+        rows.append(
+            [
+                str(done.number),
+                format_iou(metrics["miou"]),
+                f"{len(done.regions):,}",
+                f"{metrics['regions']:,}",
+                f"{metrics['pixels_percent']:.2f}",
+                f"{metrics['clicks']:,}",
+                f"{metrics['clicks_percent']:.2f}",
+                format_duration(sum(metrics["seconds"].values())),
+            ]
+        )
+    headings = ["round", "mIoU", "new regions", "regions", "pixels %", "clicks", "clicks %", "time"]
+    return {"headings": headings, "rows": rows}
+
+
+def _iou_table(data: PreparedData, rounds: Sequence[CommittedRound]) -> Table:
+    """Return a row per class: its name, its share of the train pixels, its IoU by round."""
+    train = data.description["splits"]["train"]
+    rows = []
+    for name in data.classes.names:
+        share = 100 * train["pixels_per_class"][name] / train["pixels"]
+        by_round = [done.metrics["iou_per_class"][name] for done in rounds]
+        rows.append((name, f"{share:.2f}" if share else "-", _heat(by_round)))
+    mean = _heat([done.metrics["miou"] for done in rounds])
+    return {"headings": [str(done.number) for done in rounds], "rows": rows, "mean": mean}
+
+
+def _heat(values: Sequence[float | None]) -> list[tuple[str, float]]:
+    """Return (text, opacity of the cell's colour) for IoUs."""
+    return [(format_iou(value), round(0.75 * (value or 0.0), 3)) for value in values]
+
+
+def _chosen(rounds: Sequence[CommittedRound]) -> Sequence[CommittedRound]:
+    """Return the rounds whose regions were chosen by score; round 0 if it is the only one."""
+    return rounds[1:] or rounds
+
+
+def _spending(
+    campaign: Campaign, rounds: Sequence[CommittedRound], pictures: _Pictures
+) -> dict[str, Any]:
+    """Return where the annotations went: to which images and to which classes."""
+    data = campaign.data
+    reader = ImageReader(data, "train", campaign.image_size)
+    chosen = regions_by_image(_chosen(rounds))
+    before = regions_by_image(rounds[:1]) if rounds[1:] else {}
+    with damage_named(data.shards("train")):
+        acquired = class_pixels(reader, chosen, before)
+    per_class = data.description["splits"]["train"]["pixels_per_class"]
+    available = np.array([per_class[name] for name in data.classes.names])
+    numbers = np.array([len(chosen.get(entry.image_id, ())) for entry in reader.images])
+    return {
+        "picture": pictures.add(
+            "spending",
+            figures.spending(numbers, data.classes.names, acquired, available),
+            "Regions per image, and the classes' shares of the acquired and of all pixels",
+        ),
+        "by_score": bool(rounds[1:]),
+        "images": int(np.count_nonzero(numbers)),
+        "all_images": len(numbers),
+        "table": _most_annotated(campaign.options, reader, chosen),
+    }
+
+
+def _most_annotated(
+    options: Options, reader: ImageReader, chosen: dict[str, list[AnnotatedRegion]]
+) -> Table:
+    sizes = {entry.image_id: (entry.height, entry.width) for entry in reader.images}
+    kinds = parse_clicks(options.clicks)
+    most = sorted(chosen, key=lambda image_id: (-len(chosen[image_id]), image_id))
+    rows = []
+    for image_id in most[:LISTED_IMAGES]:
+        regions = chosen[image_id]
+        share = 1 - unlabelled_cells(regions, *sizes[image_id]).mean()
+        clicks = sum(region.clicks(kinds) for region in regions)
+        rows.append([image_id, f"{len(regions):,}", f"{100 * share:.1f}", f"{clicks:,}"])
+    return {"headings": ["image", "regions", "area %", "clicks"], "rows": rows}
+
+
+def _cost(
+    options: Options, rounds: Sequence[CommittedRound], pictures: _Pictures
+) -> dict[str, Any] | None:
+    """Return how good the cost estimates of acquired regions were; None without any."""
+    kinds = parse_clicks(options.clicks)
+    counted = {"vertices": ("vertices",), " + ".join(kinds): kinds}
+    estimated, true, rows = [], {label: [] for label in counted}, []
+    for done in rounds:
+        regions = [region for region in done.regions if region.cost_estimated is not None]
+        if not regions:
+            continue
+        here = np.array([region.cost_estimated for region in regions])
+        estimated.append(here)
+        row = [str(done.number), f"{len(regions):,}", f"{here.mean():.2f}"]
+        for label, some in counted.items():
+            clicks = np.array([region.clicks(some) for region in regions])
+            true[label].append(clicks)
+            row += _quality_cells(cost_quality(here, clicks))
+        rows.append(row)
+    if not rows:
+        return None
+    everything = np.concatenate(estimated)
+    joined = {label: np.concatenate(parts) for label, parts in true.items()}
+    return {
+        "picture": pictures.add(
+            "cost",
+            figures.cost_scatter(everything, joined),
+            "Estimated over true clicks of the acquired regions",
+        ),
+        "groups": list(counted),
+        "rows": rows,
+        "from_ground_truth": options.cost == "gt",
+    }
+
+
+def _quality_cells(quality: CostQuality) -> list[str]:
+    rank = quality.rank_correlation
+    return [
+        f"{quality.mean_true:.2f}",
+        "n/a" if rank is None else f"{rank:.2f}",
+        f"{quality.mean_absolute_error:.2f}",
+    ]
+
+
+def _step(step: AcquisitionStep, pictures: _Pictures) -> dict[str, Any]:
+    options = step.campaign.options
+    return {
+        "number": step.number,
+        "complete": step.complete,
+        "random": options.information == "random",
+        "fusion": options.fusion,
+        "from_ground_truth": options.cost == "gt",
+        "views": [
+            (
+                view.image_id,
+                pictures.add(
+                    f"step-{place}",
+                    draw_panels(step, view),
+                    "What the image looked like to the method",
+                ),
+            )
+            for place, view in enumerate(step.views, start=1)
+        ],
+    }
