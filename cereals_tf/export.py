@@ -154,8 +154,7 @@ def _load_scorer(campaign: Campaign, done: CommittedRound) -> Scorer:
 def _save(served: Served, folder: Path) -> None:
     """Save the signatures, and of the models only their variables: nothing of Keras is left."""
     module = tf.Module()
-    models = (served.scorer.segmentation, served.scorer.cost)
-    module.parameters = [variable.value for model in models for variable in model.variables]
+    module.parameters = [variable.value for variable in served.scorer.variables]
     signatures = {
         "serving_default": tf.function(served.serving_default, input_signature=[ENCODED]),
         "score": tf.function(served.score, input_signature=[ENCODED]),

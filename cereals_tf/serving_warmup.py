@@ -63,7 +63,7 @@ def _field(number: int, content: bytes) -> bytes:
 
 
 def _varint(value: int) -> bytes:
-    """Encode an integer >= 0: seven bits a byte, lowest first, the top bit set on all but the last."""
+    """Encode a count: seven bits a byte, lowest first, the top bit set on all but the last."""
     encoded = bytearray()
     while value > 127:
         encoded.append(value & 127 | 128)

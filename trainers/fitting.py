@@ -131,7 +131,7 @@ def fit(
     """
     optimizer = keras.optimizers.Adam(options.learning_rate, beta_1=BETA_1, beta_2=BETA_2)
     model.compile(optimizer=optimizer, loss=objective.loss, jit_compile=False)
-    optimizer.build(model.trainable_variables)
+    model.optimizer.build(model.trainable_variables)
     checkpoints = _Checkpoints(folder)
     state = checkpoints.resume(model)
     total = options.epochs * steps

@@ -28,6 +28,7 @@ class Scorer:
         self.segmentation = segmentation
         self.cost = cost
         self._measure = None if information == RANDOM else MEASURES[information]
+        self._random = keras.random.SeedGenerator(0)
         self._committee = None
         if self._measure and self._measure.needs_committee:
             if not has_dropout(segmentation):
@@ -36,6 +37,11 @@ class Scorer:
                 )
             self._committee = committee(segmentation, members)
         self.maps = tf.function(self.compute_maps, reduce_retracing=True)
+
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """Everything that the maps are computed from: weights and the states of random numbers."""
+        return [*self.segmentation.variables, *self.cost.variables, self._random.state]
 
     def compute_maps(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Compute the maps of images of one size; `maps` is the same as a compiled graph.
@@ -50,7 +56,7 @@ class Scorer:
         predicted = tf.cast(self.cost(images, training=False)[..., 0], tf.float32)
         cost = tf.nn.relu(predicted)
         if self._measure is None:
-            return tf.random.uniform(tf.shape(cost)), cost
+            return keras.random.uniform(tf.shape(cost), seed=self._random), cost
         if self._committee:
             logits = self._committee(images)
         else:

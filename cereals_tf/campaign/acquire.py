@@ -158,7 +158,9 @@ def score_pool(
         if allowed_in(options, entry, labelled).any()
     ]
     todo = [image_id for image_id in pool if not _path(folder, entries[image_id][0]).exists()]
-    decoded = reader.records(todo).map(lambda record: (record, reader.image(record)))
+    decoded = reader.records(todo).map(
+        lambda record: (record, reader.image(record)), num_parallel_calls=tf.data.AUTOTUNE
+    )
     done = len(pool) - len(todo)
     bar = tqdm(decoded.prefetch(2), desc="score", total=len(pool), initial=done, unit="image")
     for record, image in bar:

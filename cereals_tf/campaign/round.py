@@ -116,6 +116,7 @@ class Round:
     def _choose_and_annotate(self) -> None:
         candidates = self._choose()
         if not candidates:
+            shutil.rmtree(self.folder)
             raise PoolIsEmptyError
         image_ids = sorted({candidate.region.image_id for candidate in candidates})
         grids = click_grids(self.train, image_ids)

@@ -1,12 +1,10 @@
 """Stepping a campaign from the outside: one round, or round after round."""
 
-from contextlib import ExitStack
-
 import tensorflow as tf
 
 from cereals_tf.campaign.round import PoolIsEmptyError, Round
 from cereals_tf.campaign.state import Campaign, CommittedRound
-from data_prep.records import damage_named
+from data_prep.records import damage_named, refuse_damage
 
 
 def step_campaign(campaign: Campaign) -> CommittedRound | None:
@@ -21,12 +19,11 @@ def step_campaign(campaign: Campaign) -> CommittedRound | None:
     Raises:
         UserError: The campaign is busy, its data set changed or is damaged, or an option is wrong.
     """
-    with ExitStack() as held:
-        held.enter_context(campaign.lock())
-        data = campaign.data
-        shards = [path for split in ("train", "val") for path in data.shards(split)]
-        held.enter_context(damage_named(shards))
-        tf.config.experimental.enable_op_determinism()
+    data = campaign.data
+    shards = [path for split in ("train", "val") for path in data.shards(split)]
+    refuse_damage(shards)
+    tf.config.experimental.enable_op_determinism()
+    with campaign.lock(), damage_named(shards):
         try:
             return Round(campaign).complete()
         except PoolIsEmptyError:

@@ -90,6 +90,7 @@ def training_curves(training: Mapping[str, Mapping[str, Any]]) -> Figure:
         chart.axvline(best, color=MUTED, linewidth=1, linestyle=":")
         chart.set_title(f"{model}: {label}", fontsize=10, loc="left", color=INK)
         chart.set_xlabel("epoch")
+        chart.set_xlim(0.5, len(values) + 0.5)
         chart.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     return figure
 

@@ -316,7 +316,6 @@ class _Map:
         height, width = self.view.label.shape
         shown = np.ma.masked_where(~self.view.unlabelled, self.values)
         low, high = (float(shown.min()), float(shown.max())) if shown.count() else (0.0, 0.0)
-        low = min(low, 0.0)
         drawn = axes.imshow(
             shown,
             self.colours,
@@ -333,6 +332,7 @@ class _Map:
         bar = axes.figure.colorbar(drawn, cax=scale, orientation="horizontal")
         bar.outline.set_visible(False)
         bar.locator = MaxNLocator(4)
+        bar.formatter.set_useOffset(False)
         bar.update_ticks()
         scale.tick_params(labelsize=8.5, color=MUTED, labelcolor=INK, pad=2)
         axes.text(
@@ -433,8 +433,8 @@ def _outline(box: Box, inset: float, colour: str) -> Rectangle:
         box.height - 2 * inset,
         fill=False,
         edgecolor=colour,
-        linewidth=1.1,
-        path_effects=[withStroke(linewidth=2.0, foreground="black")],
+        linewidth=1.5,
+        path_effects=[withStroke(linewidth=2.5, foreground="black")],
     )
 
 

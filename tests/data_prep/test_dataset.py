@@ -97,7 +97,7 @@ def test_bad_image_list_is_refused_and_named(folder, change):
 
 
 def test_missing_files_are_named(folder, tmp_path):
-    with pytest.raises(UserError, match="no prepared|not a prepared"):
+    with pytest.raises(UserError, match="not a prepared data set"):
         PreparedData.open(tmp_path)
     (folder / "images.csv").unlink()
     with pytest.raises(UserError, match=r"images\.csv"):

@@ -1,0 +1,482 @@
+"""Conversion of whole sources, sound and damaged ones."""
+
+import csv
+import io
+import json
+import os
+import random
+import shutil
+import struct
+import warnings
+import zlib
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from cityscapesscripts.helpers.annotation import Annotation as OfficialAnnotation
+from cityscapesscripts.helpers.labels import name2label
+from cityscapesscripts.preparation.json2labelImg import createLabelImage
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageDraw
+
+from data_prep import prepare as prepare_module
+from data_prep.errors import UserError
+from data_prep.prepare import convert_item, prepare
+from data_prep.records import damaged_records, decode_label, parse, polygons_of
+from data_prep.sources import open_source
+from data_prep.sources.source import Item, SourceOptions
+
+
+def _contents(folder: Path):
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def _records(data, split):
+    """Parsed records by image id, in order."""
+    shards = tf.data.TFRecordDataset([str(path) for path in data.shards(split)])
+    parsed = [parse(content) for content in shards]
+    return {record["image/id"].numpy().decode(): record for record in parsed}
+
+
+# Sound sources.
+
+
+def test_cityscapes_records_hold_the_official_train_ids_and_the_source_s_bytes(
+    cityscapes_source, cityscapes_data
+):
+    for split, count in (("train", 3), ("val", 2)):
+        found = _records(cityscapes_data, split)
+        assert len(found) == count
+        assert list(found) == sorted(found)
+        for image_id, record in found.items():
+            town = image_id.partition("_")[0]
+            image = cityscapes_source / f"leftImg8bit/{split}/{town}/{image_id}_leftImg8bit.png"
+            annotation = OfficialAnnotation()
+            annotation.fromJsonFile(
+                str(cityscapes_source / f"gtFine/{split}/{town}/{image_id}_gtFine_polygons.json")
+            )
+            np.testing.assert_array_equal(
+                decode_label(record["label/encoded"]), createLabelImage(annotation, "trainIds")
+            )
+            assert record["image/encoded"].numpy() == image.read_bytes()
+            assert record["image/format"].numpy() == b"png"
+            assert (int(record["image/height"]), int(record["image/width"])) == (64, 96)
+            polygons = [(p.class_id, p.points.tolist()) for p in polygons_of(record)]
+            assert polygons == [
+                (name2label[item.label].trainId, [list(point) for point in item.polygon])
+                for item in annotation.objects
+            ]
+
+
+def test_masks_are_kept_exactly(masks_source, masks_data):
+    for split, names in (("train", "abc"), ("val", "d")):
+        found = _records(masks_data, split)
+        assert list(found) == list(names)
+        for name, record in found.items():
+            mask = np.asarray(Image.open(masks_source / split / "labels" / f"{name}.png"))
+            assert set(np.unique(mask)) == {0, 1, 2, 9}
+            np.testing.assert_array_equal(decode_label(record["label/encoded"]), mask)
+            image = masks_source / split / "images" / f"{name}.png"
+            assert record["image/encoded"].numpy() == image.read_bytes()
+            assert {polygon.class_id for polygon in polygons_of(record)} == {0, 1, 2}
+
+
+def test_jpeg_images_and_palette_masks_in_camvid_s_layout(tmp_path, write_masks, convert):
+    source = write_masks(tmp_path / "source", ["train/a", "val/b"], size=(31, 17))
+    for split, name in (("train", "a"), ("val", "b")):
+        path = source / split / "images" / f"{name}.png"
+        progressive = {"quality": 71, "progressive": True, "comment": b"kept"}
+        Image.open(path).save(path.with_suffix(".JPG"), "jpeg", **progressive)
+        path.unlink()
+        mask = Image.open(source / split / "labels" / f"{name}.png")
+        mask.putpalette([7, 7, 7, 255, 0, 0, 0, 255, 0] + [40] * 21)
+        mask.save(source / split / "labels" / f"{name}.png")
+    data = convert(source, tmp_path / "out", "camvid")
+    assert data.description["source"] == "camvid"
+    record = _records(data, "train")["a"]
+    assert record["image/encoded"].numpy() == (source / "train/images/a.JPG").read_bytes()
+    assert record["image/format"].numpy() == b"jpeg"
+    mask = np.asarray(Image.open(source / "train/labels/a.png"))
+    np.testing.assert_array_equal(decode_label(record["label/encoded"]), mask)
+
+
+def test_description_is_what_a_slow_count_gives(cityscapes_source, cityscapes_data):
+    names = cityscapes_data.classes.names
+    for split in ("train", "val"):
+        pixels, clicks, clicks_of_image = Counter(), Counter(), []
+        for path in sorted((cityscapes_source / "gtFine" / split).rglob("*_polygons.json")):
+            annotation = OfficialAnnotation()
+            annotation.fromJsonFile(str(path))
+            pixels.update(np.asarray(createLabelImage(annotation, "trainIds")).ravel().tolist())
+            before = clicks.total()
+            for item in annotation.objects:
+                clicks[name2label[item.label].trainId] += len(item.polygon)
+            clicks_of_image.append(clicks.total() - before)
+        images = len(clicks_of_image)
+        assert cityscapes_data.description["splits"][split] == {
+            "images": images,
+            "shards": [f"Split-{split}/data_tfrecord-00000-of-00001"],
+            "image_sizes": {"64x96": images},
+            "pixels": images * 64 * 96,
+            "pixels_ignored": pixels[255],
+            "pixels_per_class": {name: pixels[i] for i, name in enumerate(names)},
+            "clicks": clicks.total(),
+            "clicks_ignored": clicks[255],
+            "clicks_per_class": {name: clicks[i] for i, name in enumerate(names)},
+            "polygon_iou_per_class": {
+                name: 1.0 if pixels[i] else None for i, name in enumerate(names)
+            },
+        }
+        entries = cityscapes_data.images[split]
+        assert [entry.clicks for entry in entries] == clicks_of_image
+        assert [(entry.height, entry.width) for entry in entries] == [(64, 96)] * images
+        assert [entry.image_id for entry in entries] == list(_records(cityscapes_data, split))
+    with (cityscapes_data.folder / "images.csv").open(newline="") as file:
+        header, *rows = csv.reader(file)
+    assert header == ["split", "image_id", "height", "width", "clicks"]
+    assert [row[0] for row in rows] == ["train"] * 3 + ["val"] * 2
+
+
+def test_polygons_from_masks_are_rated_by_what_they_paint(masks_source, masks_data):
+    intersection, union = np.zeros(3), np.zeros(3)
+    for name, record in _records(masks_data, "train").items():
+        mask = np.asarray(Image.open(masks_source / "train" / "labels" / f"{name}.png"))
+        canvas = Image.new("L", mask.shape[::-1], 9)
+        for polygon in polygons_of(record):
+            points = [tuple(point) for point in polygon.points]
+            ImageDraw.Draw(canvas).polygon(points, fill=polygon.class_id)
+        painted = np.asarray(canvas)[mask != 9]
+        for i in range(3):
+            intersection[i] += ((painted == i) & (mask[mask != 9] == i)).sum()
+            union[i] += ((painted == i) | (mask[mask != 9] == i)).sum()
+    found = masks_data.description["splits"]["train"]["polygon_iou_per_class"]
+    assert list(found.values()) == pytest.approx(intersection / union, abs=1e-6)
+    assert masks_data.description["splits"]["train"]["clicks_ignored"] == 0
+
+
+def test_converting_twice_gives_the_same_bytes(cityscapes_source, cityscapes_data, tmp_path):
+    (tmp_path / "empty").mkdir()
+    prepare(cityscapes_source, tmp_path / "empty", "cityscapes", SourceOptions())
+    assert _contents(tmp_path / "empty") == _contents(cityscapes_data.folder)
+    assert [path.name for path in tmp_path.iterdir()] == ["empty"]
+
+
+def test_large_splits_have_several_shards(masks_source, masks_data, tmp_path, monkeypatch, convert):
+    monkeypatch.setattr(prepare_module, "IMAGES_PER_SHARD", 2)
+    data = convert(masks_source, tmp_path / "out", "masks")
+    assert [path.relative_to(data.folder).as_posix() for path in data.shards("train")] == [
+        "Split-train/data_tfrecord-00000-of-00002",
+        "Split-train/data_tfrecord-00001-of-00002",
+    ]
+    counts = [len(list(tf.data.TFRecordDataset(str(path)))) for path in data.shards("train")]
+    assert counts == [2, 1]
+    assert list(_records(data, "train")) == ["a", "b", "c"]
+    assert data.images == masks_data.images
+
+
+def test_sizes_may_differ_and_names_may_be_anything(tmp_path, write_masks, convert):
+    source = write_masks(tmp_path / "source", ["train/a", "val/b"])
+    names = {"deep/er": (7, 9), 'comma, "quote" é': (64, 8), "a.b": (1, 1)}
+    for name, size in names.items():
+        for folder in ("images", "labels"):
+            path = source / "train" / folder / f"{name}.png"
+            path.parent.mkdir(exist_ok=True)
+            Image.fromarray(np.zeros(size, np.uint8)).save(path)
+    data = convert(source, tmp_path / "out", "masks")
+    found = {entry.image_id: (entry.height, entry.width) for entry in data.images["train"]}
+    assert found == {"a": (20, 30), **names}
+    sizes = {"20x30": 1, "7x9": 1, "64x8": 1, "1x1": 1}
+    assert data.description["splits"]["train"]["image_sizes"] == sizes
+
+
+# Damaged sources: nothing is written, and the file is named.
+
+
+def _png_claiming(size):
+    header = struct.pack(">IIBBBBB", size, size, 8, 0, 0, 0, 0)
+    chunks = b""
+    for kind, data in ((b"IHDR", header), (b"IDAT", zlib.compress(b"0" * 99)), (b"IEND", b"")):
+        checksum = struct.pack(">I", zlib.crc32(kind + data))
+        chunks += struct.pack(">I", len(data)) + kind + data + checksum
+    return b"\x89PNG\r\n\x1a\n" + chunks
+
+
+def _replace(name, content):
+    return lambda source: (source / name).write_bytes(content)
+
+
+def _image(name, mode, size=(30, 20)):
+    return lambda source: Image.new(mode, size).save(source / name, "png")
+
+
+def _cut(name):
+    return lambda source: os.truncate(source / name, (source / name).stat().st_size - 20)
+
+
+def _move(name, to):
+    def move(source):
+        (source / to).parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(source / name, source / to)
+
+    return move
+
+
+def _copy(name, to):
+    def copy(source):
+        (source / to).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source / name, source / to)
+
+    return copy
+
+
+def _remove(name):
+    return lambda source: shutil.rmtree(source / name)
+
+
+def _remove_file(name):
+    return lambda source: (source / name).unlink()
+
+
+def _empty(name):
+    return lambda source: [path.unlink() for path in (source / name).rglob("*") if path.is_file()]
+
+
+def _edit_json(name, **fields):
+    def edit(source):
+        content = json.loads((source / name).read_text())
+        (source / name).write_text(json.dumps({**content, **fields}))
+
+    return edit
+
+
+DAMAGED_MASKS = {
+    "no train": (_remove("train"), "train"),
+    "no val": (_remove("val"), "val/images: no such folder"),
+    "no labels": (_remove("train/labels"), "masks_source|--images"),
+    "no labels of val": (_remove("val/labels"), "val/labels: no such folder"),
+    "empty images": (_empty("train/images"), "train/images: no images"),
+    "empty val": (_empty("val"), "val/images: no images"),
+    "image without mask": (_remove_file("train/labels/b.png"), "images/b.png: image without"),
+    "mask without image": (_remove_file("val/images/d.png"), "labels/d.png: annotation without"),
+    "sizes differ": (_image("train/labels/b.png", "L", (20, 30)), "labels/b.png: mask is 30x20"),
+    "image cut": (_cut("train/images/c.png"), "images/c.png: cannot be decoded"),
+    "image empty": (_replace("train/images/c.png", b""), "images/c.png: not a PNG"),
+    "image is text": (_replace("val/images/d.png", b"no image"), "images/d.png: not a PNG"),
+    "image claims much": (
+        _replace("train/images/b.png", _png_claiming(60_000)),
+        "images/b.png: (claims|cannot be decoded)",
+    ),
+    "mask claims much": (
+        _replace("train/labels/b.png", _png_claiming(60_000)),
+        "labels/b.png: (claims|cannot be decoded)",
+    ),
+    "mask cut": (_cut("train/labels/c.png"), "labels/c.png: cannot be decoded"),
+    "mask of 16 bits": (_image("train/labels/a.png", "I;16"), "labels/a.png: an id mask is 8-bit"),
+    "mask in colour": (_image("train/labels/a.png", "RGB"), "labels/a.png: an id mask is 8-bit"),
+    "duplicate id": (_copy("train/images/a.png", "train/images/a.jpg"), "duplicate id 'a'"),
+    "fewer classes": (_edit_json("classes.json", names=["a", "b"]), "labels/a.png: label id 2"),
+    "other ignore id": (_edit_json("classes.json", ignore_id=255), "labels/a.png: label id 9"),
+    "no classes": (_remove_file("classes.json"), "classes.json: no such classes file"),
+    "broken classes": (_replace("classes.json", b"{"), "classes.json: not a JSON file"),
+    "names no list": (_edit_json("classes.json", names="a"), "classes.json: 'names' must"),
+    "bad palette": (_edit_json("classes.json", palette=[[1]]), "classes.json: 'palette' must"),
+}
+_TOWN = "train/toytown/toytown_000001_000000"
+_POLYGONS, _PICTURE = f"gtFine/{_TOWN}_gtFine_polygons.json", f"leftImg8bit/{_TOWN}_leftImg8bit.png"
+_UNNAMED = "leftImg8bit/train/toytown/picture.png"
+DAMAGED_CITYSCAPES = {
+    "no images": (_remove("leftImg8bit"), "leftImg8bit/train: no such folder"),
+    "no annotations": (_remove("gtFine"), "gtFine/train: no such folder"),
+    "no val": (_remove("leftImg8bit/val"), "leftImg8bit/val: no such folder"),
+    "empty images": (_empty("leftImg8bit/val"), "leftImg8bit/val: no images"),
+    "empty annotations": (_empty("gtFine/val"), "_leftImg8bit.png: image without an annotation"),
+    "image without": (_remove_file(_POLYGONS), f"{_PICTURE}: image without an annotation"),
+    "annotation without": (_remove_file(_PICTURE), f"{_POLYGONS}: annotation without an image"),
+    "unknown name": (_move(_PICTURE, _UNNAMED), "picture.png: expected a name that ends in"),
+    "broken JSON": (_cut(_POLYGONS), f"{_POLYGONS}: broken JSON"),
+    "sizes differ": (_edit_json(_POLYGONS, imgHeight=96, imgWidth=64), f"{_POLYGONS}: says"),
+    "objects no list": (_edit_json(_POLYGONS, objects={}), f"{_POLYGONS}: 'objects' is dict"),
+    "unknown class": (
+        _edit_json(_POLYGONS, objects=[{"label": "ship", "polygon": [[1, 1]]}]),
+        f"{_POLYGONS}: object 0 has the unknown class name 'ship'",
+    ),
+    "point not finite": (
+        _edit_json(_POLYGONS, objects=[{"label": "car", "polygon": [[1, float("inf")]]}]),
+        rf"{_POLYGONS}: object 0 has the point \[1, inf\]",
+    ),
+    "same frame in two towns": (
+        _copy(_PICTURE, _PICTURE.replace("/toytown/", "/other/")),
+        "duplicate id 'toytown_000001_000000'",
+    ),
+    "same annotation in two towns": (
+        _copy(_POLYGONS, _POLYGONS.replace("/toytown/", "/other/")),
+        "duplicate id 'toytown_000001_000000'",
+    ),
+    "PNG and JPEG": (_copy(_PICTURE, _PICTURE.replace(".png", ".jpg")), "duplicate id"),
+}
+DAMAGED = [
+    pytest.param(kind, *case, id=f"{kind}: {name}")
+    for kind, cases in (("masks", DAMAGED_MASKS), ("cityscapes", DAMAGED_CITYSCAPES))
+    for name, case in cases.items()
+]
+
+
+@pytest.mark.parametrize(("kind", "damage", "message"), DAMAGED)
+def test_damaged_source_is_refused_and_named_and_nothing_written(
+    request, tmp_path, kind, damage, message
+):
+    source = shutil.copytree(request.getfixturevalue(f"{kind}_source"), tmp_path / "masks_source")
+    damage(source)
+    before = _contents(tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(UserError, match=message) as caught:
+            prepare(source, tmp_path / "new" / "out", kind, SourceOptions())
+    assert "\n" not in str(caught.value)
+    assert _contents(tmp_path) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["masks_source"]
+
+
+def test_large_images_convert_without_a_warning(masks_source, tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 400)  # half of the images' 600 pixels, and more
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        prepare(masks_source, tmp_path / "out", "masks", SourceOptions())
+
+
+def test_occupied_or_read_only_places_are_left_alone(masks_source, tmp_path):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "precious").write_text("kept")
+    (tmp_path / "locked").mkdir(mode=0o555)
+    before = _contents(tmp_path)
+    for out in ("full", "full/precious", "full/precious/out", "locked/out", "locked/new/out"):
+        with pytest.raises(UserError, match=out.partition("/")[0]):
+            prepare(masks_source, tmp_path / out, "masks", SourceOptions())
+        assert _contents(tmp_path) == before
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["full", "locked", "precious"]
+
+
+# Fuzzing: whatever the bytes, either a record that reads back, or a UserError.
+
+
+def _altered(content: bytes, dice: random.Random) -> bytes:
+    place, altered = dice.randrange(len(content)), bytearray(content)
+    match dice.randrange(3):
+        case 0:
+            del altered[place:]
+        case 1:
+            altered[place] ^= 1 << dice.randrange(8)
+        case 2:
+            altered[place : place + dice.randrange(8)] = dice.randbytes(dice.randrange(8))
+    return bytes(altered)
+
+
+def _jpeg(**options):
+    buffer = io.BytesIO()
+    image = np.kron(np.arange(150).reshape(10, 15), np.ones((2, 2))).astype(np.uint8)
+    Image.fromarray(image).convert("RGB").save(buffer, "jpeg", **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg", "progressive", "mask"])
+def test_fuzzed_images_convert_soundly_or_are_refused(masks_source, tmp_path, kind):
+    source = open_source("masks", masks_source, SourceOptions())
+    image, mask = (masks_source / "train" / part / "a.png" for part in ("images", "labels"))
+    content = {
+        "png": image.read_bytes(),
+        "mask": mask.read_bytes(),
+        "jpeg": _jpeg(),
+        "progressive": _jpeg(progressive=True, quality=30),
+    }[kind]
+    true_mask = np.asarray(Image.open(mask))
+    path, dice, converted = tmp_path / "fuzzed.png", random.Random(0), []
+    item = Item("a", image, path) if kind == "mask" else Item("a", path, mask)
+    for _ in range(200):
+        path.write_bytes(_altered(content, dice))
+        try:
+            record = convert_item(source, item).record
+        except UserError as error:
+            assert str(path) in str(error)
+            assert "\n" not in str(error)
+            continue
+        converted.append(record.serialize())
+        np.testing.assert_array_equal(decode_label(record.label_encoded), true_mask)
+    assert len(converted) < 200
+    with tf.io.TFRecordWriter(str(tmp_path / "shard")) as writer:
+        for serialized in converted:
+            writer.write(serialized)
+    assert damaged_records(tmp_path / "shard") == []
+
+
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=5)
+    | st.sampled_from([10**400, 1e300, -1e6, 1e6, "car", "cargroup"]),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.sampled_from(["label", "polygon", "objects"]), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+PLACES = [
+    [],
+    ["objects"],
+    ["objects", 0],
+    ["objects", 0, "label"],
+    ["objects", 0, "deleted"],
+    ["objects", 0, "polygon"],
+    ["objects", 0, "polygon", 0],
+    ["objects", 0, "polygon", 0, 1],
+    ["imgHeight"],
+]
+
+
+@pytest.fixture(scope="module")
+def fuzzed_annotation(cityscapes_source, tmp_path_factory):
+    """A function that converts an image with the given bytes as its annotation."""
+    source = open_source("cityscapes", cityscapes_source, SourceOptions())
+    path = tmp_path_factory.mktemp("fuzzed") / "polygons.json"
+
+    def convert(content: bytes) -> bool:
+        path.write_bytes(content)
+        try:
+            record = convert_item(source, Item("a", cityscapes_source / _PICTURE, path)).record
+        except UserError as error:
+            assert str(path) in str(error)
+            assert "\n" not in str(error)
+            return False
+        points = np.concatenate([np.zeros((1, 2)), *(p.points for p in record.polygons)])
+        assert np.abs(points).max() <= 1e6
+        polygons_of(parse(record.serialize()))
+        return True
+
+    return convert
+
+
+@given(st.sampled_from(PLACES), VALUES)
+@settings(max_examples=150, deadline=None)
+def test_annotations_with_any_value_anywhere_convert_or_are_refused(
+    cityscapes_source, fuzzed_annotation, place, value
+):
+    content = {"": json.loads((cityscapes_source / _POLYGONS).read_text())}
+    inner, path = content, ["", *place]
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = value
+    fuzzed_annotation(json.dumps(content[""]).encode())
+
+
+def test_altered_bytes_of_annotations_convert_or_are_refused(cityscapes_source, fuzzed_annotation):
+    content, dice = (cityscapes_source / _POLYGONS).read_bytes(), random.Random(0)
+    outcomes = {fuzzed_annotation(_altered(content, dice)) for _ in range(200)}
+    assert outcomes == {True, False}
