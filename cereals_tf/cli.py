@@ -4,10 +4,12 @@ Fire alone would run a command before it finds a misspelt option. So what Fire c
 returns a `Job`; the work begins after Fire has used up the whole command line.
 """
 
+import contextlib
 import difflib
 import errno
 import inspect
-import os
+import io
+import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -16,9 +18,11 @@ from typing import Any
 
 import fire
 from fire.decorators import SetParseFn
+from fire.helptext import HelpText
+from fire.trace import FireTrace
 
 from cereals_tf import commands
-from cereals_tf.campaign.options import Options, parse_option
+from cereals_tf.campaign.options import BOOLEANS, Options, parse_option
 from data_prep.errors import UserError
 
 _MENDABLE = (
@@ -76,7 +80,7 @@ def _documentation(function: Callable) -> str:
     return before + "\n".join(options)
 
 
-def _fire_command(function: Callable) -> Callable:
+def _job_maker(function: Callable) -> Callable:
     """Return what Fire calls for a command: a function of its signature that returns a `Job`."""
     parameters = _parameters(function)
 
@@ -92,7 +96,7 @@ def _fire_command(function: Callable) -> Callable:
     command.__signature__ = signature
     command.__name__ = function.__name__
     command.__doc__ = _documentation(function)
-    return SetParseFn(str)(command)
+    return command
 
 
 def _typed(parameter: inspect.Parameter, value: Any) -> Any:
@@ -102,29 +106,48 @@ def _typed(parameter: inspect.Parameter, value: Any) -> Any:
     return parse_option(parameter.name, parameter.annotation, value)
 
 
-for _function in commands.COMMANDS:
-    setattr(Cereals, _function.__name__, staticmethod(_fire_command(_function)))
+_COMMANDS = {function.__name__: function for function in commands.COMMANDS}
+
+for _name, _function in _COMMANDS.items():
+    setattr(Cereals, _name, staticmethod(SetParseFn(str)(_job_maker(_function))))
 
 
-def check_command_line(arguments: Sequence[str]) -> None:
-    """Refuse unknown commands and options, too many arguments and missing ones, in one line.
+def checked(arguments: Sequence[str]) -> list[str]:
+    """Return a command line as Fire understands it without guessing: `--option=value` throughout.
 
     Raises:
-        UserError: Names what was typed, and the nearest that exists.
+        UserError: An unknown command or option, an argument too many or too few, an option without
+            a value; names what was typed, and the nearest that exists.
     """
-    by_name = {function.__name__: function for function in commands.COMMANDS}
-    name, *rest = arguments
-    if name not in by_name:
-        raise UserError(f"{name}: no such command{_nearest(name, by_name)}")
-    parameters = {parameter.name: parameter for parameter in _parameters(by_name[name])}
-    positional, named = _split(rest)
-    for option in named:
-        if option.replace("-", "_") not in parameters:
-            raise UserError(f"--{option}: no such option of {name}{_nearest(option, parameters)}")
-    repeated = [option for option in named if named.count(option) > 1]
-    if repeated:
-        raise UserError(f"--{repeated[0]}: given twice")
-    _check_positional(name, parameters, positional, [o.replace("-", "_") for o in named])
+    command, *rest = arguments
+    if command not in _COMMANDS:
+        raise UserError(f"{command}: no such command{_nearest(command, _COMMANDS)}")
+    parameters = {parameter.name: parameter for parameter in _parameters(_COMMANDS[command])}
+    positional, named = [], {}
+    left = list(rest)
+    while left:
+        argument = left.pop(0)
+        if not _is_option(argument):
+            positional.append(argument)
+            continue
+        typed, equals, value = argument.lstrip("-").partition("=")
+        name = typed.replace("-", "_")
+        if name not in parameters:
+            raise UserError(f"--{typed}: no such option of {command}{_nearest(typed, parameters)}")
+        if name in named:
+            raise UserError(f"--{typed}: given twice")
+        named[name] = value if equals else _value_after(parameters[name], left)
+    _check_positional(command, parameters, positional, list(named))
+    return [command, *positional, *(f"--{name}={value}" for name, value in named.items())]
+
+
+def _value_after(parameter: inspect.Parameter, left: list[str]) -> str:
+    """Take an option's value from the arguments after it; a bare boolean option is true."""
+    if parameter.annotation is bool:
+        return left.pop(0) if left and left[0].lower() in BOOLEANS else "true"
+    if not left or _is_option(left[0]):
+        raise UserError(f"--{parameter.name}: expected a value, as --{parameter.name}=VALUE")
+    return left.pop(0)
 
 
 def _check_positional(
@@ -140,6 +163,9 @@ def _check_positional(
     ]
     if len(positional) > len(places):
         raise UserError(f"{positional[len(places)]}: {command} takes no such argument")
+    for place, value in zip(places, positional, strict=False):
+        if not value:
+            raise UserError(f"{command}: {place.upper()} is empty")
     given = {*named, *places[: len(positional)]}
     for parameter in parameters.values():
         if parameter.default is inspect.Parameter.empty and parameter.name not in given:
@@ -148,20 +174,8 @@ def _check_positional(
             raise UserError(f"{command}: {missing} is missing")
 
 
-def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Divide typed arguments into values by place and names of options, as Fire does."""
-    positional, named = [], []
-    takes_value = False
-    for argument in arguments:
-        if argument.startswith("-") and not _is_number(argument):
-            name, equals, _ = argument.lstrip("-").partition("=")
-            named.append(name)
-            takes_value = not equals
-        elif takes_value:
-            takes_value = False
-        else:
-            positional.append(argument)
-    return positional, named
+def _is_option(argument: str) -> bool:
+    return argument.startswith("-") and not _is_number(argument)
 
 
 def _is_number(text: str) -> bool:
@@ -178,31 +192,42 @@ def _nearest(name: str, known: Any) -> str:
 
 
 def parse(arguments: Sequence[str]) -> Job | None:
-    """Turn a command line into a job; None if help was all that it asked for."""
-    wants_help = not arguments or bool({"--help", "-h"} & set(arguments))
-    if not wants_help:
-        check_command_line(arguments)
-    try:
-        job = fire.Fire(
-            Cereals, command=_one_help(arguments), name="cereals", serialize=lambda result: None
-        )
-    except fire.core.FireExit as stopped:
-        if stopped.code:
-            raise UserError(f"{' '.join(arguments)}: not understood, see --help") from None
+    """Turn a command line into a job; None if help was all that it asked for.
+
+    Raises:
+        UserError: It is no command line of ours.
+    """
+    if not arguments or {"--help", "-h"} & set(arguments):
+        print(help_on([part for part in arguments if part not in ("--help", "-h")]))
         return None
-    return job if isinstance(job, Job) else None
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            return fire.Fire(
+                Cereals, command=checked(arguments), name="cereals", serialize=lambda result: None
+            )
+    except fire.core.FireExit:
+        raise UserError(f"{' '.join(arguments)}: not understood, see --help") from None
 
 
-def _one_help(arguments: Sequence[str]) -> list[str]:
-    """Ask Fire for help on the command alone, whatever else was typed."""
-    if not {"--help", "-h"} & set(arguments):
-        return list(arguments)
-    return [part for part in arguments[:1] if part not in ("--help", "-h")] + ["--help"]
+def help_on(arguments: Sequence[str]) -> str:
+    """Return the help on the command that is typed first, or on all of them.
+
+    Raises:
+        UserError: There is no such command.
+    """
+    trace = FireTrace(Cereals, name="cereals")
+    if not arguments:
+        return HelpText(Cereals, trace)
+    command = arguments[0]
+    if command not in _COMMANDS:
+        raise UserError(f"{command}: no such command{_nearest(command, _COMMANDS)}")
+    component = _job_maker(_COMMANDS[command])
+    trace.AddAccessedProperty(component, command, [command], None, None)
+    return re.sub(r"^( *)-\w, --", r"\1--", HelpText(component, trace), flags=re.MULTILINE)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit status."""
-    os.environ.setdefault("PAGER", "cat")
     try:
         job = parse(sys.argv[1:] if arguments is None else arguments)
         if job:

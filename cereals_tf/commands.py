@@ -160,21 +160,27 @@ def run(campaign: str, *, rounds: int, target: float = 1.0) -> None:
     tables.show_rounds(opened)
 
 
-def status(campaign: str, *, json: bool = False) -> None:
+def status(campaign: str, *, reference: str = "", json: bool = False) -> None:
     """Show a line per round: mIoU, annotated pixels and clicks in percent, time.
 
     Args:
         campaign: The campaign's folder.
+        reference: A campaign of the same models that labels everything (--initial=100%): shows
+            p95 and c95 too, the percent of pixels and clicks that reach 95 % of its mIoU.
         json: Print JSON instead of a table.
     """
     from cereals_tf import tables
+    from cereals_tf.campaign.savings import savings
     from cereals_tf.campaign.state import Campaign
 
     opened = Campaign.open(campaign)
+    saved = savings(opened, Campaign.open(reference)) if reference else {}
     if json:
-        _print_json(tables.rounds_summary(opened))
+        _print_json({**tables.rounds_summary(opened), **saved})
     else:
         tables.show_rounds(opened)
+        if saved:
+            tables.show_savings(saved)
 
 
 def evaluate(campaign: str, *, round: int = -1, json: bool = False) -> None:

@@ -11,8 +11,8 @@ import tensorflow as tf
 
 from cereals_tf.acquisition.fusion import Scale, fuse
 from cereals_tf.acquisition.scoring import Scorer
-from cereals_tf.campaign.architecture import build_cost, build_segmentation, load_model
-from cereals_tf.campaign.state import COST, SEGMENTATION, Campaign, CommittedRound
+from cereals_tf.campaign.architecture import load_scorer
+from cereals_tf.campaign.state import Campaign, CommittedRound
 from cereals_tf.serving_warmup import write_warmup
 from data_prep import records
 from data_prep.clicks import STRIDE
@@ -48,7 +48,7 @@ def export_round(campaign: Campaign, done: CommittedRound, out: Path) -> None:
         UserError: `out` is taken or cannot be written, or the data set changed or is damaged.
     """
     with new_folder(out) as partial:
-        scorer = _load_scorer(campaign, done)
+        scorer = load_scorer(campaign, done)
         options = campaign.options
         served = Served(scorer, campaign.image_size, options.fusion, options.alpha)
         _save(served, partial)
@@ -138,17 +138,6 @@ def _for_each(function: Callable, elements: tf.Tensor, output: Any) -> Any:
 
 def _range(values: tf.Tensor) -> Scale:
     return Scale(tf.reduce_min(values), tf.reduce_max(values))
-
-
-def _load_scorer(campaign: Campaign, done: CommittedRound) -> Scorer:
-    options = campaign.options
-    segmentation = build_segmentation(options, len(campaign.data.classes))
-    return Scorer(
-        load_model(done.folder / SEGMENTATION, segmentation),
-        load_model(done.folder / COST, build_cost(options)),
-        options.information,
-        options.committee,
-    )
 
 
 def _save(served: Served, folder: Path) -> None:

@@ -49,6 +49,15 @@ def show_rounds(campaign: Campaign) -> None:
         print(f"round {len(summary)} is unfinished, cereals step continues it", file=sys.stderr)
 
 
+def show_savings(saved: dict[str, float | None]) -> None:
+    """Print p95 and c95."""
+    shares = [
+        f"{name} {saved[name]:.1f} %" if saved[name] is not None else f"{name} n/a"
+        for name in ("p95", "c95")
+    ]
+    print(f"against mIoU {saved['reference_miou']:.3f} of the reference: {', '.join(shares)}")
+
+
 def show_iou(campaign: Campaign, result: dict[str, Any]) -> None:
     """Print the IoU of each class and their mean."""
     table = Table(title=f"{campaign.folder}, round {result['round']}", title_justify="left")

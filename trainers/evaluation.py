@@ -1,6 +1,6 @@
 """Intersection over union and click error of a model on a whole split."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import keras
@@ -16,6 +16,9 @@ from trainers.inputs import (
     downscale_label,
     masked_label,
 )
+
+PIXELS_PER_BATCH = 1 << 19
+"""Pixels evaluated in one pass; whole images where they are larger."""
 
 
 class Iou(NamedTuple):
@@ -88,14 +91,14 @@ class SegmentationEvaluator:
             return reader.image(record), *masked_label(label, weight, classes.ignore_id)
 
         @tf.function(reduce_retracing=True)
-        def confusion_of(image: tf.Tensor, label: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
-            logits = model(image[None], training=False)
+        def confusion_of(images: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+            logits = model(images, training=False)
             if full_resolution:
-                logits = upsample_logits(logits, tf.shape(image)[0], tf.shape(image)[1])
-            predicted = tf.argmax(logits[0], axis=-1, output_type=tf.int32)
-            return confusion_matrix(label, weight, predicted, len(classes))
+                logits = upsample_logits(logits, tf.shape(images)[1], tf.shape(images)[2])
+            predicted = tf.argmax(logits, axis=-1, output_type=tf.int32)
+            return confusion_matrix(labels, weights, predicted, len(classes))
 
-        self._samples = _split(reader, decode)
+        self._batches = _batches(reader, decode)
         self._confusion_of = confusion_of
 
     def confusion(self, description: str | None = None) -> np.ndarray:
@@ -105,8 +108,8 @@ class SegmentationEvaluator:
             description: Shows a progress bar of this name.
         """
         total = np.zeros((self._num_classes, self._num_classes), np.int64)
-        for sample in _bar(self._samples, self._images, description):
-            total += self._confusion_of(*sample).numpy()
+        for batch in _shown(self._batches, self._images, description):
+            total += self._confusion_of(*batch).numpy()
         return total
 
     def iou(self, description: str | None = None) -> Iou:
@@ -126,27 +129,38 @@ class CostEvaluator:
             return image, click_target(reader.points(record), *size)
 
         @tf.function(reduce_retracing=True)
-        def errors_of(image: tf.Tensor, clicks: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            errors = tf.square(model(image[None], training=False)[0, ..., 0] - clicks)
+        def errors_of(images: tf.Tensor, clicks: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            errors = tf.square(model(images, training=False)[..., 0] - clicks)
             return tf.reduce_sum(tf.cast(errors, tf.float64)), tf.size(errors)
 
-        self._samples = _split(reader, decode)
+        self._batches = _batches(reader, decode)
         self._errors_of = errors_of
 
     def mean_squared_error(self, description: str | None = None) -> float:
         """Return the mean over all positions of the split of (predicted - true clicks)^2."""
         total, positions = 0.0, 0
-        for sample in _bar(self._samples, self._images, description):
-            squares, count = self._errors_of(*sample)
+        for batch in _shown(self._batches, self._images, description):
+            squares, count = self._errors_of(*batch)
             total, positions = total + float(squares), positions + int(count)
         return total / positions
 
 
-def _split(reader: ImageReader, decode: Callable) -> tf.data.Dataset:
+def _batches(reader: ImageReader, decode: Callable) -> tf.data.Dataset:
+    """Return a split's decoded samples, several at a time where small images share one size."""
     samples = reader.records().map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    pixels = sum(entry.height * entry.width for entry in reader.images)
-    return cached_if_it_fits(samples, 3 * pixels).prefetch(tf.data.AUTOTUNE)
+    sizes = [(entry.height, entry.width) for entry in reader.images]
+    pixels = max(height * width for height, width in sizes)
+    together = max(1, PIXELS_PER_BATCH // pixels) if len(set(sizes)) == 1 else 1
+    samples = samples.batch(together)
+    return cached_if_it_fits(samples, 3 * pixels * len(sizes)).prefetch(tf.data.AUTOTUNE)
 
 
-def _bar(samples: tf.data.Dataset, images: int, description: str | None) -> tqdm:
-    return tqdm(samples, desc=description, total=images, unit="image", disable=description is None)
+def _shown(
+    batches: tf.data.Dataset, images: int, description: str | None
+) -> Iterator[tuple[tf.Tensor, ...]]:
+    """Yield batches under a progress bar of images, hidden where there is no description."""
+    hidden = description is None
+    with tqdm(desc=description, total=images, unit="image", disable=hidden) as bar:
+        for batch in batches:
+            yield batch
+            bar.update(int(batch[0].shape[0]))

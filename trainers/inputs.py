@@ -49,6 +49,8 @@ class ImageReader:
         parsed = records.read_shards(self.data.shards(self.split))
         if image_ids is None:
             return parsed
+        if not image_ids:
+            return parsed.take(0)
         wanted = _index_table(image_ids)
         return parsed.filter(lambda record: wanted.lookup(record[records.IMAGE_ID]) >= 0)
 

@@ -111,7 +111,7 @@ def choose_initial(options: Options, reader: ImageReader) -> list[Candidate]:
         return _random_regions(options, images, int(amount.number), seed)
     count = int(amount.number)
     if amount.unit == "%":
-        count = max(1, int(amount.number / 100 * len(images)))
+        count = max(1, int(amount.number * len(images) / 100))
     if count > len(images):
         raise UserError(f"--initial={options.initial}: the train split has {len(images)} images")
     order = np.random.default_rng(seed).permutation(len(images))
@@ -306,5 +306,5 @@ def budget_of(options: Options, images: Sequence[ImageEntry]) -> tuple[float, st
     if amount.unit == "clicks":
         return amount.number, "clicks"
     pixels = sum(entry.height * entry.width for entry in images)
-    share = amount.number / 100 if amount.unit == "%" else amount.number / len(images)
-    return share * pixels, "pixels"
+    whole = 100 if amount.unit == "%" else len(images)
+    return amount.number * pixels / whole, "pixels"

@@ -1,12 +1,16 @@
 """The two models that a campaign's options describe."""
 
 from pathlib import Path
+from zipfile import BadZipFile
 
 import keras
 
+from cereals_tf.acquisition.scoring import Scorer
 from cereals_tf.campaign.options import Options
+from cereals_tf.campaign.state import COST, SEGMENTATION, Campaign, CommittedRound
 from cereals_tf.models import build_cost_model, build_segmentation_model
 from cereals_tf.models.weights import load_backbone_weights
+from data_prep.errors import UserError
 from trainers.inputs import Target
 
 
@@ -31,8 +35,15 @@ def load_model(path: Path, built: keras.Model) -> keras.Model:
     """Load a saved model's weights into the model that the options built.
 
     The architecture comes from the code, never from the file, so no code in the file is run.
+
+    Raises:
+        UserError: The file is missing or damaged, or a plug-in changed since it was written.
     """
-    built.load_weights(path)
+    try:
+        built.load_weights(path)
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path}: cannot be loaded into the campaign's model: {reason}") from error
     return built
 
 
@@ -43,3 +54,15 @@ def _shared(options: Options) -> dict:
         "normalization": options.normalization,
         "precision": options.precision,
     }
+
+
+def load_scorer(campaign: Campaign, done: CommittedRound) -> Scorer:
+    """Load both models of a committed round to score images with them."""
+    options = campaign.options
+    segmentation = build_segmentation(options, len(campaign.data.classes))
+    return Scorer(
+        load_model(done.folder / SEGMENTATION, segmentation),
+        load_model(done.folder / COST, build_cost(options)),
+        options.information,
+        options.committee,
+    )

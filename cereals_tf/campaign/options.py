@@ -25,7 +25,7 @@ def _one_of(*choices: str) -> Rule:
 
 def _number(low: float, high: float = math.inf, above: bool = False) -> Rule:
     def rule(value: float) -> str | None:
-        right = math.isfinite(value) and low <= value <= high and not (above and value == low)
+        right = low <= value <= high and value != math.inf and not (above and value == low)
         if high == math.inf:
             limits = f"above {low:g}" if above else f"at least {low:g}"
         else:
@@ -274,13 +274,18 @@ class Options:
             raise UserError(f"unknown option {unknown[0]!r}")
         for option in fields(cls):
             found = content.get(option.name, option.default)
-            if type(found) is not option.type:
+            accepted = (float, int) if option.type is float else (option.type,)
+            if type(found) not in accepted:
                 raise UserError(f"{option.name}: {found!r} is not of type {option.type.__name__}")
         return cls(**content)
 
     def to_json(self) -> dict[str, Any]:
         """Return every option by name."""
         return asdict(self)
+
+
+BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+"""What may be typed for a boolean option."""
 
 
 def parse_option(name: str, kind: type, text: str) -> Any:
@@ -290,10 +295,9 @@ def parse_option(name: str, kind: type, text: str) -> Any:
         UserError: Not of that type.
     """
     if kind is bool:
-        values = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-        if text.lower() not in values:
+        if text.lower() not in BOOLEANS:
             raise UserError(f"--{name}={text}: expected true or false")
-        return values[text.lower()]
+        return BOOLEANS[text.lower()]
     try:
         return kind(text)
     except ValueError:

@@ -20,7 +20,6 @@ import tensorflow as tf
 
 from cereals_tf import __version__
 from cereals_tf.acquisition.regions import Region
-from cereals_tf.acquisition.scoring import Scorer
 from cereals_tf.acquisition.selection import Candidate
 from cereals_tf.campaign import acquire
 from cereals_tf.campaign.architecture import (
@@ -28,6 +27,7 @@ from cereals_tf.campaign.architecture import (
     build_segmentation,
     initialise,
     load_model,
+    load_scorer,
 )
 from cereals_tf.campaign.evaluate import iou_summary
 from cereals_tf.campaign.options import parse_clicks
@@ -137,13 +137,7 @@ class Round:
             )
 
     def _score(self, scores: Path) -> None:
-        previous = self.rounds[-1].folder
-        scorer = Scorer(
-            load_model(previous / SEGMENTATION, self._build_segmentation()),
-            load_model(previous / COST, self._build_cost()),
-            self.options.information,
-            self.options.committee,
-        )
+        scorer = load_scorer(self.campaign, self.rounds[-1])
         acquire.score_pool(
             self.options, self.train, self._labelled_before, scorer, self.number, scores
         )

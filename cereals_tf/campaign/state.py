@@ -62,7 +62,7 @@ class AnnotatedRegion:
 def write_regions(path: Path, regions: Sequence[AnnotatedRegion]) -> None:
     """Write regions.csv atomically."""
     text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
+    writer = csv.writer(text)
     writer.writerow([column.name for column in fields(AnnotatedRegion)])
     for region in regions:
         writer.writerow(["" if value is None else value for value in vars(region).values()])
@@ -84,7 +84,7 @@ def read_regions(path: Path) -> list[AnnotatedRegion]:
         return float(text) if text else None
 
     try:
-        with path.open(newline="") as file:
+        with path.open(newline="", encoding="utf-8") as file:
             return [
                 AnnotatedRegion(
                     **{
@@ -127,8 +127,8 @@ def read_json(path: Path) -> dict[str, Any]:
         UserError: No such file, or no JSON object.
     """
     try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: cannot be read: {error}") from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: expected an object, found {type(content).__name__}")
@@ -219,11 +219,18 @@ class Campaign:
         return self.folder / "working"
 
     def rounds(self) -> list[CommittedRound]:
-        """Return the committed rounds in order."""
-        folders = sorted(
-            (self.folder / "rounds").glob("[0-9][0-9][0-9]*"), key=lambda f: int(f.name)
-        )
-        return [CommittedRound(folder) for folder in folders]
+        """Return the committed rounds in order.
+
+        Raises:
+            UserError: One before the last is missing.
+        """
+        folders = (self.folder / "rounds").glob("[0-9][0-9][0-9]*")
+        rounds = [CommittedRound(folder) for folder in folders if folder.name.isdecimal()]
+        rounds.sort(key=lambda done: done.number)
+        for number, done in enumerate(rounds):
+            if done.number != number:
+                raise UserError(f"{done.folder}: found without round {number:03d} before it")
+        return rounds
 
     def round(self, number: int | None) -> CommittedRound:
         """Return a committed round, the last one if `number` is None.

@@ -238,7 +238,7 @@ def _spending(
             figures.spending(numbers, data.classes.names, acquired, available),
             "Regions per image, and the classes' shares of the acquired and of all pixels",
         ),
-        "by_score": bool(rounds[1:]),
+        "after_start": bool(rounds[1:]),
         "images": int(np.count_nonzero(numbers)),
         "all_images": len(numbers),
         "table": _most_annotated(campaign.options, reader, chosen),

@@ -21,11 +21,10 @@ from tqdm import tqdm
 
 from cereals_tf.acquisition.fusion import Scale, fuse
 from cereals_tf.acquisition.information import RANDOM
-from cereals_tf.acquisition.scoring import Scorer
 from cereals_tf.campaign import acquire
-from cereals_tf.campaign.architecture import build_cost, build_segmentation, load_model
+from cereals_tf.campaign.architecture import load_scorer
 from cereals_tf.campaign.options import parse_clicks
-from cereals_tf.campaign.state import COST, SEGMENTATION, AnnotatedRegion, Campaign, CommittedRound
+from cereals_tf.campaign.state import AnnotatedRegion, Campaign, CommittedRound
 from cereals_tf.report.figures import INK, MUTED, WIDTH, plain, png
 from cereals_tf.report.statistics import regions_by_image, unlabelled_cells
 from data_prep import records
@@ -142,14 +141,17 @@ def acquisition_step(
         campaign: The campaign, with one committed round or more.
         count: The most images to show: those with the most new regions, or, of a round to come,
             the first ones with candidates.
-        number: The round, at least 1. Default: the last committed one, or 1.
+        number: The round, from 1 to the round to come. Default: the last committed one, or 1.
         image_ids: The images to show instead.
 
     Raises:
         UserError: There is no such round or image, or the data set changed or is damaged.
+        ValueError: `number` is below 1.
     """
     if number is None:
         number = max(1, campaign.round(None).number)
+    if number < 1:
+        raise ValueError(f"`number` must be at least 1. Received: {number}")
     before = [campaign.round(place) for place in range(number)]
     after = campaign.rounds()[number : number + 1]
     labelled, new = regions_by_image(before), regions_by_image(after)
@@ -196,18 +198,14 @@ def _views(
     if not image_ids:
         return
     options = campaign.options
-    segmentation = load_model(
-        previous.folder / SEGMENTATION, build_segmentation(options, len(campaign.data.classes))
-    )
-    cost = load_model(previous.folder / COST, build_cost(options))
-    scorer = Scorer(segmentation, cost, options.information, options.committee)
+    scorer = load_scorer(campaign, previous)
     bar = tqdm(reader.records(image_ids), desc="maps", total=len(image_ids), unit="image")
     for record in bar:
         image_id = record[records.IMAGE_ID].numpy().decode()
         image, label = reader.image(record), reader.label(record)
         number = previous.number + 1
         information, predicted = acquire.image_maps(options, scorer, image_id, image, number)
-        logits = upsample_logits(segmentation(image[None], training=False), *label.shape)
+        logits = upsample_logits(scorer.segmentation(image[None], training=False), *label.shape)
         yield ImageView(
             image_id=image_id,
             image=image.numpy(),
@@ -229,7 +227,7 @@ def write_panels(
     Args:
         campaign: The campaign.
         path: The file to write.
-        number: The round, at least 1. Default: the last committed one, or 1.
+        number: See `acquisition_step`.
         image_id: The image. Default: the one with the most new regions.
 
     Raises:
@@ -316,6 +314,7 @@ class _Map:
         height, width = self.view.label.shape
         shown = np.ma.masked_where(~self.view.unlabelled, self.values)
         low, high = (float(shown.min()), float(shown.max())) if shown.count() else (0.0, 0.0)
+        low = 0.0 if 0 < low < 0.1 * high else low
         drawn = axes.imshow(
             shown,
             self.colours,

@@ -264,7 +264,7 @@ DAMAGED_MASKS = {
     "empty images": (_empty("train/images"), "train/images: no images"),
     "empty val": (_empty("val"), "val/images: no images"),
     "image without mask": (_remove_file("train/labels/b.png"), "images/b.png: image without"),
-    "mask without image": (_remove_file("val/images/d.png"), "labels/d.png: annotation without"),
+    "mask without image": (_remove_file("train/images/c.png"), "labels/c.png: annotation without"),
     "sizes differ": (_image("train/labels/b.png", "L", (20, 30)), "labels/b.png: mask is 30x20"),
     "image cut": (_cut("train/images/c.png"), "images/c.png: cannot be decoded"),
     "image empty": (_replace("train/images/c.png", b""), "images/c.png: not a PNG"),

@@ -1,0 +1,207 @@
+"""The options of a campaign: every rule, and their way to JSON and back."""
+
+import json
+import math
+from dataclasses import fields
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cereals_tf.campaign.options import (
+    CLICK_KINDS,
+    INFORMATION,
+    Amount,
+    Options,
+    parse_budget,
+    parse_clicks,
+    parse_image_size,
+    parse_initial,
+    parse_option,
+    parse_region,
+    parse_size,
+)
+from data_prep.errors import UserError
+
+WRONG = {
+    "region": ["", "12", "16x12", "0", "8x0", "16x16x16", "-16", "1e2", "images", "16 x 16", "٨"],
+    "information": ["", "Entropy", "variance"],
+    "committee": [-1, 0, 1, 256],
+    "fusion": ["", "sum"],
+    "alpha": [-0.01, 1.01, math.nan, math.inf],
+    "cost": ["", "true"],
+    "clicks": ["", "vertices,corners", "vertices+", "edges", "vertices+vertices"],
+    "max_overlap": [-0.1, 1.0, math.nan],
+    "budget": ["", "5", "images", "0images", "-1images", "1.5images", "nan%", "infclicks", "101%"],
+    "initial": ["", "10clicks", "2.5regions", "0%", "100.1%", "images10"],
+    "seed": [-1],
+    "backbone": ["", "VGG16", "resnet50"],
+    "model": ["package.module", ":function", "module:"],
+    "cost_model": ["module", ":"],
+    "weights": [],
+    "width_multiplier": [0.0, -1.0, 4.5, math.nan, math.inf],
+    "image_size": ["7x64", "64x7", "0", "64x", "64,96"],
+    "normalization": ["", "group"],
+    "precision": ["", "float16", "bfloat16"],
+    "train_on": ["", "patch"],
+    "warm_start": [],
+    "epochs": [0, -1],
+    "patience": [0],
+    "batch_size": [0],
+    "learning_rate": [0.0, -1e-3, math.nan, math.inf],
+    "annotator": ["", "files"],
+}
+RIGHT = {
+    "region": ["auto", "image", "8", "16x24"],
+    "information": INFORMATION,
+    "committee": [2, 255],
+    "fusion": ["none", "ratio", "product", "convex"],
+    "alpha": [0.0, 0.5, 1.0],
+    "cost": ["est", "gt"],
+    "clicks": ["corners", "vertices+intersections+corners"],
+    "max_overlap": [0.0, 0.99],
+    "budget": ["1images", "0.1%", "100%", "3000clicks"],
+    "initial": ["1images", "100%", "40regions"],
+    "seed": [0, 10**400],
+    "backbone": ["vgg16", "mobilenet"],
+    "model": ["", "package.module:function"],
+    "cost_model": ["", "module:function"],
+    "weights": ["", "imagenet", "any/file.h5"],
+    "width_multiplier": [0.01, 4.0],
+    "image_size": ["", "8", "60x90"],
+    "normalization": ["batch", "none"],
+    "precision": ["float32", "mixed_bfloat16", "mixed_float16"],
+    "train_on": ["mask", "crop", "auto"],
+    "warm_start": [False, True],
+    "epochs": [1, 10**6],
+    "patience": [1],
+    "batch_size": [1],
+    "learning_rate": [1e-9, 1.0],
+    "annotator": ["oracle"],
+}
+
+
+def test_every_option_has_its_cases():
+    assert list(WRONG) == list(RIGHT) == [option.name for option in fields(Options)]
+
+
+@pytest.mark.parametrize(("name", "value"), [(n, v) for n, values in WRONG.items() for v in values])
+def test_a_wrong_value_is_refused_by_name(name, value):
+    with pytest.raises(UserError) as refusal:
+        Options(**{name: value})
+    message = str(refusal.value)
+    assert message.startswith(f"--{name}={value}: expected ")
+    assert len(message) > len(f"--{name}={value}: expected ")
+
+
+@pytest.mark.parametrize(("name", "value"), [(n, v) for n, values in RIGHT.items() for v in values])
+def test_a_right_value_is_kept(name, value):
+    assert getattr(Options(**{name: value}), name) == value
+
+
+@pytest.mark.parametrize("train_on", ["crop", "auto"])
+def test_batches_of_cut_outs_are_refused(train_on):
+    with pytest.raises(UserError, match="--batch_size=2.*--train_on"):
+        Options(batch_size=2, train_on=train_on)
+    assert Options(batch_size=2, train_on="mask").batch_size == 2
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.fixed_dictionaries({name: st.sampled_from(list(v)) for name, v in RIGHT.items()}))
+def test_json_and_back(chosen):
+    options = Options(**chosen)
+    assert Options.from_json(json.loads(json.dumps(options.to_json()))) == options
+
+
+def test_json_lacks_an_option_of_a_later_version():
+    assert Options.from_json({"seed": 3}) == Options(seed=3)
+
+
+def test_json_of_a_whole_number_is_a_float():
+    written = json.loads(json.dumps(Options(alpha=1, width_multiplier=2).to_json()))
+    assert Options.from_json(written) == Options(alpha=1.0, width_multiplier=2.0)
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        ({"sed": 3}, "'sed'"),
+        ({"seed": "3"}, "seed"),
+        ({"seed": 3.0}, "seed"),
+        ({"seed": True}, "seed"),
+        ({"alpha": True}, "alpha"),
+        ({"warm_start": 1}, "warm_start"),
+        ({"region": 16}, "region"),
+        ({"region": None}, "region"),
+        ({"alpha": 7.0}, "alpha"),
+    ],
+)
+def test_wrong_json_is_refused_by_name(content, named):
+    with pytest.raises(UserError, match=named):
+        Options.from_json(content)
+
+
+@given(st.integers(1, 10**9), st.sampled_from(["images", "clicks"]))
+def test_a_budget_of_whole_units(number, unit):
+    assert parse_budget(f"{number}{unit}") == Amount(number, unit)
+
+
+@given(st.floats(1e-6, 100), st.sampled_from([parse_budget, parse_initial]))
+def test_an_amount_in_percent(number, parse):
+    assert parse(f"{number!r}%") == Amount(number, "%")
+
+
+def test_a_start_in_regions():
+    assert parse_initial("40regions") == Amount(40, "regions")
+
+
+@given(st.integers(1, 5000), st.integers(1, 5000))
+def test_sizes(height, width):
+    assert parse_size(f"{height}x{width}") == (height, width)
+    assert parse_size(f"{height}") == (height, height)
+
+
+def test_regions_and_image_sizes():
+    assert parse_region("image") is None
+    assert parse_region("16x24") == (16, 24)
+    assert parse_image_size("") is None
+    assert parse_image_size("60x90") == (60, 90)
+
+
+def test_click_kinds():
+    assert parse_clicks("vertices+corners") == ("vertices", "corners")
+    assert parse_clicks("+".join(CLICK_KINDS)) == CLICK_KINDS
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "value"),
+    [
+        (int, "3", 3),
+        (int, "-3", -3),
+        (float, "1e-4", 1e-4),
+        (float, "1", 1.0),
+        (str, "1e3", "1e3"),
+        (bool, "true", True),
+        (bool, "False", False),
+        (bool, "1", True),
+        (bool, "no", False),
+    ],
+)
+def test_typed_text_becomes_a_value(kind, text, value):
+    found = parse_option("name", kind, text)
+    assert found == value and type(found) is kind
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "expected"),
+    [
+        (int, "3.0", "a whole number"),
+        (int, "", "a whole number"),
+        (float, "much", "a number"),
+        (bool, "maybe", "true or false"),
+        (bool, "", "true or false"),
+    ],
+)
+def test_typed_text_of_another_kind_is_refused(kind, text, expected):
+    with pytest.raises(UserError, match=f"--name={text}: expected {expected}"):
+        parse_option("name", kind, text)

@@ -1,0 +1,297 @@
+"""Fitting: when it stops, what it leaves, and that an interruption changes nothing."""
+
+import json
+import math
+import os
+import signal
+
+import h5py
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data_prep.errors import UserError
+from trainers.fitting import (
+    FitOptions,
+    FitState,
+    Objective,
+    cost_loss,
+    fit,
+    segmentation_loss,
+)
+
+STEPS = 4
+
+
+def _model(seed):
+    keras.utils.set_random_seed(seed)
+    image = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(6, 3, padding="same", activation="elu")(image)
+    x = keras.layers.Dropout(0.5)(keras.layers.BatchNormalization()(x))
+    return keras.Model(image, keras.layers.Conv2D(1, 3, padding="same")(x))
+
+
+def _epoch(seed, scale=1.0):
+    """Four steps of noise, the same images in an order of the seed."""
+    rng = np.random.default_rng(0)
+    images, targets = (rng.normal(size=(STEPS, 1, 8, 8, n)).astype("float32") for n in (3, 1))
+    order = np.random.default_rng(seed).permutation(STEPS)
+    weights = np.ones((STEPS, 1, 8, 8), "float32")
+    parts = images[order], scale * targets[order], weights[order]
+    return tf.data.Dataset.from_tensor_slices(parts)
+
+
+def _fit(model, measure, folder, epochs=50, patience=3, higher=True, epoch_data=_epoch, rate=0.01):
+    objective = Objective("cost", cost_loss(), "score", measure, higher)
+    return fit(
+        model, objective, epoch_data, STEPS, FitOptions(epochs, patience, 0.01), seed, folder
+    )
+
+
+def _values(model):
+    return [np.array(variable) for variable in (*model.variables, *model.optimizer.variables)]
+
+
+class _Script:
+    """Measures by reading a list; keeps the weights that it was called with."""
+
+    def __init__(self, model, metrics):
+        self.model, self.metrics, self.weights = model, iter(metrics), []
+
+    def __call__(self):
+        self.weights.append(self.model.get_weights())
+        return next(self.metrics)
+
+
+# When it stops.
+
+
+@pytest.mark.parametrize(
+    ("metrics", "higher", "epochs", "best"),
+    [
+        ([1, 2, 3, 2, 3, 2.9, 9], True, 6, 2),  # an equal value is no improvement
+        ([3, 4, 4, 2.5, 3, 3, 3, 0], False, 7, 3),
+        ([5, 4, 3, 2, 1], True, 4, 0),
+        ([math.nan, 1, 2, math.nan, math.nan, 2, 9], True, 6, 2),
+        ([math.nan, 7, math.nan, math.inf, 8, 0], False, 5, 1),
+        ([1, 2, 3], True, 3, 2),  # no epochs left
+    ],
+)
+def test_training_stops_without_improvement_and_keeps_the_best_weights(
+    tmp_path, metrics, higher, epochs, best
+):
+    model = _model(0)
+    script = _Script(model, metrics)
+    state = _fit(model, script, tmp_path, epochs=min(len(metrics), 50), higher=higher)
+    np.testing.assert_array_equal(state.metrics, metrics[:epochs])
+    assert len(state.losses) == state.epoch == epochs
+    assert state.best_epoch(higher) == best
+    for found, expected in zip(model.get_weights(), script.weights[best], strict=True):
+        np.testing.assert_array_equal(found, expected)
+    weights = [np.concatenate([part.ravel() for part in parts]) for parts in script.weights]
+    assert len({part.tobytes() for part in weights}) == epochs
+
+
+def _stops_after(metrics, epochs, patience, higher):
+    """Count epochs one by one, as the supplement's rule says."""
+    best, waited = None, 0
+    for epoch, metric in enumerate(metrics[:epochs], start=1):
+        better = best is None or (metric > best if higher else metric < best)
+        best, waited = (metric, 0) if better else (best, waited + 1)
+        if waited >= patience:
+            return epoch
+    return epochs if len(metrics) >= epochs else None
+
+
+@given(
+    st.lists(st.integers(0, 5), max_size=20),
+    st.integers(0, 15),
+    st.integers(1, 5),
+    st.booleans(),
+)
+def test_stopping_rule_is_that_of_a_plain_count(metrics, epochs, patience, higher):
+    options = FitOptions(epochs, patience, 0.1)
+    stopped = None
+    for epoch in range(len(metrics) + 1):
+        if FitState([0.0] * epoch, metrics[:epoch]).finished(options, higher):
+            stopped = epoch
+            break
+    assert stopped == _stops_after(metrics, epochs, patience, higher)
+
+
+def test_no_epochs_leave_the_model_as_it_was(tmp_path):
+    model = _model(0)
+    before = model.get_weights()
+    state = _fit(model, lambda: pytest.fail("measured"), tmp_path, epochs=0)
+    assert state == FitState()
+    for found, expected in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+# What it leaves.
+
+
+def test_only_the_last_and_the_best_weights_stay_on_disk(tmp_path):
+    metrics, listings = [1, 3, 2, 2, 4, 0, 0, 0], []
+
+    def measure():
+        listings.append(sorted(path.name for path in tmp_path.iterdir()))
+        return metrics[len(listings) - 1]
+
+    _fit(_model(0), measure, tmp_path)
+    listings.append(sorted(path.name for path in tmp_path.iterdir()))
+    kept = [[], [0], [1], [1, 2], [1, 3], [4], [4, 5], [4, 6], [4, 7]]
+    assert listings == [
+        [
+            *(f"epoch-{epoch:04d}.weights.h5" for epoch in epochs),
+            *(["state.json"] if epochs else []),
+        ]
+        for epochs in kept
+    ]
+    stored = json.loads((tmp_path / "state.json").read_text())
+    assert stored["metrics"] == metrics
+
+
+def test_optimizer_is_the_paper_s(tmp_path):
+    model = _model(0)
+    _fit(model, lambda: 0.0, tmp_path, epochs=1)
+    config = model.optimizer.get_config()
+    assert isinstance(model.optimizer, keras.optimizers.Adam)
+    assert config["learning_rate"] == pytest.approx(0.01)
+    assert (config["beta_1"], config["beta_2"]) == (0.99, 0.999)
+    assert not config["weight_decay"] and not config["amsgrad"]
+
+
+def test_losses_are_the_means_of_the_epochs_steps(tmp_path):
+    keras.utils.set_random_seed(0)
+    image = keras.Input((8, 8, 3))
+    model = keras.Model(image, keras.layers.Conv2D(1, 3, padding="same")(image))
+    expected = [
+        np.square(np.asarray(model(images)) - targets).mean() for images, targets, _ in _epoch(0)
+    ]
+    state = _fit(model, lambda: 0.0, tmp_path, epochs=1, rate=0.0)
+    assert state.losses == pytest.approx([np.mean(expected)], rel=1e-5)
+
+
+@pytest.mark.parametrize("scale", [np.nan, 1e30])
+def test_divergence_is_the_user_s_to_mend(tmp_path, scale):
+    def epoch_data(seed):
+        diverging = (tmp_path / "state.json").exists()
+        return _epoch(seed, scale if diverging else 1.0)
+
+    with pytest.raises(UserError, match=r"--learning_rate=0\.01: .* cost .* epoch 2"):
+        _fit(_model(0), lambda: 0.0, tmp_path, epoch_data=epoch_data)
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["epoch-0000.weights.h5", "state.json"]
+
+
+def test_steps_without_weight_change_no_loss_to_nan(tmp_path):
+    def epoch_data(seed):
+        return _epoch(seed).map(lambda image, target, weight: (image, target, 0 * weight))
+
+    state = _fit(_model(0), lambda: 0.0, tmp_path, epochs=2, epoch_data=epoch_data)
+    assert state.losses == [0.0, 0.0]
+
+
+def test_segmentation_loss_averages_over_weights():
+    logits = np.random.default_rng(0).normal(size=(2, 3, 5, 4)).astype("float32")
+    class_ids = np.random.default_rng(1).integers(0, 4, (2, 3, 5))
+    weights = (np.random.default_rng(2).random((2, 3, 5)) < 0.4).astype("float32")
+    chosen = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
+    chosen = np.take_along_axis(chosen, class_ids[..., None], axis=-1)[..., 0]
+    found = segmentation_loss()(class_ids, logits, sample_weight=weights)
+    assert float(found) == pytest.approx(
+        (-np.log(chosen) * weights).sum() / weights.sum(), rel=1e-5
+    )
+
+
+# Interruptions.
+
+METRICS = [1.0, 3.0, 2.0, 5.0, 4.0, 4.5]
+
+
+def _finished_epochs(folder):
+    path = folder / "state.json"
+    return len(json.loads(path.read_text())["metrics"]) if path.exists() else 0
+
+
+def _measure_from(folder, fails_at=None):
+    """The scripted metric of the epoch in progress; fails in epoch `fails_at`, counted from 0."""
+
+    def measure():
+        epoch = _finished_epochs(folder)
+        if epoch == fails_at:
+            raise KeyboardInterrupt
+        return METRICS[epoch]
+
+    return measure
+
+
+def _struck_in(folder, epoch):
+    """Epochs of which one, counted from 0, is struck by Ctrl-C at its third step."""
+
+    def strike(step):
+        if step == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step
+
+    def pass_on(step, batch):
+        with tf.control_dependencies([tf.py_function(strike, [step], tf.int64)]):
+            return tuple(map(tf.identity, batch))
+
+    def epoch_data(seed):
+        data = _epoch(seed)
+        return data.enumerate().map(pass_on) if _finished_epochs(folder) == epoch else data
+
+    return epoch_data
+
+
+def _stored(path):
+    """All arrays of a weights file by name."""
+    arrays = {}
+
+    def note(name, item):
+        if isinstance(item, h5py.Dataset):
+            arrays[name] = np.array(item)
+
+    with h5py.File(path) as file:
+        file.visititems(note)
+    return arrays
+
+
+def test_interrupted_training_ends_with_the_same_weights_and_optimizer(tmp_path):
+    """Struck in three epochs, each time mid-epoch and before its end is on disk."""
+    run = {"epochs": len(METRICS), "patience": 9}
+    calm, struck = tmp_path / "calm", tmp_path / "struck"
+    undisturbed, disturbed = _model(0), _model(0)
+    expected = _fit(undisturbed, _measure_from(calm), calm, **run)
+    for epoch in (0, 2, 5):
+        for options in (
+            {"measure": _measure_from(struck, fails_at=epoch)},
+            {"measure": _measure_from(struck), "epoch_data": _struck_in(struck, epoch)},
+        ):
+            with pytest.raises(KeyboardInterrupt):
+                _fit(disturbed, folder=struck, **run, **options)
+            disturbed = _model(0 if epoch == 0 else 100 + epoch)
+    assert _fit(disturbed, _measure_from(struck), struck, **run) == expected
+    assert expected.metrics == METRICS
+
+    assert (calm / "state.json").read_bytes() == (struck / "state.json").read_bytes()
+    names = sorted(path.name for path in calm.iterdir())
+    assert names == sorted(path.name for path in struck.iterdir())
+    assert len(names) == 3
+    for name in names[:2]:
+        arrays, others = _stored(calm / name), _stored(struck / name)
+        assert any("optimizer" in name for name in arrays)
+        assert arrays.keys() == others.keys()
+        for key, array in arrays.items():
+            np.testing.assert_array_equal(array, others[key], err_msg=key)
+    for found, reference in zip(_values(disturbed), _values(undisturbed), strict=True):
+        np.testing.assert_array_equal(found, reference)
+    again = _model(55)
+    assert _fit(again, lambda: pytest.fail("measured"), struck, **run) == expected
+    for found, reference in zip(again.get_weights(), undisturbed.get_weights(), strict=True):
+        np.testing.assert_array_equal(found, reference)

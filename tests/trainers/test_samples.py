@@ -1,0 +1,109 @@
+"""Plans of samples, for any regions and a receptive field made up here."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trainers.samples import TRAIN_ON, Box, Sample, plan_samples
+
+
+@st.composite
+def _cases(draw):
+    """(regions, height, width, margin): disjoint or not, aligned to 8 or ending at the border."""
+    height, width = (draw(st.integers(8, 400)) for _ in range(2))
+
+    def interval(size):
+        cells = -(-size // 8)
+        start = draw(st.integers(0, cells - 1))
+        stop = draw(st.integers(start + 1, min(cells, start + 8)))
+        return start * 8, min(stop * 8, size) - start * 8
+
+    regions = []
+    for _ in range(draw(st.integers(1, 7))):
+        (y, rows), (x, columns) = interval(height), interval(width)
+        regions.append(Box(y, x, rows, columns))
+    if draw(st.booleans()):
+        kept = []
+        for region in regions:
+            if not any(region.overlaps(other) for other in kept):
+                kept.append(region)
+        regions = kept
+    return regions, height, width, draw(st.sampled_from([0, 20, 60, 500]))
+
+
+def _receptive_field(margin):
+    def crop_for(core, height, width):
+        top, left = (max(start - margin, 0) // 32 * 32 for start in (core.y, core.x))
+        bottom = min(-(-(core.y + core.height + margin) // 32) * 32, height)
+        right = min(-(-(core.x + core.width + margin) // 32) * 32, width)
+        return Box(top, left, bottom - top, right - left)
+
+    return crop_for
+
+
+def _pixels(boxes, height, width):
+    """How many of the boxes cover each pixel."""
+    counts = np.zeros((height, width), int)
+    for y, x, rows, columns in boxes:
+        counts[y : y + rows, x : x + columns] += 1
+    return counts
+
+
+def _inside(inner, outer):
+    joined = inner.joined(outer)
+    return joined == outer
+
+
+@given(_cases())
+@settings(max_examples=150, deadline=None)
+def test_every_region_counts_in_one_sample_that_sees_what_it_needs(case):
+    regions, height, width, margin = case
+    crop_for = _receptive_field(margin)
+    plans = {on: plan_samples(regions, height, width, on, crop_for) for on in TRAIN_ON}
+    image = Box(0, 0, height, width)
+    fed = {on: sum(sample.crop.area for sample in plan) for on, plan in plans.items()}
+    assert plans["mask"] == [Sample(image, image)]
+    assert plans["auto"] in (plans["mask"], plans["crop"])
+    assert fed["auto"] == min(fed["mask"], fed["crop"])
+    for sample in plans["crop"]:
+        assert sample.crop == crop_for(sample.core, height, width)
+        assert _inside(sample.core, sample.crop) and _inside(sample.crop, image)
+        assert any(_inside(region, sample.core) for region in regions)
+    for plan in plans.values():
+        cores = [sample.core for sample in plan]
+        assert _pixels(cores, height, width).max() == 1
+        for region in regions:
+            assert sum(_inside(region, core) for core in cores) == 1
+
+
+@given(_cases())
+@settings(max_examples=100, deadline=None)
+def test_joining_two_regions_never_feeds_more_pixels(case):
+    (first, *others), height, width, margin = case
+    crop_for = _receptive_field(margin)
+    for other in others:
+        if not first.overlaps(other):
+            crops = plan_samples([first, other], height, width, "crop", crop_for)
+            singly = sum(crop_for(region, height, width).area for region in (first, other))
+            assert sum(sample.crop.area for sample in crops) <= singly
+
+
+def test_regions_far_apart_stay_apart_and_neighbours_are_joined():
+    crop_for = _receptive_field(20)
+    near = [Box(0, 0, 32, 32), Box(0, 32, 32, 32)]
+    far = Box(304, 304, 32, 32)
+    crops = plan_samples([*near, far], 400, 400, "crop", crop_for)
+    assert {sample.core for sample in crops} == {Box(0, 0, 32, 64), far}
+    (alone,) = plan_samples([far], 400, 400, "crop", crop_for)
+    assert alone == Sample(Box(256, 256, 128, 128), far)
+
+
+@given(*[st.tuples(*[st.integers(0, 20)] * 2, *[st.integers(1, 20)] * 2)] * 2)
+def test_boxes_join_and_overlap_as_their_pixels_do(first, second):
+    first, second = Box(*first), Box(*second)
+    counts = _pixels([first, second], 40, 40)
+    assert first.overlaps(second) == second.overlaps(first) == (counts.max() == 2)
+    rows, columns = np.nonzero(counts)
+    expected = Box(rows.min(), columns.min(), np.ptp(rows) + 1, np.ptp(columns) + 1)
+    assert first.joined(second) == second.joined(first) == expected
+    assert first.area == _pixels([first], 40, 40).sum()
