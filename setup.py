@@ -28,9 +28,11 @@ setup(
         "tqdm>=4.66",
     ],
     extras_require={
+        "coco": ["pycocotools>=2.0.8"],
         "test": [
             "cityscapesscripts>=2.2",
             "hypothesis>=6.100",
+            "pycocotools>=2.0.8",
             "pytest>=8",
             "pytest-xdist>=3.5",
             "ruff>=0.9",

@@ -54,27 +54,33 @@ def prepare(
     classes: str = "classes.json",
     tolerance: float = 2.0,
     val_percent: float = 20.0,
-    annotations: str = "gtFine",
+    annotations: str = "",
 ) -> None:
     """Convert a data set to TFRecord splits.
 
     Args:
         source: The data set's folder.
         out: New folder for the prepared data set.
-        dataset: What the source is: cityscapes, camvid or masks.
-        images: Folder of the images in SOURCE, {split} standing for train or val (masks).
+        dataset: What the source is: cityscapes, voc, coco, labelme, camvid or masks.
+        images: Folder of the images in SOURCE, {split} standing for train or val (masks; coco,
+            there by default {split}2017).
         labels: Folder of the id masks in SOURCE, likewise (masks).
-        classes: JSON file in SOURCE with class names, palette and ignore_id (camvid, masks).
-        tolerance: How far a polygon may be from its mask, pixels (camvid, masks).
-        val_percent: Share of the images that become val where the source has no splits (masks).
-        annotations: gtFine or gtCoarse (cityscapes).
+        classes: JSON file in SOURCE with class names, palette and ignore_id (camvid, masks; voc and
+            labelme, where it may be missing).
+        tolerance: How far a polygon may be from its mask, pixels (camvid, masks, voc; coco's RLE;
+            circles and masks of labelme).
+        val_percent: Share of the images that become val where the source has no splits (masks,
+            coco, labelme).
+        annotations: gtFine or gtCoarse (cityscapes, by default gtFine); the JSON file in SOURCE,
+            {split} standing for train or val (coco, by default
+            annotations/instances_{split}2017.json).
     """
     load_tensorflow()
     from data_prep.prepare import prepare as convert
     from data_prep.sources.source import SourceOptions
 
     options = SourceOptions(
-        images or None, labels or None, classes, tolerance, val_percent, annotations
+        images or None, labels or None, classes, tolerance, val_percent, annotations or None
     )
     convert(Path(source), Path(out), dataset, options)
     inspect(out)

@@ -1,5 +1,6 @@
-"""Keeping TensorFlow's start-up log off the screen."""
+"""Keeping TensorFlow's log off the screen."""
 
+import logging
 import os
 import sys
 import tempfile
@@ -8,8 +9,10 @@ import tempfile
 def load_tensorflow() -> None:
     """Import TensorFlow without the notes that it writes to stderr whatever its log level.
 
-    They are shown after all if the import fails.
+    They are shown after all if the import fails. Its later warnings, as of functions that are
+    traced for one model after another, are no news to the user either.
     """
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     if "tensorflow" in sys.modules:
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -109,7 +109,7 @@ def convert_item(source: Source, item: Item) -> Converted:
         polygons=polygons,
     )
     classes = source.classes
-    painted = paint(polygons, image.height, image.width, background=classes.ignore_id)
+    painted = paint(polygons, image.height, image.width, background=source.background)
     return Converted(
         record,
         np.bincount(label.ravel(), minlength=256),

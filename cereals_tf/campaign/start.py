@@ -42,7 +42,12 @@ def start_campaign(folder: Path, data_folder: Path, chosen: dict[str, Any]) -> C
     acquire.choose_initial(options, train)
     _check_budget(options, train)
     _check_models(options, len(data.classes))
-    return Campaign.create(folder, data, options)
+    return Campaign.create(folder, data, replace(options, weights=_absolute(options.weights)))
+
+
+def _absolute(weights: str) -> str:
+    """Make a weights file's path independent of where later steps are run."""
+    return weights if weights in ("", "imagenet") else str(Path(weights).resolve())
 
 
 def _check_budget(options: Options, train: ImageReader) -> None:

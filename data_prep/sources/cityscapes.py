@@ -1,19 +1,23 @@
 """Cityscapes: polygons in JSON, painted to train ids as the official tools paint them."""
 
-import json
 import reprlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from data_prep.dataset import Classes
 from data_prep.errors import UserError
 from data_prep.polygons import Polygon, paint
-from data_prep.sources.source import Annotation, Item, SourceOptions, images_below, pair
+from data_prep.sources.source import (
+    Annotation,
+    Item,
+    SourceOptions,
+    images_below,
+    pair,
+    read_json,
+    read_points,
+)
 
 IGNORE_ID = 255
-_MAX_COORDINATE = 1e6
 
 
 class Label(NamedTuple):
@@ -81,15 +85,15 @@ class CityscapesSource:
     """
 
     classes = CLASSES
+    background = IGNORE_ID
 
     def __init__(self, folder: Path, options: SourceOptions) -> None:
-        if options.annotations not in ("gtFine", "gtCoarse"):
-            raise UserError(
-                f"--annotations={options.annotations}: unknown, expected gtFine or gtCoarse"
-            )
+        annotations = options.annotations or "gtFine"
+        if annotations not in ("gtFine", "gtCoarse"):
+            raise UserError(f"--annotations={annotations}: unknown, expected gtFine or gtCoarse")
         self._images = folder / "leftImg8bit"
-        self._annotations = folder / options.annotations
-        self._suffix = f"_{options.annotations}_polygons"
+        self._annotations = folder / annotations
+        self._suffix = f"_{annotations}_polygons"
 
     def items(self) -> dict[str, list[Item]]:
         """See `Source.items`."""
@@ -110,7 +114,7 @@ class CityscapesSource:
 
     def annotation(self, item: Item, height: int, width: int) -> Annotation:
         """See `Source.annotation`."""
-        content = _read_json(item.annotation)
+        content = read_json(item.annotation)
         stated = [content.get("imgHeight"), content.get("imgWidth")]
         if stated != [height, width]:
             raise UserError(
@@ -118,7 +122,7 @@ class CityscapesSource:
                 f"its image {item.image.name} is {[height, width]}"
             )
         polygons = _polygons(item.annotation, content.get("objects"))
-        return Annotation(paint(polygons, height, width, background=IGNORE_ID), polygons)
+        return Annotation(paint(polygons, height, width, background=self.background), polygons)
 
 
 def _by_frame(files: dict[str, Path], suffix: str) -> dict[str, Path]:
@@ -135,18 +139,6 @@ def _by_frame(files: dict[str, Path], suffix: str) -> dict[str, Path]:
     return frames
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_bytes())
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: broken JSON: {error}") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: expected an object, found {type(content).__name__}")
-    return content
-
-
 def _polygons(path: Path, objects: Any) -> list[Polygon]:
     if not isinstance(objects, list):
         raise UserError(f"{path}: 'objects' is {type(objects).__name__}, expected a list")
@@ -159,7 +151,7 @@ def _polygons(path: Path, objects: Any) -> list[Polygon]:
             continue
         train_id = _train_id(where, item.get("label"))
         if train_id >= 0:
-            polygons.append(Polygon(train_id, _points(where, item.get("polygon"))))
+            polygons.append(Polygon(train_id, read_points(where, item.get("polygon"))))
     return polygons
 
 
@@ -172,20 +164,3 @@ def _train_id(where: str, name: Any) -> int:
     if name not in _TRAIN_IDS:
         raise UserError(f"{where} has the unknown class name {reprlib.repr(name)}")
     return _TRAIN_IDS[name]
-
-
-def _points(where: str, points: Any) -> np.ndarray:
-    if not isinstance(points, list) or not points:
-        raise UserError(f"{where} has no polygon points")
-    for point in points:
-        valid = (
-            isinstance(point, list)
-            and len(point) == 2
-            and all(type(value) in (int, float) for value in point)
-            and all(abs(value) <= _MAX_COORDINATE for value in point)
-        )
-        if not valid:
-            raise UserError(
-                f"{where} has the point {reprlib.repr(point)}, expected [x, y] in pixels"
-            )
-    return np.array(points, np.float64)

@@ -1,7 +1,6 @@
 """Images with id masks: CamVid's layout, and any image folder with any mask folder."""
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from data_prep.sources.source import (
     Annotation,
     Item,
     SourceOptions,
+    divided,
     images_below,
     open_image,
     pair,
@@ -42,9 +42,8 @@ class MaskSource:
     def __init__(self, folder: Path, options: SourceOptions) -> None:
         self._folder = folder
         self._options = options
-        if not 0 <= options.tolerance < math.inf:
-            raise UserError(f"--tolerance={options.tolerance}: expected 0 or more pixels")
         self.classes = read_classes(folder / options.classes)
+        self.background = self.classes.ignore_id
         self._images, self._labels = self._layout()
 
     def _layout(self) -> tuple[str, str]:
@@ -69,7 +68,7 @@ class MaskSource:
         """See `Source.items`."""
         patterns = (self._images, self._labels)
         if "{split}" not in self._images:
-            return self._divided(self._pairs(""))
+            return divided(self._pairs(""), self._options.val_percent)
         present = [
             split
             for split in _SPLITS
@@ -89,39 +88,32 @@ class MaskSource:
         )
         return pair(images, labels)
 
-    def _divided(self, items: list[Item]) -> dict[str, list[Item]]:
-        """Take every n-th image as val, so that neighbours in a sequence are spread evenly."""
-        share = self._options.val_percent / 100.0
-        places = np.arange(len(items))
-        is_val = np.floor((places + 1) * share) > np.floor(places * share)
-        splits = {
-            "train": [item for item, val in zip(items, is_val, strict=True) if not val],
-            "val": [item for item, val in zip(items, is_val, strict=True) if val],
-        }
-        for split, members in splits.items():
-            if not members:
-                raise UserError(
-                    f"--val_percent={self._options.val_percent:g} of {len(items)} images "
-                    f"leaves no image for {split}"
-                )
-        return splits
-
     def annotation(self, item: Item, height: int, width: int) -> Annotation:
         """See `Source.annotation`."""
-        mask = read_id_mask(item.annotation)
-        if mask.shape != (height, width):
-            raise UserError(
-                f"{item.annotation}: mask is {mask.shape[0]}x{mask.shape[1]}, "
-                f"its image {item.image.name} is {height}x{width}"
-            )
-        unknown = np.setdiff1d(mask, [*range(len(self.classes)), self.classes.ignore_id])
-        if unknown.size:
-            raise UserError(
-                f"{item.annotation}: label id {unknown[0]} is neither one of the "
-                f"{len(self.classes)} classes nor the ignore id {self.classes.ignore_id}"
-            )
-        polygons = outline_mask(mask, self.classes.ignore_id, self._options.tolerance)
-        return Annotation(mask, polygons)
+        return annotation_of_mask(item, height, width, self.classes, self._options.tolerance)
+
+
+def annotation_of_mask(
+    item: Item, height: int, width: int, classes: Classes, tolerance: float
+) -> Annotation:
+    """Read an item's id mask and outline it at `tolerance` pixels.
+
+    Raises:
+        UserError: The mask is damaged, of another size than its image or has an unknown id.
+    """
+    mask = read_id_mask(item.annotation)
+    if mask.shape != (height, width):
+        raise UserError(
+            f"{item.annotation}: mask is {mask.shape[0]}x{mask.shape[1]}, "
+            f"its image {item.image.name} is {height}x{width}"
+        )
+    unknown = np.setdiff1d(mask, [*range(len(classes)), classes.ignore_id])
+    if unknown.size:
+        raise UserError(
+            f"{item.annotation}: label id {unknown[0]} is neither one of the "
+            f"{len(classes)} classes nor the ignore id {classes.ignore_id}"
+        )
+    return Annotation(mask, outline_mask(mask, classes.ignore_id, tolerance))
 
 
 def read_id_mask(path: Path) -> np.ndarray:
@@ -138,6 +130,18 @@ def read_id_mask(path: Path) -> np.ndarray:
             f"{path}: an id mask is 8-bit greyscale or palette, found mode {image.mode}"
         )
     return np.array(image, np.uint8)
+
+
+def classes_if_given(folder: Path, options: SourceOptions) -> Classes | None:
+    """Read the source's classes file; None if it has none and `--classes` names none.
+
+    Raises:
+        UserError: See `read_classes`.
+    """
+    path = folder / options.classes
+    if options.classes == SourceOptions.classes and not path.exists():
+        return None
+    return read_classes(path)
 
 
 def read_classes(path: Path) -> Classes:

@@ -1,16 +1,22 @@
-"""What a data set must offer to be converted."""
+"""What a data set must offer to be converted, and what the kinds of data sets share."""
 
+import io
+import json
+import math
+import os
+import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from data_prep.clicks import MAX_COORDINATE
 from data_prep.dataset import Classes
 from data_prep.errors import UserError
-from data_prep.polygons import Polygon
+from data_prep.polygons import Polygon, outline_mask
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 # MPO is a JPEG file with further pictures behind the first, as many cameras write it.
@@ -23,13 +29,19 @@ class SourceOptions:
     """Options of `prepare` that say how a source is read.
 
     Attributes:
-        images: Folder of the images inside the source, `{split}` standing for the split's name.
+        images: Folder of the images inside the source, `{split}` standing for the split's name;
+            None: where the kind of data set has them.
         labels: Folder of the id masks, likewise.
-        classes: File with class names, palette and ignore id.
+        classes: File with class names, palette and ignore id. Kinds that know their classes
+            without it do not need it.
         tolerance: How far a contour may be from the mask's, in pixels, where polygons are made
             from masks.
         val_percent: Share of the images that become the val split where the source has no splits.
-        annotations: Cityscapes' annotation type, `gtFine` or `gtCoarse`.
+        annotations: Cityscapes' annotation type, `gtFine` (default) or `gtCoarse`; COCO's JSON
+            file, `{split}` standing for the split's name.
+
+    Raises:
+        UserError: The tolerance is not 0 or more.
     """
 
     images: str | None = None
@@ -37,7 +49,11 @@ class SourceOptions:
     classes: str = "classes.json"
     tolerance: float = 2.0
     val_percent: float = 20.0
-    annotations: str = "gtFine"
+    annotations: str | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.tolerance < math.inf:
+            raise UserError(f"--tolerance={self.tolerance}: expected 0 or more pixels")
 
 
 class Item(NamedTuple):
@@ -56,9 +72,15 @@ class Annotation(NamedTuple):
 
 
 class Source(Protocol):
-    """A data set that can be converted."""
+    """A data set that can be converted.
+
+    Attributes:
+        classes: Class names, palette and ignore id.
+        background: Train id of the pixels that no polygon covers.
+    """
 
     classes: Classes
+    background: int
 
     def items(self) -> dict[str, list[Item]]:
         """Return the items of each split, sorted by image id.
@@ -75,27 +97,32 @@ class Source(Protocol):
         """
 
 
-def open_image(path: Path) -> Image.Image:
+def open_image(file: Path | io.BytesIO, where: str = "") -> Image.Image:
     """Open and fully decode a PNG or JPEG file.
+
+    Args:
+        file: The file's path, or its bytes.
+        where: What begins the message of an error, by default the path.
 
     Raises:
         UserError: No such image, truncated, or larger than `MAX_PIXELS`.
     """
+    where = where or str(file)
     try:
-        with Image.open(path, formats=("PNG", "JPEG")) as image:
+        with Image.open(file, formats=("PNG", "JPEG")) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise UserError(
-                    f"{path}: claims {image.height}x{image.width} pixels, "
+                    f"{where}: claims {image.height}x{image.width} pixels, "
                     f"at most {MAX_PIXELS} are read"
                 )
             image.verify()  # checksums, which `load` skips
-        with Image.open(path, formats=("PNG", "JPEG")) as image:
+        with Image.open(file, formats=("PNG", "JPEG")) as image:
             image.load()
             return image
     except UnidentifiedImageError:
-        raise UserError(f"{path}: not a PNG or JPEG image") from None
+        raise UserError(f"{where}: not a PNG or JPEG image") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path}: cannot be decoded: {error}") from None
+        raise UserError(f"{where}: cannot be decoded: {error}") from None
 
 
 def images_below(folder: Path) -> dict[str, Path]:
@@ -111,9 +138,7 @@ def images_below(folder: Path) -> dict[str, Path]:
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() not in IMAGE_SUFFIXES or not path.is_file():
             continue
-        key = path.relative_to(folder).with_suffix("").as_posix()
-        if not _is_unicode(key):
-            raise UserError(f"{str(path)!a}: expected a file name in UTF-8")
+        key = key_below(folder, path)
         if key in found:
             raise UserError(f"{path}: duplicate id {key!r}, also the name of {found[key].name}")
         found[key] = path
@@ -122,8 +147,20 @@ def images_below(folder: Path) -> dict[str, Path]:
     return found
 
 
-def _is_unicode(text: str) -> bool:
-    """Whether no byte of a file name had to be escaped."""
+def key_below(folder: Path, path: Path) -> str:
+    """Return a file's path relative to a folder above it, without its suffix.
+
+    Raises:
+        UserError: The name is not UTF-8.
+    """
+    key = path.relative_to(folder).with_suffix("").as_posix()
+    if not is_unicode(key):
+        raise UserError(f"{str(path)!a}: expected a file name in UTF-8")
+    return key
+
+
+def is_unicode(text: str) -> bool:
+    """Whether no byte of a file name had to be escaped, and no text is half a character."""
     return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
@@ -138,3 +175,87 @@ def pair(images: dict[str, Path], annotations: dict[str, Path]) -> list[Item]:
             raise UserError(f"{images[key]}: image without an annotation")
         raise UserError(f"{annotations[key]}: annotation without an image")
     return [Item(key, images[key], annotations[key]) for key in sorted(images)]
+
+
+def divided(items: Sequence[Item], val_percent: float) -> dict[str, list[Item]]:
+    """Take every n-th item as val, so that neighbours in a sequence are spread evenly.
+
+    Raises:
+        UserError: Train or val would be empty.
+    """
+    share = val_percent / 100.0
+    places = np.arange(len(items))
+    is_val = np.floor((places + 1) * share) > np.floor(places * share)
+    splits = {
+        "train": [item for item, val in zip(items, is_val, strict=True) if not val],
+        "val": [item for item, val in zip(items, is_val, strict=True) if val],
+    }
+    for split, members in splits.items():
+        if not members:
+            raise UserError(
+                f"--val_percent={val_percent:g} of {len(items)} images leaves no image for {split}"
+            )
+    return splits
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON file that holds an object.
+
+    Raises:
+        UserError: It cannot be read, is broken or holds something else.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: broken JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: expected an object, found {type(content).__name__}")
+    return content
+
+
+def read_points(where: str, points: Any) -> np.ndarray:
+    """Check the points [[x, y], ...] of JSON and return them as float64 [V, 2], in pixels.
+
+    Raises:
+        UserError: No points, or one that is no pair of numbers; `where` begins the message.
+    """
+    if not isinstance(points, list) or not points:
+        raise UserError(f"{where} has no polygon points")
+    for point in points:
+        valid = (
+            isinstance(point, list)
+            and len(point) == 2
+            and all(type(value) in (int, float) for value in point)
+            and all(abs(value) <= MAX_COORDINATE for value in point)
+        )
+        if not valid:
+            raise UserError(
+                f"{where} has the point {reprlib.repr(point)}, expected [x, y] in pixels"
+            )
+    return np.array(points, np.float64)
+
+
+def file_inside(source: Path, folder: Path, name: Any, where: str) -> Path:
+    """Return the file that an annotation names, relative to a folder of the source.
+
+    Raises:
+        UserError: No such file, or a name that leads out of the source; `where` begins the message.
+    """
+    if not isinstance(name, str) or not name:
+        raise UserError(f"{where} names the file {reprlib.repr(name)}, expected a file name")
+    root = os.path.abspath(source)
+    target = os.path.abspath(folder / name)
+    if os.path.commonpath([root, target]) != root:
+        raise UserError(f"{where} names the file {name!a}, which is not inside {source}")
+    path = source / os.path.relpath(target, root)
+    if not os.path.isfile(path):
+        raise UserError(f"{where} names the file {name!a}: {str(path)!a} is no file")
+    return path
+
+
+def outline_object(mask: np.ndarray, class_id: int, tolerance: float) -> list[Polygon]:
+    """Outline one object's mask (bool or uint8 0 and 1, [H, W]) as `outline_mask` does."""
+    outlines = outline_mask(mask.astype(np.uint8), ignore_id=0, tolerance=tolerance)
+    return [Polygon(class_id, outline.points) for outline in outlines]

@@ -47,9 +47,16 @@ def write_masks():
 
 @pytest.fixture(scope="session")
 def cityscapes_source(tmp_path_factory):
-    """Drawn scenes of 64x96: three of train, two of val."""
+    """Drawn scenes of 64x96: three of train, two of val; each with an ignored object more."""
     out = tmp_path_factory.mktemp("cityscapes") / "source"
     write_toy(out, train_images=3, val_images=2, height=64, width=96, seed=3)
+    for path in out.rglob("*_polygons.json"):
+        content = json.loads(path.read_text())
+        content["objects"] += [
+            {"label": "static", "polygon": [[5, 5], [30.5, 8], [28, 40], [4, 33]]},
+            {"label": "license plate", "polygon": [[50, 50], [55, 50], [55, 55]]},
+        ]
+        path.write_text(json.dumps(content))
     return out
 
 

@@ -29,7 +29,7 @@ from trainers.inputs import (
     masked_label,
     region_weights,
 )
-from trainers.samples import Box, plan_samples
+from trainers.samples import Box, Sample, plan_samples
 
 L = keras.layers
 LOSSES = {"segmentation": segmentation_loss(), "cost": cost_loss()}
@@ -188,7 +188,7 @@ def scattered(write_data, noise):
     long = {
         **dict(_placed_regions("even", 64, 640, (32, 32), ("start",), PLACES)),
         **dict(_placed_regions("odd", 43, 619, (16, 24), ("end",), PLACES)),
-        **dict(_placed_regions("tall", 619, 43, (24, 16), PLACES, ("end",))),
+        **dict(_placed_regions("tall", 619, 43, (24, 16), ("middle",), ("end",))),
     }
     small = {
         **dict(_placed_regions("even", 96, 160, (24, 16), PLACES, PLACES)),
@@ -284,6 +284,20 @@ def test_crops_give_the_loss_and_gradients_of_whole_images(scattered, randomize,
             np.testing.assert_allclose(
                 a, b, rtol=1e-4, atol=1e-4 * np.abs(b).max() + 1e-6 * largest, err_msg=image_id
             )
+
+
+def test_a_region_counts_in_its_own_sample_only(six_samples):
+    """Where crops overlap, each shows regions of the other."""
+    data, regions = six_samples
+    reader, image = ImageReader(data, "train"), Box(0, 0, 40, 200)
+    samples = {i: [Sample(image, box) for box in boxes] for i, boxes in regions.items()}
+    weights = [
+        weight.numpy()[0] for *_, weight in TrainingData(reader, "cost", regions, samples).epoch(0)
+    ]
+    expected = np.zeros((2, 5, 25))
+    expected[0, :2, :2] = expected[1, 3:, 23:] = 1
+    for one in expected:
+        assert sum(np.array_equal(weight, one) for weight in weights) == 3
 
 
 # What is not labelled has no influence.

@@ -107,3 +107,24 @@ def test_boxes_join_and_overlap_as_their_pixels_do(first, second):
     expected = Box(rows.min(), columns.min(), np.ptp(rows) + 1, np.ptp(columns) + 1)
     assert first.joined(second) == second.joined(first) == expected
     assert first.area == _pixels([first], 40, 40).sum()
+
+
+def test_overlapping_regions_are_joined_at_any_price():
+    crop_for = _receptive_field(0)
+    regions = [Box(0, 0, 64, 64), Box(56, 56, 64, 64)]
+    (joined,) = plan_samples(regions, 400, 400, "crop", crop_for)
+    assert joined.core == Box(0, 0, 120, 120)
+
+
+def test_auto_takes_the_image_where_crops_add_up_to_more():
+    def crop_for(core, height, width):
+        y, x = max(core.y - 140, 0), max(core.x - 140, 0)
+        bottom = min(core.y + core.height + 140, height)
+        right = min(core.x + core.width + 140, width)
+        return Box(y, x, bottom - y, right - x)
+
+    regions = [Box(0, 0, 136, 136), Box(264, 264, 136, 136), Box(0, 392, 8, 8)]
+    plans = {on: plan_samples(regions, 400, 400, on, crop_for) for on in TRAIN_ON}
+    assert len(plans["crop"]) == 3
+    assert sum(sample.crop.area for sample in plans["crop"]) > 400 * 400
+    assert plans["auto"] == plans["mask"]

@@ -101,7 +101,7 @@ def test_a_right_value_is_kept(name, value):
 
 @pytest.mark.parametrize("train_on", ["crop", "auto"])
 def test_batches_of_cut_outs_are_refused(train_on):
-    with pytest.raises(UserError, match="--batch_size=2.*--train_on"):
+    with pytest.raises(UserError, match=r"--batch_size=2.*--train_on"):
         Options(batch_size=2, train_on=train_on)
     assert Options(batch_size=2, train_on="mask").batch_size == 2
 

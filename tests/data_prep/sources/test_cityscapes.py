@@ -1,12 +1,10 @@
 import json
-from collections import Counter
 
 import numpy as np
 import pytest
 from cityscapesscripts.helpers import labels as official
 from cityscapesscripts.helpers.annotation import Annotation as OfficialAnnotation
 from cityscapesscripts.preparation.json2labelImg import createLabelImage
-from PIL import Image
 
 from data_prep.errors import UserError
 from data_prep.sources.cityscapes import CLASSES, LABELS, CityscapesSource
@@ -181,19 +179,3 @@ def test_size_that_is_not_the_image_s_and_folders_are_refused(tmp_path):
     path.mkdir()
     with pytest.raises(UserError, match=r"gtFine_polygons\.json"):
         _annotation(path)
-
-
-def test_drawn_scenes_are_the_official_label_ids_as_train_ids(cityscapes_source, cityscapes_data):
-    """The toy's label ids, which are the official tools', mapped to train ids."""
-    to_train_id = np.full(256, 255, np.uint8)
-    for label in official.labels:
-        if label.id >= 0:
-            to_train_id[label.id] = label.trainId
-    expected = Counter()
-    for path in (cityscapes_source / "gtFine" / "train").rglob("*_labelIds.png"):
-        expected.update(to_train_id[np.asarray(Image.open(path))].ravel().tolist())
-    found = cityscapes_data.description["splits"]["train"]
-    assert {CLASSES.names.index(n): c for n, c in found["pixels_per_class"].items() if c} == {
-        i: count for i, count in expected.items() if i != 255
-    }
-    assert found["pixels_ignored"] == expected[255]

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from PIL import Image
 
 from data_prep.errors import UserError
 from data_prep.sources.masks import MaskSource, evenly_spaced_palette, read_classes, read_id_mask
-from data_prep.sources.source import Item, SourceOptions
+from data_prep.sources.source import Item, SourceOptions, divided
 
 MASK = np.random.default_rng(0).choice(np.array([0, 1, 2, 9], np.uint8), (20, 30))
 
@@ -56,11 +57,9 @@ def test_images_without_splits_are_divided_the_same_way_every_time(
 
 @given(st.integers(2, 300), st.floats(0.1, 99.9))
 def test_share_of_val_is_the_one_asked_for(count, percent):
-    source = MaskSource.__new__(MaskSource)
-    source._options = SourceOptions(val_percent=percent)
-    items = [Item(str(i), None, None) for i in range(count)]
+    items = [Item(str(i), Path(), Path()) for i in range(count)]
     try:
-        splits = source._divided(items)
+        splits = divided(items, percent)
     except UserError:
         assert count * percent / 100 < 1 + 1e-9 or count * (1 - percent / 100) < 1
         return

@@ -113,7 +113,7 @@ def test_pairs_need_both_sides(tmp_path):
 
 
 def test_unknown_kinds_and_folders_are_refused(tmp_path):
-    with pytest.raises(UserError, match="--dataset=coco: unknown, expected one of cityscapes"):
-        open_source("coco", tmp_path, SourceOptions())
+    with pytest.raises(UserError, match="--dataset=jigsaw: unknown, expected one of cityscapes"):
+        open_source("jigsaw", tmp_path, SourceOptions())
     with pytest.raises(UserError, match="nowhere: no such folder"):
         open_source("masks", tmp_path / "nowhere", SourceOptions())

@@ -1,0 +1,316 @@
+"""COCO: instances as polygons or run lengths in JSON, rasterised by pycocotools."""
+
+import reprlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from data_prep.dataset import Classes
+from data_prep.errors import UserError
+from data_prep.polygons import Polygon
+from data_prep.sources.masks import evenly_spaced_palette
+from data_prep.sources.source import (
+    Annotation,
+    Item,
+    SourceOptions,
+    divided,
+    file_inside,
+    is_unicode,
+    key_below,
+    outline_object,
+    read_json,
+)
+
+IGNORE_ID = 255
+BACKGROUND = "background"
+_IMAGES = "{split}2017"
+_ANNOTATIONS = "annotations/instances_{split}2017.json"
+_MAX_RUN_BITS = 30
+
+
+class _Category(NamedTuple):
+    name: str
+    is_stuff: bool
+
+
+@dataclass
+class _Image:
+    """An entry of `images`, and the entries of `annotations` that name it."""
+
+    item: Item
+    size: list[Any]
+    annotations: list[dict[str, Any]] = field(default_factory=list)
+
+
+class _Object(NamedTuple):
+    """One annotation: pycocotools' run lengths, and the polygons that an annotator drew."""
+
+    class_id: int
+    rle: dict[str, Any]
+    polygons: Sequence[Polygon]
+
+
+class CocoSource:
+    """`train2017`, `val2017` and `annotations/instances_{train,val}2017.json`, or other names.
+
+    One annotation file for all images, `--annotations` without `{split}`, is divided into train and
+    val. Only images that a file lists are read.
+
+    The classes are the categories in the order of their ids. Pixels without annotation belong to
+    the class `background`, which comes first unless a category has this name. Where a category is
+    marked as stuff (`isthing` is 0) they are void instead, and ignored. Crowds (`iscrowd`) are
+    ignored too, and painted like other objects.
+
+    An object's pixels are those of `annToMask` of pycocotools. Larger objects are painted first,
+    ties by the annotation's id. Polygons are the annotation's own, in COCO's coordinates, where
+    the first pixel is centred at (0.5, 0.5); those of run lengths are the mask's contours,
+    simplified at `tolerance` pixels.
+    """
+
+    def __init__(self, folder: Path, options: SourceOptions) -> None:
+        self._rasterizer = _rasterizer()
+        self._options = options
+        images = options.images or _IMAGES
+        annotations = options.annotations or _ANNOTATIONS
+        if "{split}" in images and "{split}" not in annotations:
+            raise UserError(
+                f"--annotations={annotations} is one file for all images: expected one folder "
+                f"in --images, found {images}"
+            )
+        self._splits: dict[str, dict[Path, _Image]] = {}
+        categories: dict[int, _Category] = {}
+        for split, path in _annotation_files(folder, annotations).items():
+            content = read_json(path)
+            found = _categories(path, content)
+            if categories and found != categories:
+                raise UserError(f"{path}: its categories are not those of the other splits")
+            categories = found
+            pictures = folder / images.replace("{split}", split)
+            self._splits[split] = _images(path, content, pictures, categories)
+        self.classes, self._train_ids, self.background = _classes(path, categories)
+        self._images = {
+            key: image for found in self._splits.values() for key, image in found.items()
+        }
+
+    def items(self) -> dict[str, list[Item]]:
+        """See `Source.items`."""
+        splits = {
+            split: sorted(image.item for image in images.values())
+            for split, images in self._splits.items()
+        }
+        return divided(splits[""], self._options.val_percent) if "" in splits else splits
+
+    def annotation(self, item: Item, height: int, width: int) -> Annotation:
+        """See `Source.annotation`."""
+        image = self._images[item.image]
+        if image.size != [height, width]:
+            raise UserError(
+                f"{item.annotation}: says [height, width] {reprlib.repr(image.size)} of "
+                f"{item.image.name}, the image is {[height, width]}"
+            )
+        objects = [
+            self._object(item.annotation, annotation, height, width)
+            for annotation in sorted(image.annotations, key=lambda annotation: annotation["id"])
+        ]
+        objects.sort(key=lambda found: -int(self._rasterizer.area(found.rle)))
+        label = np.full((height, width), self.background, np.uint8)
+        for found in objects:
+            label[self._rasterizer.decode(found.rle) > 0] = found.class_id
+        return Annotation(label, [polygon for found in objects for polygon in found.polygons])
+
+    def _object(self, path: Path, annotation: dict[str, Any], height: int, width: int) -> _Object:
+        where = f"{path}: annotation {annotation['id']}"
+        segmentation, crowd = annotation.get("segmentation"), annotation.get("iscrowd", 0)
+        if crowd not in (0, 1):
+            raise UserError(f"{where} has 'iscrowd' {reprlib.repr(crowd)}, expected 0 or 1")
+        class_id = IGNORE_ID if crowd else self._train_ids[annotation["category_id"]]
+        if isinstance(segmentation, list):
+            parts = _parts(where, segmentation, height, width)
+            polygons = [Polygon(class_id, np.reshape(part, (-1, 2))) for part in parts]
+            rle = self._rasterizer.merge(self._rasterizer.frPyObjects(parts, height, width))
+        else:
+            runs = {"size": [height, width], "counts": _runs(where, segmentation, height, width)}
+            rle = self._rasterizer.frPyObjects(runs, height, width)
+            mask = self._rasterizer.decode(rle)
+            polygons = outline_object(mask, class_id, self._options.tolerance)
+        return _Object(class_id, rle, polygons)
+
+
+def _rasterizer() -> ModuleType:
+    try:
+        from pycocotools import mask
+    except ImportError:
+        raise UserError(
+            "--dataset=coco: needs pycocotools, expected it from: pip install cereals-tf[coco]"
+        ) from None
+    return mask
+
+
+def _annotation_files(folder: Path, pattern: str) -> dict[str, Path]:
+    """Return the annotation file of each split, or of the split "" that stands for all images."""
+    if "{split}" not in pattern:
+        return {"": folder / pattern}
+    files = {
+        split: folder / pattern.replace("{split}", split) for split in ("train", "val", "test")
+    }
+    return {split: path for split, path in files.items() if split != "test" or path.exists()}
+
+
+def _entries(path: Path, content: dict[str, Any], key: str) -> list[tuple[str, dict[str, Any]]]:
+    """Return the objects of a list, each with its place for messages; their ids are unique."""
+    entries = content.get(key)
+    if not isinstance(entries, list):
+        raise UserError(f"{path}: '{key}' is {type(entries).__name__}, expected a list")
+    seen = set()
+    for number, entry in enumerate(entries):
+        where = f"{path}: {key}[{number}]"
+        if not isinstance(entry, dict):
+            raise UserError(f"{where} is {type(entry).__name__}, expected an object")
+        identity = _whole(where, entry, "id")
+        if identity in seen:
+            raise UserError(f"{where} has the duplicate id {identity}")
+        seen.add(identity)
+    return [(f"{path}: {key}[{number}]", entry) for number, entry in enumerate(entries)]
+
+
+def _whole(where: str, entry: dict[str, Any], key: str) -> int:
+    value = entry.get(key)
+    if type(value) is not int:
+        raise UserError(f"{where} has '{key}' {reprlib.repr(value)}, expected a whole number")
+    return value
+
+
+def _categories(path: Path, content: dict[str, Any]) -> dict[int, _Category]:
+    categories: dict[int, _Category] = {}
+    names = set()
+    for where, entry in _entries(path, content, "categories"):
+        name = entry.get("name")
+        if not isinstance(name, str) or not name or not is_unicode(name):
+            raise UserError(f"{where} has the name {reprlib.repr(name)}, expected text")
+        if name in names:
+            raise UserError(f"{where} has the duplicate name {name!a}")
+        names.add(name)
+        categories[entry["id"]] = _Category(name, entry.get("isthing") == 0)
+    if not categories:
+        raise UserError(f"{path}: no categories")
+    return categories
+
+
+def _classes(path: Path, categories: dict[int, _Category]) -> tuple[Classes, dict[int, int], int]:
+    """Return the classes, the train id of each category id, and that of unlabelled pixels."""
+    names = [categories[identity].name for identity in sorted(categories)]
+    if BACKGROUND in names:
+        background = names.index(BACKGROUND)
+    elif any(category.is_stuff for category in categories.values()):
+        background = IGNORE_ID
+    else:
+        names.insert(0, BACKGROUND)
+        background = 0
+    if not 2 <= len(names) <= IGNORE_ID:
+        raise UserError(f"{path}: {len(names)} classes with background, expected 2 to {IGNORE_ID}")
+    palette = list(evenly_spaced_palette(len(names)))
+    if background != IGNORE_ID:
+        palette[background] = (0, 0, 0)
+    train_ids = {identity: names.index(category.name) for identity, category in categories.items()}
+    return Classes(tuple(names), tuple(palette), IGNORE_ID), train_ids, background
+
+
+def _images(
+    path: Path, content: dict[str, Any], folder: Path, categories: dict[int, _Category]
+) -> dict[Path, _Image]:
+    """Return the images that a file lists, with their annotations, by the path of the image."""
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder")
+    by_id: dict[int, _Image] = {}
+    places: dict[str, str] = {}
+    for where, entry in _entries(path, content, "images"):
+        image = file_inside(folder, folder, entry.get("file_name"), where)
+        key = key_below(folder, image)
+        if key in places:
+            raise UserError(f"{where} has the image {key!r}, also the image of {places[key]}")
+        places[key] = where
+        size = [entry.get("height"), entry.get("width")]
+        by_id[entry["id"]] = _Image(Item(key, image, path), size)
+    if not by_id:
+        raise UserError(f"{path}: no images")
+    for where, entry in _entries(path, content, "annotations"):
+        image_id, category = _whole(where, entry, "image_id"), _whole(where, entry, "category_id")
+        if image_id not in by_id:
+            raise UserError(f"{where} has the image_id {image_id}, which no image has")
+        if category not in categories:
+            raise UserError(f"{where} has the category_id {category}, which no category has")
+        by_id[image_id].annotations.append(entry)
+    return {image.item.image: image for image in by_id.values()}
+
+
+def _parts(where: str, parts: list[Any], height: int, width: int) -> list[list[float]]:
+    """Check the polygons [[x, y, x, y, ...], ...] of one annotation.
+
+    pycocotools would take four numbers for a box, fill memory for far points, and hang on NaN.
+    """
+    margin = max(height, width)
+    limits = (width + margin, height + margin)
+    for number, part in enumerate(parts):
+        if not isinstance(part, list) or len(part) < 6 or len(part) % 2:
+            raise UserError(
+                f"{where}: polygon {number} is {reprlib.repr(part)}, expected [x, y, x, y, ...] "
+                "of three points or more"
+            )
+        for i, value in enumerate(part):
+            if type(value) not in (int, float) or not -margin <= value <= limits[i % 2]:
+                raise UserError(
+                    f"{where}: polygon {number} has the coordinate {reprlib.repr(value)}, expected "
+                    f"pixels of an image of {height}x{width}"
+                )
+    if not parts:
+        raise UserError(f"{where} has an empty segmentation")
+    return parts
+
+
+def _runs(where: str, segmentation: Any, height: int, width: int) -> list[int]:
+    """Check run lengths, compressed or not, which pycocotools trusts; return them uncompressed."""
+    if not isinstance(segmentation, dict):
+        raise UserError(
+            f"{where} has the segmentation {reprlib.repr(segmentation)}, expected polygons or RLE"
+        )
+    if segmentation.get("size") != [height, width]:
+        raise UserError(
+            f"{where} has an RLE of size {reprlib.repr(segmentation.get('size'))}, "
+            f"its image is {[height, width]}"
+        )
+    counts = segmentation.get("counts")
+    runs = _decompressed(where, counts) if isinstance(counts, str) else counts
+    valid = isinstance(runs, list) and all(type(run) is int and run >= 0 for run in runs)
+    if not valid:
+        raise UserError(f"{where} has an RLE whose counts are no lengths of runs")
+    if sum(runs) != height * width:
+        raise UserError(f"{where} has an RLE of {sum(runs)} pixels, its image has {height * width}")
+    return runs
+
+
+def _decompressed(where: str, text: str) -> list[int]:
+    """Decode COCO's compressed run lengths.
+
+    Each number is written in base 32, the lowest digit first, in characters from `0`; bit 5 of a
+    character says that more follow, bit 4 of the last one is the sign. From the fourth number on,
+    it is the difference to the run two before (`rleFrString` of cocoapi's maskApi.c).
+    """
+    runs: list[int] = []
+    value = bits = 0
+    for character in text:
+        digit = ord(character) - ord("0")
+        if not 0 <= digit < 64 or bits > _MAX_RUN_BITS:
+            raise UserError(f"{where} has an RLE with the wrong character {character!a}")
+        value |= (digit & 31) << bits
+        bits += 5
+        if digit < 32:
+            value -= (digit & 16) << bits - 4
+            runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+            value = bits = 0
+    if bits:
+        raise UserError(f"{where} has an RLE that ends within a number")
+    return runs

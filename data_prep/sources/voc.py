@@ -1,0 +1,116 @@
+"""PASCAL VOC: palette masks and lists of image names, for VOC's classes or any others."""
+
+import os
+from pathlib import Path
+
+from data_prep.dataset import Classes
+from data_prep.errors import UserError
+from data_prep.sources.masks import annotation_of_mask, classes_if_given
+from data_prep.sources.source import Annotation, Item, SourceOptions, file_inside
+
+_SUFFIXES = (".jpg", ".jpeg", ".png")
+_NAMES = (
+    "background",
+    "aeroplane",
+    "bicycle",
+    "bird",
+    "boat",
+    "bottle",
+    "bus",
+    "car",
+    "cat",
+    "chair",
+    "cow",
+    "diningtable",
+    "dog",
+    "horse",
+    "motorbike",
+    "person",
+    "pottedplant",
+    "sheep",
+    "sofa",
+    "train",
+    "tvmonitor",
+)
+
+
+def _palette(classes: int) -> tuple[tuple[int, int, int], ...]:
+    """Return VOC's colours: bits 0, 1, 2 of an id are the highest bits of red, green and blue.
+
+    Bits 3, 4, 5 are the second highest, and so on, as in `VOClabelcolormap` of the development kit
+    of the PASCAL Visual Object Classes Challenge 2012.
+    """
+    return tuple(
+        tuple(sum((i >> 3 * k + part & 1) << 7 - k for k in range(8)) for part in range(3))
+        for i in range(classes)
+    )
+
+
+CLASSES = Classes(_NAMES, _palette(len(_NAMES)), ignore_id=255)
+
+
+class VocSource:
+    """`JPEGImages`, `SegmentationClass` and the lists `ImageSets/Segmentation/{train,val}.txt`.
+
+    They lie in the source or in its `VOCdevkit/VOC2012`. Only listed images are read. A mask's
+    palette indices are the ids. The classes are VOC's, void (255) is ignored, unless there is a
+    classes file. Polygons are the masks' contours, simplified at `tolerance` pixels.
+    """
+
+    def __init__(self, folder: Path, options: SourceOptions) -> None:
+        inner = folder / "VOCdevkit" / "VOC2012"
+        self._folder = inner if inner.is_dir() else folder
+        self._tolerance = options.tolerance
+        self.classes = classes_if_given(folder, options) or CLASSES
+        self.background = self.classes.ignore_id
+
+    def items(self) -> dict[str, list[Item]]:
+        """See `Source.items`."""
+        for part in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
+            if not (self._folder / part).is_dir():
+                raise UserError(f"{self._folder / part}: no such folder")
+        splits: dict[str, list[Item]] = {}
+        seen: dict[str, str] = {}
+        for split in ("train", "val"):
+            items = []
+            for name, where in _listed(
+                self._folder / "ImageSets" / "Segmentation" / f"{split}.txt"
+            ):
+                if name in seen:
+                    raise UserError(f"{where}: {name!r} is listed twice, also at {seen[name]}")
+                seen[name] = where
+                items.append(self._item(name, where))
+            splits[split] = sorted(items)
+        return splits
+
+    def _item(self, name: str, where: str) -> Item:
+        images, masks = (self._folder / part for part in ("JPEGImages", "SegmentationClass"))
+        names = [f"{name}{suffix}" for suffix in _SUFFIXES]
+        image = next((file for file in names if os.path.isfile(images / file)), names[0])
+        return Item(
+            name,
+            file_inside(images, images, image, where),
+            file_inside(masks, masks, f"{name}.png", where),
+        )
+
+    def annotation(self, item: Item, height: int, width: int) -> Annotation:
+        """See `Source.annotation`."""
+        return annotation_of_mask(item, height, width, self.classes, self._tolerance)
+
+
+def _listed(path: Path) -> list[tuple[str, str]]:
+    """Return the names in a list, each with the place where it stands, for messages."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: expected a list of image names in UTF-8") from None
+    names = [
+        (line.strip(), f"{path}: line {number}")
+        for number, line in enumerate(lines, 1)
+        if line.strip()
+    ]
+    if not names:
+        raise UserError(f"{path}: lists no image")
+    return names

@@ -1,0 +1,225 @@
+"""Whole rounds with models that learn nothing but do all else: what they leave, and what changes
+what they give."""
+
+import numpy as np
+import pytest
+
+from cereals_tf.campaign.architecture import build_cost, build_segmentation, load_model
+from cereals_tf.campaign.evaluate import evaluate_round
+from cereals_tf.campaign.options import Options
+from cereals_tf.campaign.run import step_campaign
+from cereals_tf.campaign.state import ROUND_FILES
+from data_prep.errors import UserError
+from trainers.inputs import ImageReader
+
+UNMOVING = 1e-12
+"""A learning rate that leaves every weight as it is, but for rounding."""
+
+
+def segmentation_of(campaign, number):
+    built = build_segmentation(campaign.options, len(campaign.data.classes))
+    return load_model(campaign.round(number).folder / "segmentation.keras", built)
+
+
+def regions_of(campaign):
+    return [region for done in campaign.rounds() for region in done.regions]
+
+
+@pytest.fixture
+def new_round(first_round):
+    """Runs round 1 of the campaign with changed options."""
+
+    def run(**options):
+        campaign = first_round(**options)
+        step_campaign(campaign)
+        assert sorted(path.name for path in campaign.round(1).folder.iterdir()) == sorted(
+            ROUND_FILES
+        )
+        return campaign
+
+    return run
+
+
+def test_rounds_are_all_that_is_left(three_rounds):
+    folder = three_rounds.folder
+    found = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    rounds = {f"rounds/00{number}/{name}" for number in range(3) for name in ROUND_FILES}
+    assert found == {"campaign.json", ".lock"} | rounds
+    assert {path.name for path in folder.iterdir()} == {"campaign.json", ".lock", "rounds"}
+
+
+def test_annotated_regions_share_no_pixel_and_cost_what_is_reported(three_rounds):
+    images = ImageReader(three_rounds.data, "train", (60, 90)).images
+    painted = {entry.image_id: np.zeros((60, 90), int) for entry in images}
+    vertices = sum(entry.clicks for entry in images)
+    clicks = 0
+    for done in three_rounds.rounds():
+        spent = 0
+        for region in done.regions:
+            y, x, height, width = region.box
+            part = painted[region.image_id][y : y + height, x : x + width]
+            assert part.shape == (height, width) == ((60, 90) if done.number == 0 else (16, 16))
+            part += 1
+            assert region.pixels == height * width
+            spent += region.pixels
+            clicks += region.clicks_vertices + region.clicks_intersections
+        assert 0 < spent <= (60 * 90 if done.number == 0 else 0.2 * 4 * 60 * 90)
+        pixels = sum(int(mask.sum()) for mask in painted.values())
+        metrics = done.metrics
+        assert (metrics["round"], metrics["pixels"], metrics["clicks"]) == (
+            done.number,
+            pixels,
+            clicks,
+        )
+        assert metrics["pixels_percent"] == pytest.approx(100 * pixels / (4 * 60 * 90))
+        assert metrics["clicks_percent"] == pytest.approx(100 * clicks / vertices)
+        assert metrics["regions"] == len(
+            [r for d in three_rounds.rounds()[: done.number + 1] for r in d.regions]
+        )
+    assert max(mask.max() for mask in painted.values()) == 1
+    assert len({region.image_id for region in regions_of(three_rounds)}) > 1
+
+
+def test_only_the_first_round_is_drawn_without_scores(three_rounds):
+    drawn, *scored = (done.regions for done in three_rounds.rounds())
+    assert {(r.score, r.information, r.cost_estimated) for r in drawn} == {(None, None, None)}
+    for regions in scored:
+        scores = [region.score for region in regions]
+        assert scores == sorted(scores, reverse=True)
+        assert all(region.information > 0 and region.cost_estimated >= 0 for region in regions)
+
+
+def test_metrics_are_those_of_the_saved_model(three_rounds):
+    for done in three_rounds.rounds():
+        again = evaluate_round(three_rounds, done)
+        assert again["miou"] == pytest.approx(done.metrics["miou"])
+        assert again["iou_per_class"] == pytest.approx(done.metrics["iou_per_class"])
+        known = [value for value in again["iou_per_class"].values() if value is not None]
+        assert again["miou"] == pytest.approx(np.mean(known))
+        assert set(again["iou_per_class"]) == set(three_rounds.data.classes.names)
+        training = done.metrics["training"]
+        assert {name: part["epochs"] for name, part in training.items()} == {
+            "segmentation": 2,
+            "cost": 2,
+        }
+
+
+def test_another_seed_gives_another_campaign(tmp_path, begin, three_rounds, outcome):
+    other = begin(tmp_path / "other", seed=1, initial="9regions", epochs=1)
+    step_campaign(other)
+    regions, metrics = outcome(other.round(0).folder)
+    expected_regions, expected = outcome(three_rounds.round(0).folder)
+    assert regions != expected_regions
+    assert (
+        metrics["training"]["segmentation"]["losses"][0]
+        not in (expected["training"]["segmentation"]["losses"])
+    )
+    assert len(other.round(0).regions) == 9
+
+
+def test_a_met_target_ends_the_run(first_round, cereals, snapshot):
+    campaign = first_round()
+    before = snapshot(campaign.folder)
+    miou = campaign.round(0).metrics["miou"]
+    status, _, err = cereals("run", campaign.folder, "--rounds=9", f"--target={miou}")
+    assert status == 0 and "reaches the target" in err
+    assert snapshot(campaign.folder) == before
+
+
+def test_an_empty_pool_ends_the_run(tmp_path, begin, cereals, snapshot):
+    campaign = begin(tmp_path / "all", initial="100%", epochs=1)
+    status, _, err = cereals("run", campaign.folder, "--rounds=5")
+    assert status == 0 and "the pool is empty" in err
+    assert campaign.round(None).number == 0
+    assert campaign.round(0).metrics["pixels_percent"] == 100
+    assert not campaign.working.exists()
+    before = snapshot(campaign.folder)
+    status, _, err = cereals("step", campaign.folder)
+    assert status == 0 and "the pool is empty" in err
+    assert snapshot(campaign.folder) == before
+    assert "unfinished" not in cereals("status", campaign.folder)[2]
+
+
+def check_round(campaign):
+    """Check what every finished round has, whatever its options."""
+    metrics = campaign.round(1).metrics
+    assert np.isfinite(metrics["training"]["segmentation"]["losses"]).all()
+    assert metrics["miou"] > 0
+    clicks = sum(
+        region.clicks_vertices + region.clicks_intersections for region in regions_of(campaign)
+    )
+    assert metrics["clicks"] == clicks
+
+
+def test_a_round_on_cut_outs_in_mixed_precision(new_round):
+    options = {"train_on": "crop", "precision": "mixed_bfloat16", "information": "bald"}
+    check_round(new_round(committee=3, epochs=1, **options))
+
+
+def test_a_warm_start_begins_with_the_weights_of_the_round_before(new_round):
+    options = {"information": "vote_entropy", "committee": 3, "fusion": "convex", "cost": "gt"}
+    campaign = new_round(
+        warm_start=True, learning_rate=UNMOVING, epochs=1, train_on="auto", **options
+    )
+    check_round(campaign)
+    first, second = (segmentation_of(campaign, number) for number in (0, 1))
+    for before, after in zip(first.trainable_variables, second.trainable_variables, strict=True):
+        np.testing.assert_allclose(after, before, atol=1e-6, rtol=0)
+
+
+def test_batches_and_a_budget_in_clicks(new_round):
+    options = {"information": "random", "fusion": "none", "region": "24x8"}
+    campaign = new_round(batch_size=2, budget="60clicks", epochs=1, **options)
+    check_round(campaign)
+    regions = campaign.round(1).regions
+    clicks = sum(region.clicks_vertices + region.clicks_intersections for region in regions)
+    assert 0 < clicks <= 60
+    assert {region.box[2:] for region in regions} == {(24, 8)}
+    assert all(0 <= region.score < 1 for region in regions)
+
+
+def test_initial_weights_are_those_of_a_file(tmp_path, begin, monkeypatch):
+    options = {"model": "", "normalization": "none", "width_multiplier": 0.03125}
+    options |= {"learning_rate": UNMOVING, "epochs": 1, "precision": "mixed_bfloat16"}
+    source = build_segmentation(Options(**options), 19)
+    (tmp_path / "files").mkdir()
+    source.save_weights(tmp_path / "files" / "vgg.weights.h5")
+    monkeypatch.chdir(tmp_path / "files")
+    campaign = begin(tmp_path / "campaign", weights="vgg.weights.h5", **options)
+    monkeypatch.chdir(tmp_path)
+    step_campaign(campaign)
+    trained = segmentation_of(campaign, 0)
+    for name in ("block1_conv1", "block5_conv3"):
+        found, expected = (model.get_layer(name).get_weights() for model in (trained, source))
+        for one, other in zip(found, expected, strict=True):
+            np.testing.assert_allclose(one, other, atol=1e-6, rtol=0)
+    assert trained.get_layer("block1_conv1").kernel.shape[-1] == 8
+
+
+def test_a_cost_model_on_mobilenet(tmp_path, begin):
+    campaign = begin(
+        tmp_path / "campaign",
+        backbone="mobilenet",
+        width_multiplier=0.03125,
+        cost_model="",
+        epochs=1,
+    )
+    step_campaign(campaign)
+    built = load_model(campaign.round(0).folder / "cost.keras", build_cost(campaign.options))
+    assert any("DepthwiseConv2D" in type(layer).__name__ for layer in built.layers)
+    assert campaign.round(0).metrics["cost_mean_squared_error"] > 0
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut short", "of another model"])
+def test_a_damaged_model_is_refused_by_name(first_round, refused, damage):
+    campaign = first_round()
+    path = campaign.round(0).folder / "segmentation.keras"
+    if damage == "missing":
+        path.unlink()
+    elif damage == "cut short":
+        path.write_bytes(path.read_bytes()[:1000])
+    else:
+        (path.parent / "cost.keras").replace(path)
+    with pytest.raises(UserError, match=r"segmentation\.keras: cannot be loaded"):
+        evaluate_round(campaign, campaign.round(0))
+    assert str(path) in refused("evaluate", campaign.folder)
