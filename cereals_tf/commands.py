@@ -231,20 +231,22 @@ def export(campaign: str, out: str, *, round: int = -1) -> None:
     _note(f"{out}: the models of round {chosen.number}")
 
 
-def report(campaign: str, out: str = "") -> None:
+def report(campaign: str, out: str = "", *, beside: str = "") -> None:
     """Write pictures and an HTML page about a campaign.
 
     Args:
         campaign: The campaign's folder.
         out: New folder for the report. Default: report/ in the campaign, replaced.
+        beside: Other campaigns' folders, joined by commas, whose curves are drawn beside this one.
     """
     from cereals_tf.campaign.state import Campaign
 
     opened = Campaign.open(campaign)
+    others = [Campaign.open(folder) for folder in beside.split(",") if folder]
     load_tensorflow()
     from cereals_tf.report import write_report
 
-    page = write_report(opened, Path(out) if out else None)
+    page = write_report(opened, Path(out) if out else None, others)
     _note(f"{page}: open it in a browser")
 
 

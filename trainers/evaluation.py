@@ -63,9 +63,9 @@ def confusion_matrix(
     Returns:
         int64 [C, C], rows are true classes.
     """
-    counted = weights > 0
-    pairs = tf.boolean_mask(class_ids * num_classes + predicted, counted)
-    counts = tf.math.bincount(pairs, minlength=num_classes**2, dtype=tf.int64)
+    pairs = tf.boolean_mask(class_ids * num_classes + predicted, weights > 0)
+    with tf.device("CPU"):  # On a GPU TensorFlow has no deterministic count.
+        counts = tf.math.bincount(pairs, minlength=num_classes**2, dtype=tf.int64)
     return tf.reshape(counts, [num_classes, num_classes])
 
 

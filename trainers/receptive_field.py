@@ -8,7 +8,7 @@ layers have a stride above 1, upsampling layers one below 1.
 
 A crop gives the same outputs as the whole image if, at each layer that matters, its positions are
 those of the whole image, only shifted, and each needed window finds the same of its positions in
-the crop as in the whole image (what is missing in both is padding in both). `crop_for` checks just
+the crop as in the whole image (what is missing in both is padding in both). `CropFinder` checks just
 that, and enlarges the crop where it does not hold; strided layers with 'same' padding, for
 example, place their windows by the parity of the image size.
 
@@ -80,41 +80,63 @@ def total_stride(model: keras.Model) -> int:
         raise ValueError(f"`model` has no known stride: {error}") from error
 
 
-def crop_for(
-    model: keras.Model,
-    output_rows: Span,
-    output_cols: Span,
-    image_height: int,
-    image_width: int,
-) -> tuple[int, int, int, int]:
-    """Return the crop of an image on which the model's outputs of a region are unchanged.
+class CropFinder:
+    """Finds the crop of an image on which the model's outputs of a region are unchanged.
 
-    With (y0, y1, x0, x1) the result and s the output's stride, the outputs of
-    `model(image[y0:y1, x0:x1])` at rows output_rows - y0 / s and columns output_cols - x0 / s equal
-    those of the whole image in inference mode, up to floating-point rounding.
+    What is found along an axis is remembered: the regions of a campaign repeat.
 
     Args:
         model: A model with one image input [batch, H, W, channels] and one output of rank 4.
-        output_rows: The region's rows, in output positions.
-        output_cols: The region's columns, in output positions.
-        image_height: Rows of the image.
-        image_width: Columns of the image.
-
-    Returns:
-        (y0, y1, x0, x1), the smallest crop that holds what the region depends on, such that y0 and
-        x0 are multiples of the model's total stride. So are y1 and x1 as a rule; otherwise they are
-        a multiple of it before the image's border, or the border.
-
-    Raises:
-        ValueError: a span is empty or not within the model's output.
     """
-    try:
-        steps = _steps_of(model)
-        rows = _crop_axis(steps, 0, output_rows, image_height)
-        columns = _crop_axis(steps, 1, output_cols, image_width)
-    except _OpaqueError:
-        return 0, image_height, 0, image_width
-    return *rows, *columns
+
+    def __init__(self, model: keras.Model) -> None:
+        try:
+            self._steps = _steps_of(model)
+        except _OpaqueError:
+            self._steps = None
+        self._found: dict[tuple[int, Span, int], Span] = {}
+
+    def crop(
+        self, output_rows: Span, output_cols: Span, image_height: int, image_width: int
+    ) -> tuple[int, int, int, int]:
+        """Return the crop for a region.
+
+        With (y0, y1, x0, x1) the result and s the output's stride, the outputs of
+        `model(image[y0:y1, x0:x1])` at rows output_rows - y0 / s and columns output_cols - x0 / s
+        equal those of the whole image in inference mode, up to floating-point rounding.
+
+        Args:
+            output_rows: The region's rows, in output positions.
+            output_cols: The region's columns, in output positions.
+            image_height: Rows of the image.
+            image_width: Columns of the image.
+
+        Returns:
+            (y0, y1, x0, x1), the smallest crop that holds what the region depends on, such that y0
+            and x0 are multiples of the model's total stride. So are y1 and x1 as a rule; otherwise
+            they are a multiple of it before the image's border, or the border.
+
+        Raises:
+            ValueError: a span is empty or not within the model's output.
+        """
+        rows = self._along(0, output_rows, image_height)
+        columns = self._along(1, output_cols, image_width)
+        if rows is None or columns is None:
+            return 0, image_height, 0, image_width
+        return *rows, *columns
+
+    def _along(self, axis: int, output: Span, size: int) -> Span | None:
+        """Return the crop along one axis, None if a layer is unknown."""
+        if self._steps is None:
+            return None
+        key = (axis, output, size)
+        if key not in self._found:
+            try:
+                self._found[key] = _crop_axis(self._steps, axis, output, size)
+            except _OpaqueError:
+                self._steps = None
+                return None
+        return self._found[key]
 
 
 def _crop_axis(steps: "list[_Step]", axis: int, output: Span, size: int) -> Span:

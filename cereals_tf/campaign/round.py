@@ -10,7 +10,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +50,8 @@ from trainers.evaluation import CostEvaluator, SegmentationEvaluator
 from trainers.fitting import FitOptions, FitState, Objective, cost_loss, fit, segmentation_loss
 from trainers.inputs import ImageReader, Target, TrainingData
 from trainers.randomness import derive_seed
-from trainers.receptive_field import Span, crop_for
-from trainers.samples import Box, plan_samples
+from trainers.receptive_field import CropFinder, Span
+from trainers.samples import Box, CropFor, plan_samples
 
 SCRATCH = "scratch"
 
@@ -211,10 +211,9 @@ class Round:
         for region in (region for part in rounds for region in part):
             regions.setdefault(region.image_id, []).append(region.box)
         sizes = {entry.image_id: (entry.height, entry.width) for entry in self.train.images}
+        crop_of = crop_rule(model)
         samples = {
-            image_id: plan_samples(
-                boxes, *sizes[image_id], self.options.train_on, partial(crop_of, model)
-            )
+            image_id: plan_samples(boxes, *sizes[image_id], self.options.train_on, crop_of)
             for image_id, boxes in sorted(regions.items())
         }
         return TrainingData(self.train, target, regions, samples, self.options.batch_size)
@@ -276,12 +275,17 @@ def _by_image(regions: Iterator[AnnotatedRegion]) -> dict[str, list[Region]]:
     return by_image
 
 
-def crop_of(model: keras.Model, box: Box, height: int, width: int) -> Box:
-    """Return the part of an image that a model's outputs in a labelled box depend on."""
-    rows = Span(box.y // STRIDE, -(-(box.y + box.height) // STRIDE))
-    columns = Span(box.x // STRIDE, -(-(box.x + box.width) // STRIDE))
-    top, bottom, left, right = crop_for(model, rows, columns, height, width)
-    return Box(top, left, bottom - top, right - left)
+def crop_rule(model: keras.Model) -> CropFor:
+    """Return what finds the part of an image that the model's outputs in a box depend on."""
+    finder = CropFinder(model)
+
+    def crop_of(box: Box, height: int, width: int) -> Box:
+        rows = Span(box.y // STRIDE, -(-(box.y + box.height) // STRIDE))
+        columns = Span(box.x // STRIDE, -(-(box.x + box.width) // STRIDE))
+        top, bottom, left, right = finder.crop(rows, columns, height, width)
+        return Box(top, left, bottom - top, right - left)
+
+    return crop_of
 
 
 def _save_without_optimizer(model: keras.Model, fresh: keras.Model, path: Path) -> None:

@@ -19,6 +19,7 @@ INK = "#1f2933"
 MUTED = "#8a94a0"
 ACCENT = "#0f6fc5"
 SECOND = "#d9480f"
+CURVES = (ACCENT, SECOND, "#2b8a3e", "#862e9c", "#8a94a0", "#c2255c")
 MOST_CLASSES = 40
 
 
@@ -35,36 +36,58 @@ def plain(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-def learning_curves(rounds: Sequence[Mapping[str, Any]]) -> Figure:
+def learning_curves(campaigns: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
     """Draw mIoU over annotated pixels and over annotated clicks.
 
     Args:
-        rounds: The metrics of each round.
+        campaigns: The metrics of each round, by the campaign's name. The rounds of the first one
+            are numbered.
     """
-    miou = [np.nan if metrics["miou"] is None else metrics["miou"] for metrics in rounds]
     figure, axes = _charts(2, height=3.9)
     shares = {"pixels_percent": "annotated pixels, %", "clicks_percent": "annotated clicks, %"}
     for chart, (key, label) in zip(axes, shares.items(), strict=True):
-        x = [metrics[key] for metrics in rounds]
-        chart.plot(x, miou, "o-", color=ACCENT, linewidth=2, markersize=6, clip_on=False)
-        for metrics, here, height in zip(rounds, x, miou, strict=True):
-            if len(rounds) <= 20 and np.isfinite(height):
-                chart.annotate(
-                    f"{metrics['round']}",
-                    (here, height),
-                    xytext=(0, 7),
-                    textcoords="offset points",
-                    ha="center",
-                    fontsize=9,
-                    color=INK,
-                    path_effects=[withStroke(linewidth=3, foreground="white")],
-                )
+        for number, (name, rounds) in enumerate(campaigns.items()):
+            x = [metrics[key] for metrics in rounds]
+            miou = [np.nan if metrics["miou"] is None else metrics["miou"] for metrics in rounds]
+            colour = CURVES[number % len(CURVES)]
+            chart.plot(
+                x,
+                miou,
+                "o-",
+                color=colour,
+                linewidth=2,
+                markersize=6,
+                clip_on=False,
+                label=plain(name),
+                zorder=3 - number / 100,
+            )
+            if number == 0 and len(rounds) <= 20:
+                _number_rounds(chart, rounds, x, miou)
         chart.set_xlabel(label)
         chart.set_ylabel("mIoU on val")
         chart.margins(0.08)
         chart.set_xlim(left=0)
         chart.set_ylim(bottom=0)
+        if len(campaigns) > 1:
+            chart.legend(loc="lower right", frameon=False, fontsize=10)
     return figure
+
+
+def _number_rounds(
+    chart: Axes, rounds: Sequence[Mapping[str, Any]], x: Sequence[float], y: Sequence[float]
+) -> None:
+    for metrics, here, height in zip(rounds, x, y, strict=True):
+        if np.isfinite(height):
+            chart.annotate(
+                f"{metrics['round']}",
+                (here, height),
+                xytext=(0, 7),
+                textcoords="offset points",
+                ha="center",
+                fontsize=9,
+                color=INK,
+                path_effects=[withStroke(linewidth=3, foreground="white")],
+            )
 
 
 def training_curves(training: Mapping[str, Mapping[str, Any]]) -> Figure:

@@ -39,12 +39,13 @@ Table = dict[str, Any]
 """`headings`, and `rows` of text."""
 
 
-def write_report(campaign: Campaign, out: Path | None) -> Path:
+def write_report(campaign: Campaign, out: Path | None, beside: Sequence[Campaign] = ()) -> Path:
     """Write the report on a campaign: `index.html`, complete in itself, and its pictures as files.
 
     Args:
         campaign: The campaign, with one committed round or more.
         out: New folder for the report. None: `report/` in the campaign, replaced as a whole.
+        beside: Other campaigns, whose curves are drawn beside this one's.
 
     Returns:
         The page.
@@ -53,11 +54,12 @@ def write_report(campaign: Campaign, out: Path | None) -> Path:
         UserError: No round is complete, `out` is taken or cannot be written, or the data set
             changed or is damaged.
     """
-    campaign.round(None)
+    for shown in (campaign, *beside):
+        shown.round(None)
     folder = out or campaign.folder / "report"
     with new_folder(out) if out else _replaced_folder(folder) as partial:
         pictures = _Pictures(partial)
-        content = _content(campaign, pictures)
+        content = _content(campaign, beside, pictures)
         (partial / PAGE).write_text(render(content), encoding="utf-8")
     return folder / PAGE
 
@@ -106,7 +108,7 @@ class _Pictures:
         return {"source": f"data:image/png;base64,{encoded}", "description": description}
 
 
-def _content(campaign: Campaign, pictures: _Pictures) -> dict[str, Any]:
+def _content(campaign: Campaign, beside: Sequence[Campaign], pictures: _Pictures) -> dict[str, Any]:
     """Return everything that the page shows."""
     rounds = campaign.rounds()
     last = rounds[-1].metrics
@@ -118,7 +120,12 @@ def _content(campaign: Campaign, pictures: _Pictures) -> dict[str, Any]:
         "rounds": _rounds_table(rounds),
         "curves": pictures.add(
             "curves",
-            figures.learning_curves([done.metrics for done in rounds]),
+            figures.learning_curves(
+                {
+                    shown.folder.resolve().name: [done.metrics for done in shown.rounds()]
+                    for shown in (campaign, *beside)
+                }
+            ),
             "mIoU over annotated pixels and over annotated clicks",
         ),
         "training": pictures.add(

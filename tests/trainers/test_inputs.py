@@ -3,7 +3,6 @@
 import hashlib
 import subprocess
 import sys
-from functools import partial
 
 import keras
 import numpy as np
@@ -13,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from cereals_tf.campaign.round import crop_of
+from cereals_tf.campaign.round import crop_rule
 from cereals_tf.models.fcn8s import fcn8s
 from cereals_tf.models.layers import ResizeToGrid
 from data_prep import records
@@ -261,7 +260,7 @@ def test_crops_give_the_loss_and_gradients_of_whole_images(scattered, randomize,
         record["image/id"].numpy().decode(): reader.image(record).numpy()
         for record in reader.records()
     }
-    crop_for = partial(crop_of, model)
+    crop_for = crop_rule(model)
     masks, crops = (
         _training_data(reader, target, regions, train_on, crop_for) for train_on in ("mask", "crop")
     )
@@ -348,7 +347,7 @@ def test_annotation_outside_the_regions_changes_nothing(
     regions = {"a": [Box(0, 16, 24, 32), Box(112, 368, 19, 35)]}
     keras.utils.set_random_seed(1)
     model = _plugin(3 if target == "segmentation" else 1)
-    gradients, crop_for = _gradient_function(model, target), partial(crop_of, model)
+    gradients, crop_for = _gradient_function(model, target), crop_rule(model)
     inside = np.zeros((131, 403), bool)
     for y, x, rows, columns in regions["a"]:
         inside[y : y + rows, x : x + columns] = True

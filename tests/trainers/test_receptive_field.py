@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from cereals_tf.models.fcn8s import fcn8s
 from cereals_tf.models.layers import CropToGrid, PadToMultiple, ResizeToGrid
-from trainers.receptive_field import Span, crop_for, input_span, total_stride
+from trainers.receptive_field import CropFinder, Span, input_span, total_stride
 
 L = keras.layers
 
@@ -171,7 +171,7 @@ def _strange(x):
 def test_unknown_layers_read_everything(function):
     model = _model(function)
     assert input_span(model, 0, Span(2, 3), 40) == Span(0, 40)
-    assert crop_for(model, Span(2, 3), Span(4, 5), 40, 48) == (0, 40, 0, 48)
+    assert CropFinder(model).crop(Span(2, 3), Span(4, 5), 40, 48) == (0, 40, 0, 48)
     with pytest.raises(ValueError, match="stride"):
         total_stride(model)
 
@@ -254,7 +254,7 @@ def _image_and_region(draw, longest):
 def _check_crop(model, height, width, rows, columns):
     """Run a model on the crop and on the whole image; return the crop."""
     image = np.random.default_rng(height).uniform(0, 255, (1, height, width, 3)).astype("float32")
-    y0, y1, x0, x1 = crop_for(model, rows, columns, height, width)
+    y0, y1, x0, x1 = CropFinder(model).crop(rows, columns, height, width)
     stride = total_stride(model)
     assert y0 % stride == x0 % stride == 0
     for axis, span, size, (start, stop) in (
@@ -311,7 +311,7 @@ def test_a_crop_one_stride_smaller_changes_the_outputs(networks):
     """The check above can fail: without its ends, the crop gives other values."""
     model = networks["dilated"]
     image = np.random.default_rng(0).uniform(0, 255, (1, 32, 240, 3)).astype("float32")
-    *_, x0, x1 = crop_for(model, Span(0, 4), Span(14, 16), 32, 240)
+    *_, x0, x1 = CropFinder(model).crop(Span(0, 4), Span(14, 16), 32, 240)
     whole = np.asarray(model(image))[:, :, 14:16]
     for start, stop in ((x0 + 8, x1), (x0, x1 - 8)):
         first = 14 - start // 8
@@ -324,7 +324,7 @@ def test_fcn8s_needs_two_hundred_pixels_around_a_region(networks):
     span = Span(120, 136)
     needed = input_span(model, "x", span, 2048)
     assert needed.start < 960 - 150 and needed.stop > 1088 + 150
-    y0, y1, x0, x1 = crop_for(model, span, span, 2048, 2048)
+    y0, y1, x0, x1 = CropFinder(model).crop(span, span, 2048, 2048)
     assert (y0, y1) == (x0, x1)
     assert x1 - x0 < 700
 
@@ -346,4 +346,4 @@ def test_refuses_what_is_no_span_or_axis(networks):
         input_span(model, "z", Span(0, 1), 80)
     for span in (Span(3, 3), Span(-1, 2), Span(0, 11)):
         with pytest.raises(ValueError, match="within"):
-            crop_for(model, span, Span(0, 1), 80, 80)
+            CropFinder(model).crop(span, Span(0, 1), 80, 80)

@@ -1,0 +1,81 @@
+"""A whole street scene: what stands where, painted from far to near."""
+
+import numpy as np
+
+from data_prep.toy.buildings import paint_barrier, paint_house
+from data_prep.toy.canvas import Canvas, LabelledPolygon
+from data_prep.toy.furniture import street_furniture
+from data_prep.toy.ground import paint_ground
+from data_prep.toy.people import passers_by
+from data_prep.toy.sky import paint_horizon, paint_sky
+from data_prep.toy.street import LEFT, RIGHT, STREET_END, Street
+from data_prep.toy.vegetation import paint_bush, paint_tree
+from data_prep.toy.vehicles import traffic
+
+SMALLEST_SIDE = 64
+"""The smallest height and width of a scene, in pixels."""
+
+
+def draw_scene(
+    rng: np.random.Generator, height: int, width: int
+) -> tuple[np.ndarray, list[LabelledPolygon]]:
+    """Draws one street scene.
+
+    Args:
+        rng: Where every random choice comes from.
+        height: Height of the picture in pixels, at least `SMALLEST_SIDE`.
+        width: Width of the picture in pixels, at least `SMALLEST_SIDE`.
+
+    Returns:
+        The picture, uint8 [height, width, 3], and its labelled polygons in painter's order (later
+        ones hide earlier ones). Their points are pixels of the picture, they cover every pixel,
+        and each polygon keeps at least one pixel that no later one hides.
+
+    Raises:
+        ValueError: The picture is too small.
+    """
+    if min(height, width) < SMALLEST_SIDE:
+        raise ValueError(f"height, width: found {height}, {width}; need at least {SMALLEST_SIDE}")
+    canvas = Canvas(rng, height, width)
+    street = Street.draw(rng)
+    paint_sky(canvas)
+    paint_ground(canvas, street)
+    paint_horizon(canvas, street)
+    for side in (LEFT, RIGHT):
+        _paint_roadside(canvas, street, side)
+    actors = traffic(canvas, street)
+    for side in (LEFT, RIGHT):
+        actors += street_furniture(canvas, street, side) + passers_by(canvas, street, side)
+    for _, paint in sorted(actors, key=lambda actor: actor[0], reverse=True):
+        paint()
+    return canvas.develop(), canvas.visible_objects()
+
+
+def _paint_roadside(canvas: Canvas, street: Street, side: int) -> None:
+    rng = canvas.rng
+    style, front = street.styles[side], street.fronts[side]
+    z = STREET_END
+    while z > 4:
+        length = rng.uniform(7, 18)
+        near = max(z - length, 2.0)
+        if style == "houses" and rng.random() < 0.88:
+            paint_house(canvas, side, front, near, z)
+        elif style == "open":
+            if rng.random() < 0.25:
+                paint_bush(canvas, front + side * rng.uniform(2, 25), near + 6)
+        else:
+            _paint_grove(canvas, side, front, near, z)
+        z = near
+    if style in ("walled", "fenced"):
+        paint_barrier(canvas, style, front)
+
+
+def _paint_grove(canvas: Canvas, side: int, front: float, near: float, far: float) -> None:
+    rng = canvas.rng
+    places = sorted((rng.uniform(near, far) for _ in range(rng.integers(1, 4))), reverse=True)
+    for z in places:
+        x = front + side * rng.uniform(1, 10)
+        if rng.random() < 0.65:
+            paint_tree(canvas, x, max(z, 5.0), rng.uniform(1.3, 3.2))
+        else:
+            paint_bush(canvas, x, max(z, 5.0))
