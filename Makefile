@@ -9,7 +9,7 @@ demo: .venv/installed
 	$(BIN)/cereals demo $(DEMO)
 
 test: .venv/installed-test lint
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	TF_NUM_INTRAOP_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --durations=15
 
 lint: .venv/installed-test
 	$(BIN)/ruff check .
