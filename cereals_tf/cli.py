@@ -235,6 +235,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         message = " ".join(str(error).split())
     except KeyboardInterrupt:
+        sys.unraisablehook = lambda unraisable: None  # half-made objects complain when they go
         print("cereals: stopped; the same command goes on from here", file=sys.stderr)
         return 128 + signal.SIGINT
     except OSError as error:

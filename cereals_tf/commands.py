@@ -55,8 +55,9 @@ def prepare(
     tolerance: float = 2.0,
     val_percent: float = 20.0,
     annotations: str = "",
+    workers: int = 0,
 ) -> None:
-    """Convert a data set to TFRecord splits.
+    """Convert a data set to TFRecord splits; after an interruption, the same command goes on.
 
     Args:
         source: The data set's folder.
@@ -74,6 +75,8 @@ def prepare(
         annotations: gtFine or gtCoarse (cityscapes, by default gtFine); the JSON file in SOURCE,
             {split} standing for train or val (coco, by default
             annotations/instances_{split}2017.json).
+        workers: Images that are converted at a time, large data sets in as many processes; 0: one
+            per core.
     """
     load_tensorflow()
     from data_prep.prepare import prepare as convert
@@ -82,7 +85,7 @@ def prepare(
     options = SourceOptions(
         images or None, labels or None, classes, tolerance, val_percent, annotations or None
     )
-    convert(Path(source), Path(out), dataset, options)
+    convert(Path(source), Path(out), dataset, options, workers)
     inspect(out)
 
 

@@ -1,9 +1,10 @@
 """Writing that leaves either everything or nothing."""
 
+import fcntl
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -31,10 +32,89 @@ def new_folder(out: Path) -> Iterator[Path]:
         sync(out.parent)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
-        for folder in made:
-            if folder != parent and folder.is_dir():
-                folder.rmdir()
+        _remove_empty(made, parent)
         raise
+
+
+@contextmanager
+def resumable_folder(out: Path, fingerprint: str) -> Iterator[tuple[Path, Path]]:
+    """Give two folders: one that becomes `out` when the block ends, one for notes on the way.
+
+    If the block is interrupted they stay in `.OUT.unfinished` beside `out`, and whoever comes next
+    with the same fingerprint is given them again; with another one, they are emptied. If the block
+    fails because of the user or the system, everything vanishes.
+
+    Args:
+        out: The folder to make.
+        fingerprint: One line that stands for all that the content depends on.
+
+    Raises:
+        UserError: `out` is there already and not an empty folder, its parent is read-only, or
+            another process is making it.
+    """
+    refuse_occupied(out)
+    parent = writable_parent(out)
+    made = [folder for folder in (out.parent, *out.parent.parents) if not folder.exists()]
+    unfinished = out.parent / f".{out.name}.unfinished"
+    data, notes = unfinished / "data", unfinished / "notes"
+    try:
+        unfinished.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        _remove_empty(made, parent)
+        raise
+    with _locked(unfinished / "lock", f"{out}: another process is making it"):
+        try:
+            refuse_occupied(out)
+            _keep_only((data, notes), unfinished / "fingerprint", fingerprint)
+            yield data, notes
+            sync_tree(data)
+            if out.is_dir():
+                out.rmdir()
+            data.rename(out)
+            sync(out.parent)
+        except (UserError, OSError):
+            shutil.rmtree(unfinished, ignore_errors=True)
+            _remove_empty(made, parent)
+            raise
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+@contextmanager
+def _locked(path: Path, busy: str) -> Iterator[None]:
+    """Hold a lock file for this process; the lock goes when the process ends, however.
+
+    Raises:
+        UserError: Another process holds it; the message is `busy`.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not path.exists() or not os.path.samestat(os.fstat(descriptor), path.stat()):
+            raise BlockingIOError  # removed with its folder by whoever held it
+    except BlockingIOError:
+        os.close(descriptor)
+        raise UserError(busy) from None
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _keep_only(folders: Sequence[Path], note: Path, fingerprint: str) -> None:
+    """Make the folders, after emptying them if the note does not hold this fingerprint."""
+    if not note.is_file() or note.read_text() != fingerprint:
+        for folder in folders:
+            if folder.exists():
+                shutil.rmtree(folder)
+        write_atomically(note, fingerprint.encode())
+    for folder in folders:
+        folder.mkdir(exist_ok=True)
+
+
+def _remove_empty(folders: Sequence[Path], keep: Path) -> None:
+    for folder in folders:
+        if folder != keep and folder.is_dir():
+            folder.rmdir()
 
 
 def refuse_occupied(out: Path) -> None:

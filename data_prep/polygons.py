@@ -121,7 +121,8 @@ def outline_mask(mask: np.ndarray, ignore_id: int, tolerance: float) -> list[Pol
                 rings[len(polygons)] = contour
             polygons.append(Polygon(class_id, _simplified(contour, tolerance)))
             ranks.append((-cv2.contourArea(contour), class_id, x, y))
-        owners = np.where(binary, index_of[components], owners)
+        inside = binary > 0
+        owners[inside] = index_of[components[inside]]
     surrounded = {index: _surrounded(owners, index, contour) for index, contour in rings.items()}
     return [polygons[index] for index in _painting_order(ranks, surrounded)]
 

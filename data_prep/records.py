@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.python.lib.io.tf_record import tf_record_random_reader
 from tqdm import tqdm
 
 from data_prep.errors import UserError
@@ -176,26 +177,62 @@ def damage_named(paths: Sequence[Path]) -> Iterator[None]:
 
 
 def damaged_records(path: Path) -> list[tuple[int, str]]:
-    """Return (record number from 0, reason) for each record of a shard that cannot be read.
+    """Return (record number from 0, reason) for each record of a shard that cannot be read."""
+    reasons = ((number, damage(content)) for number, content in enumerate(read_raw(path)))
+    return [(number, reason) for number, reason in reasons if reason]
 
-    A record whose framing is damaged ends the shard, as nothing after it can be found.
+
+def read_raw(path: Path) -> Iterator[bytes | tf.errors.OpError]:
+    """Give the bytes of each record of a shard, or the error that its checksum raises.
+
+    A record whose stated length is damaged ends the shard, as nothing after it can be found.
     """
-    damaged = []
-    number = 0
+    place = 0
     try:
-        for serialized in tf.data.TFRecordDataset(str(path)):
-            reason = _damage(serialized)
-            if reason:
-                damaged.append((number, reason))
-            number += 1
+        reader = tf_record_random_reader(str(path))
+        while True:
+            try:
+                content, place = reader.read(place)
+            except tf.errors.DataLossError as error:
+                content, place = error, _next_place(path, place)
+            yield content
+    except IndexError:
+        return
     except tf.errors.OpError as error:
-        damaged.append((number, first_line(error)))
-    return damaged
+        yield error
 
 
-def _damage(serialized: tf.Tensor) -> str | None:
+def _next_place(path: Path, place: int) -> int:
+    """Return where the record that begins at `place` ends, the file's end if its length is damaged.
+
+    A record is its length (8 bytes), the length's checksum (4), the data, their checksum (4).
+    """
+    end = path.stat().st_size
+    with path.open("rb") as file:
+        file.seek(place)
+        length, checksum = file.read(8), file.read(4)
+    if checksum != _masked_crc32c(length).to_bytes(4, "little"):
+        return end
+    return min(place + 16 + int.from_bytes(length, "little"), end)
+
+
+def _masked_crc32c(content: bytes) -> int:
+    """Return a TFRecord's checksum: CRC-32C, rotated by 15 bits, plus a constant."""
+    crc = 0xFFFFFFFF
+    for byte in content:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ 0x82F63B78 * (crc & 1)
+    crc ^= 0xFFFFFFFF
+    return (crc >> 15 | crc << 17) + 0xA282EAD8 & 0xFFFFFFFF
+
+
+def damage(content: bytes | tf.errors.OpError) -> str | None:
+    """Decode all of a record that `read_raw` gave and say what is wrong with it."""
+    if isinstance(content, tf.errors.OpError):
+        return first_line(content)
     try:
-        record = parse(serialized)
+        record = parse(content)
         size = (int(record[IMAGE_HEIGHT]), int(record[IMAGE_WIDTH]))
         image = decode_image(record[IMAGE_ENCODED])
         label = decode_label(record[LABEL_ENCODED])

@@ -129,6 +129,7 @@ def fit(
     Raises:
         UserError: The loss is no longer finite.
     """
+    tf.random.set_seed(seed)
     optimizer = keras.optimizers.Adam(options.learning_rate, beta_1=BETA_1, beta_2=BETA_2)
     model.compile(optimizer=optimizer, loss=objective.loss, jit_compile=False)
     model.optimizer.build(model.trainable_variables)

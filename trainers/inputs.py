@@ -180,9 +180,9 @@ class TrainingData:
     def epoch(self, seed: int) -> tf.data.Dataset:
         """Return one epoch of (image uint8 [B,H,W,3], target [B,h,w,...], weight float32 [B,h,w]).
 
-        The order depends on the seed alone, which becomes TensorFlow's global seed too.
+        The order depends on the seed and on TensorFlow's global seed, which `fit` sets: to set it
+        here would make TensorFlow optimise its graphs anew in every epoch.
         """
-        tf.random.set_seed(seed)  # `shuffle` mixes the global seed into its own
         samples = self._decoded.flat_map(self._cut)
         count = sum(map(len, self.samples.values()))
         pixels = max(sample.crop.area for part in self.samples.values() for sample in part)

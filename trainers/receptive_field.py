@@ -8,8 +8,8 @@ layers have a stride above 1, upsampling layers one below 1.
 
 A crop gives the same outputs as the whole image if, at each layer that matters, its positions are
 those of the whole image, only shifted, and each needed window finds the same of its positions in
-the crop as in the whole image (what is missing in both is padding in both). `CropFinder` checks just
-that, and enlarges the crop where it does not hold; strided layers with 'same' padding, for
+the crop as in the whole image (what is missing in both is padding in both). `CropFinder` checks
+just that, and enlarges the crop where it does not hold; strided layers with 'same' padding, for
 example, place their windows by the parity of the image size.
 
 A layer that this module does not know (attention, global pooling, Lambda) may read anything: the

@@ -123,7 +123,6 @@ def test_every_option_of_a_campaign_can_be_typed():
 
 
 def test_a_start_without_options_is_one_with_the_defaults(cereals, tmp_path, toy_data):
-    # Eight of the regions make the default budget; of four images 10% are less than one.
     assert cereals("start", tmp_path / "campaign", f"--data={toy_data}")[0] == 0
     chosen = Campaign.open(tmp_path / "campaign").options
     assert chosen.to_json() == Options(region="8").to_json()

@@ -3,13 +3,21 @@
 import csv
 import io
 import json
+import multiprocessing
 import os
+import pickle
 import random
 import shutil
+import signal
 import struct
+import subprocess
+import sys
 import warnings
 import zlib
 from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +31,10 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from data_prep import prepare as prepare_module
+from data_prep.conversion import convert_item
 from data_prep.errors import UserError
-from data_prep.prepare import convert_item, prepare
+from data_prep.parallel import ordered_map
+from data_prep.prepare import checked_record, prepare
 from data_prep.records import damaged_records, decode_label, parse, polygons_of
 from data_prep.sources import open_source
 from data_prep.sources.source import Item, SourceOptions
@@ -367,6 +377,313 @@ def test_occupied_or_read_only_places_are_left_alone(masks_source, tmp_path):
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["full", "locked", "precious"]
 
 
+# Worker processes.
+
+
+@pytest.fixture(scope="module")
+def many_masks(tmp_path_factory, write_masks):
+    """Fourteen images of train and two of val."""
+    names = [*(f"train/{number:02d}" for number in range(14)), "val/a", "val/b"]
+    return write_masks(tmp_path_factory.mktemp("many") / "source", names)
+
+
+@pytest.fixture
+def small_shards(monkeypatch):
+    """Two images a shard: `many_masks` has seven shards of train and one of val."""
+    monkeypatch.setattr(prepare_module, "IMAGES_PER_SHARD", 2)
+
+
+@pytest.fixture
+def processes(monkeypatch):
+    """Worker processes for small data sets too."""
+    monkeypatch.setattr(prepare_module, "BYTES_WORTH_PROCESSES", 0)
+
+
+@pytest.fixture
+def undisturbed(many_masks, tmp_path, small_shards):
+    """The content of a conversion of `many_masks`."""
+    prepare(many_masks, tmp_path / "undisturbed", "masks", SourceOptions())
+    return _contents(tmp_path / "undisturbed")
+
+
+@pytest.mark.parametrize("workers", [0, 3])
+def test_the_number_of_workers_does_not_change_a_byte(
+    many_masks, tmp_path, undisturbed, processes, workers
+):
+    prepare(many_masks, tmp_path / "out", "masks", SourceOptions(), workers)
+    assert _contents(tmp_path / "out") == undisturbed
+
+
+def test_threads_give_the_same_bytes(many_masks, tmp_path, undisturbed):
+    prepare(many_masks, tmp_path / "out", "masks", SourceOptions(), workers=3)
+    assert _contents(tmp_path / "out") == undisturbed
+
+
+def test_damage_found_in_a_worker_process_is_named_and_nothing_written(
+    many_masks, tmp_path, small_shards, processes
+):
+    source = shutil.copytree(many_masks, tmp_path / "source")
+    _cut("train/images/11.png")(source)
+    with pytest.raises(UserError, match=r"images/11\.png: cannot be decoded"):
+        prepare(source, tmp_path / "new" / "out", "masks", SourceOptions(), workers=2)
+    assert os.listdir(tmp_path) == ["source"]
+
+
+def test_every_kind_of_source_can_be_sent_to_a_worker(tmp_path, cityscapes_source, masks_source):
+    (tmp_path / "one").mkdir()
+    Image.new("RGB", (8, 6)).save(tmp_path / "one" / "a.png")
+    square = {"id": 1, "image_id": 7, "category_id": 5, "segmentation": [[1, 1, 4, 1, 4, 4]]}
+    content = {
+        "images": [{"id": 7, "file_name": "a.png", "height": 6, "width": 8}],
+        "categories": [{"id": 5, "name": "thing"}],
+        "annotations": [square],
+    }
+    (tmp_path / "all.json").write_text(json.dumps(content))
+    coco = open_source(
+        "coco", tmp_path, SourceOptions(images="one", annotations="all.json", val_percent=50)
+    )
+    item = Item("a", tmp_path / "one" / "a.png", tmp_path / "all.json")
+    sources = [(coco, item)]
+    for kind, folder in (("cityscapes", cityscapes_source), ("masks", masks_source)):
+        source = open_source(kind, folder, SourceOptions())
+        sources.append((source, source.items()["train"][0]))
+    for source, item in sources:
+        sent = pickle.loads(ForkingPickler.dumps(source))
+        there, here = convert_item(sent, item), convert_item(source, item)
+        assert checked_record(there).serialize() == checked_record(here).serialize()
+        assert there.statistics.to_json() == here.statistics.to_json()
+
+
+def test_a_worker_starts_without_tensorflow():
+    code = "import sys, data_prep.conversion, data_prep.sources; print('tensorflow' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+def test_negative_workers_are_refused(masks_source, tmp_path):
+    with pytest.raises(UserError, match="--workers=-1: expected 0 or more"):
+        prepare(masks_source, tmp_path / "out", "masks", SourceOptions(), workers=-1)
+
+
+@given(st.integers(1, 6), st.integers(1, 4), st.integers(0, 20), st.integers(0, 20))
+@settings(max_examples=40, deadline=None)
+def test_results_come_in_order_and_few_are_waiting(ahead, threads, count, consumed):
+    taken = []
+
+    def items():
+        for number in range(count):
+            taken.append(number)
+            yield number
+
+    with ThreadPoolExecutor(threads) as pool:
+        results = ordered_map(pool, lambda number: number**2, items(), ahead)
+        for given_out in range(min(consumed, count)):
+            assert next(results) == given_out**2
+            assert len(taken) <= given_out + ahead
+        results.close()
+        assert len(taken) <= min(consumed, count) + ahead
+
+
+# Interruptions: the same call goes on, and gives what it would have given.
+
+
+class _Stop:
+    """`os.replace`, but at the given call, before or after it is done, something happens."""
+
+    def __init__(self, number: int, happens: Callable[[], None], after: bool = True) -> None:
+        self.left, self.happens, self.after, self.replace = number, happens, after, os.replace
+
+    def __call__(self, source, target):
+        self.left -= 1
+        if self.left == 0 and not self.after:
+            self.happens()
+        self.replace(source, target)
+        if self.left == 0 and self.after:
+            self.happens()
+
+
+def _interrupt():
+    raise KeyboardInterrupt
+
+
+def _finished(unfinished: Path):
+    """(inode, time of change) of the shards that an interrupted conversion need not redo."""
+    states = {}
+    for note in unfinished.glob("notes/*/data_tfrecord-*"):
+        shard = unfinished / "data" / note.relative_to(unfinished / "notes")
+        states[shard.relative_to(unfinished / "data")] = _state(shard)
+    return states
+
+
+def _state(path: Path):
+    return path.stat().st_ino, path.stat().st_mtime_ns
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_an_interruption_anywhere_loses_at_most_a_shard(
+    many_masks, tmp_path, undisturbed, monkeypatch, after
+):
+    shards, out = 8, tmp_path / "out"
+    for number in range(1, 2 * shards + 2):  # the fingerprint, then each shard and its note
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(os, "replace", _Stop(number, _interrupt, after))
+            prepare(many_masks, out, "masks", SourceOptions())
+        assert not out.exists()
+        finished = _finished(tmp_path / ".out.unfinished")
+        replaced = number if after else number - 1
+        assert len(finished) == max(0, replaced - 1) // 2
+        prepare(many_masks, out, "masks", SourceOptions())
+        assert _contents(out) == undisturbed
+        assert {name: _state(out / name) for name in finished} == finished
+        assert sorted(os.listdir(tmp_path)) == ["out", "undisturbed"]
+        shutil.rmtree(out)
+
+
+def test_an_interruption_of_the_last_rename_loses_nothing(
+    many_masks, tmp_path, undisturbed, monkeypatch
+):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(os, "rename", lambda *_: _interrupt())
+        prepare(many_masks, tmp_path / "out", "masks", SourceOptions())
+    finished = _finished(tmp_path / ".out.unfinished")
+    assert len(finished) == 8
+    prepare(many_masks, tmp_path / "out", "masks", SourceOptions())
+    assert _contents(tmp_path / "out") == undisturbed
+    assert {name: _state(tmp_path / "out" / name) for name in finished} == finished
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+
+def kill_at(number):
+    replace = os.replace
+    def counted(source, target):
+        nonlocal number
+        replace(source, target)
+        number -= 1
+        if number == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.replace = counted
+
+if __name__ == "__main__":
+    from data_prep import prepare
+    from data_prep.sources.source import SourceOptions
+    prepare.IMAGES_PER_SHARD = 2
+    prepare.BYTES_WORTH_PROCESSES = 0
+    kill_at(6)
+    prepare.prepare(Path(sys.argv[1]), Path(sys.argv[2]), "masks", SourceOptions(), workers=2)
+"""
+
+
+def test_a_killed_conversion_takes_its_workers_along_and_goes_on(many_masks, tmp_path, undisturbed):
+    """Killed when the third shard was written, but not its note."""
+    out = tmp_path / "out"
+    (tmp_path / "killed.py").write_text(KILLED)
+    command = [sys.executable, str(tmp_path / "killed.py"), str(many_masks), str(out)]
+    # The workers hold the pipe of stderr: `run` returns when the last of them has ended.
+    killed = subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=120)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert not out.exists()
+    unfinished = tmp_path / ".out.unfinished"
+    finished = _finished(unfinished)
+    assert len(finished) == 2
+    redone = Path("Split-train/data_tfrecord-00002-of-00007")
+    before = _state(unfinished / "data" / redone)
+    prepare(many_masks, out, "masks", SourceOptions())
+    assert _contents(out) == undisturbed
+    assert {name: _state(out / name) for name in finished} == finished
+    assert _state(out / redone) != before
+    assert not unfinished.exists()
+
+
+def test_a_killed_worker_is_reported_and_the_finished_shards_stay(
+    many_masks, tmp_path, undisturbed, processes, monkeypatch
+):
+    def kill_workers():
+        for child in multiprocessing.active_children():
+            child.kill()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", _Stop(3, kill_workers))
+        with pytest.raises(UserError, match="--workers=2: a worker process was killed"):
+            prepare(many_masks, tmp_path / "out", "masks", SourceOptions(), workers=2)
+    finished = _finished(tmp_path / ".out.unfinished")
+    assert finished
+    prepare(many_masks, tmp_path / "out", "masks", SourceOptions())
+    assert _contents(tmp_path / "out") == undisturbed
+    assert {name: _state(tmp_path / "out" / name) for name in finished} == finished
+
+
+def _touch(source, options):
+    path = source / "train" / "images" / "00.png"
+    os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
+    return options
+
+
+def _new_image(source, options):
+    for part in ("images", "labels"):
+        shutil.copy(source / "train" / part / "00.png", source / "train" / part / "000.png")
+    return options
+
+
+def _other_palette(source, options):
+    _edit_json("classes.json", palette=[[1, 2, 3], [4, 5, 6], [7, 8, 9]])(source)
+    return options
+
+
+@pytest.mark.parametrize(
+    "change",
+    [_touch, _new_image, _other_palette, lambda source, options: SourceOptions(tolerance=0.0)],
+)
+def test_after_a_change_nothing_of_the_interrupted_conversion_is_kept(
+    many_masks, tmp_path, small_shards, monkeypatch, change
+):
+    source = shutil.copytree(many_masks, tmp_path / "source")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(os, "replace", _Stop(5, _interrupt))
+        prepare(source, tmp_path / "out", "masks", SourceOptions())
+    finished = _finished(tmp_path / ".out.unfinished")
+    assert len(finished) == 2
+    options = change(source, SourceOptions())
+    prepare(source, tmp_path / "out", "masks", options)
+    prepare(source, tmp_path / "fresh", "masks", options)
+    assert _contents(tmp_path / "out") == _contents(tmp_path / "fresh")
+    if change is _touch:  # the same bytes, but written anew
+        assert all(_state(tmp_path / "out" / name) != finished[name] for name in finished)
+
+
+def test_an_error_after_an_interruption_leaves_nothing(
+    many_masks, tmp_path, small_shards, monkeypatch
+):
+    source = shutil.copytree(many_masks, tmp_path / "source")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(os, "replace", _Stop(5, _interrupt))
+        prepare(source, tmp_path / "out", "masks", SourceOptions())
+    _cut("train/images/13.png")(source)
+    with pytest.raises(UserError, match=r"images/13\.png"):
+        prepare(source, tmp_path / "out", "masks", SourceOptions())
+    assert os.listdir(tmp_path) == ["source"]
+
+
+def test_a_second_conversion_to_the_same_place_is_refused(
+    many_masks, tmp_path, undisturbed, monkeypatch
+):
+    refused = []
+
+    def prepare_again():
+        for options in (SourceOptions(), SourceOptions(tolerance=0.0)):
+            with pytest.raises(UserError, match=r"/out: another process is making it") as caught:
+                prepare(many_masks, tmp_path / "out", "masks", options)
+            refused.append(caught.value)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", _Stop(4, prepare_again))
+        prepare(many_masks, tmp_path / "out", "masks", SourceOptions())
+    assert len(refused) == 2
+    assert _contents(tmp_path / "out") == undisturbed
+
+
 # Fuzzing: whatever the bytes, either a record that reads back, or a UserError.
 
 
@@ -405,7 +722,7 @@ def test_fuzzed_images_convert_soundly_or_are_refused(masks_source, tmp_path, ki
     for _ in range(200):
         path.write_bytes(_altered(content, dice))
         try:
-            record = convert_item(source, item).record
+            record = checked_record(convert_item(source, item))
         except UserError as error:
             assert str(path) in str(error)
             assert "\n" not in str(error)
@@ -454,7 +771,8 @@ def fuzzed_annotation(cityscapes_source, tmp_path_factory):
     def convert(content: bytes) -> bool:
         path.write_bytes(content)
         try:
-            record = convert_item(source, Item("a", cityscapes_source / _PICTURE, path)).record
+            item = Item("a", cityscapes_source / _PICTURE, path)
+            record = checked_record(convert_item(source, item))
         except UserError as error:
             assert str(path) in str(error)
             assert "\n" not in str(error)

@@ -200,6 +200,7 @@ def test_a_cost_model_on_mobilenet(tmp_path, begin):
     campaign = begin(
         tmp_path / "campaign",
         backbone="mobilenet",
+        normalization="none",
         width_multiplier=0.03125,
         cost_model="",
         epochs=1,

@@ -62,8 +62,9 @@ def region(image_id="a", **changes):
 
 @pytest.fixture
 def campaign(tmp_path, toy_data):
-    """A campaign that nothing was done with yet."""
-    return Campaign.create(tmp_path / "campaign", PreparedData.open(toy_data), Options())
+    """A campaign that nothing was done with yet, and whose models cannot be built."""
+    options = Options(model="nowhere:build", cost_model="nowhere:build")
+    return Campaign.create(tmp_path / "campaign", PreparedData.open(toy_data), options)
 
 
 def fill_working(campaign, *names):
@@ -126,7 +127,7 @@ def test_a_regions_box_and_clicks():
 def test_create_and_open(tmp_path, campaign, toy_data):
     opened = Campaign.open(tmp_path / "campaign")
     assert opened == campaign
-    assert opened.options == Options()
+    assert opened.options.model == "nowhere:build"
     assert opened.data.folder == toy_data.resolve()
     assert (opened.rounds(), opened.working.exists()) == ([], False)
     content = json.loads((campaign.folder / "campaign.json").read_text())

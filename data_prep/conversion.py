@@ -1,0 +1,132 @@
+"""Converting the items of a source, in threads or in worker processes.
+
+Threads start at once and share the interpreter, which is enough for few cores and little work.
+A worker process imports this module, which does without TensorFlow because that takes seconds.
+"""
+
+import importlib
+import io
+import multiprocessing
+import os
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing.reduction import ForkingPickler
+from types import ModuleType
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from data_prep.polygons import Polygon, paint
+from data_prep.sources.source import IMAGE_FORMATS, Item, Source, open_image
+from data_prep.statistics import Statistics
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What becomes the record of one image, and what is counted in it.
+
+    Attributes:
+        item: The item of the source.
+        image_encoded: The image file's bytes.
+        image_format: `jpeg` or `png`.
+        height: Image height in pixels.
+        width: Image width in pixels.
+        label_encoded: 8-bit greyscale PNG of train ids.
+        polygons: The annotation in painter's order; points in pixels.
+        statistics: The image's counts.
+    """
+
+    item: Item
+    image_encoded: bytes
+    image_format: str
+    height: int
+    width: int
+    label_encoded: bytes
+    polygons: Sequence[Polygon]
+    statistics: Statistics
+
+
+def convert_item(source: Source, item: Item) -> Converted:
+    """Read and check one image and its annotation.
+
+    Raises:
+        UserError: A file is damaged, or image and annotation do not fit each other.
+    """
+    image = open_image(item.image)
+    height, width = image.height, image.width
+    label, polygons = source.annotation(item, height, width)
+    painted = paint(polygons, height, width, background=source.background)
+    return Converted(
+        item=item,
+        image_encoded=item.image.read_bytes(),
+        image_format=IMAGE_FORMATS[image.format],
+        height=height,
+        width=width,
+        label_encoded=_encode_png(label),
+        polygons=polygons,
+        statistics=Statistics.of_image(item.image_id, label, polygons, painted, source.classes),
+    )
+
+
+def _encode_png(label: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(label).save(buffer, format="png", compress_level=6)
+    return buffer.getvalue()
+
+
+@contextmanager
+def in_threads(source: Source) -> Iterator[Callable[[Item], Converted]]:
+    """Give a `convert_item` of this source that may be called from several threads."""
+    threads = cv2.getNumThreads()
+    with warnings.catch_warnings():
+        _prepare_libraries()
+        try:
+            yield partial(convert_item, source)
+        finally:
+            cv2.setNumThreads(threads)
+
+
+def _prepare_libraries() -> None:
+    """Stop OpenCV from dividing an image among cores that work on other images already."""
+    cv2.setNumThreads(1)
+    warnings.filterwarnings("ignore", module="PIL")
+
+
+@contextmanager
+def in_processes(source: Source, workers: int) -> Iterator[Callable[[Item], Converted]]:
+    """Give a `convert_item` of this source that runs in the next free one of so many processes.
+
+    The processes start as they are needed, and end with this one, even if it is killed.
+    """
+    context = multiprocessing.get_context("spawn")  # a fork of TensorFlow's threads may hang
+    with ProcessPoolExecutor(workers, context, _start_worker, (source,)) as processes:
+        yield lambda item: processes.submit(_convert_in_worker, item).result()
+
+
+def _start_worker(source: Source) -> None:
+    global _source
+    _source = source
+    _prepare_libraries()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _convert_in_worker(item: Item) -> Converted:
+    return convert_item(_source, item)
+
+
+def _end_with_parent() -> None:
+    multiprocessing.parent_process().join()
+    os._exit(1)
+
+
+def _reduce_module(module: ModuleType) -> tuple:
+    return importlib.import_module, (module.__name__,)
+
+
+ForkingPickler.register(ModuleType, _reduce_module)  # CocoSource refers to one

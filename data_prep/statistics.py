@@ -1,0 +1,97 @@
+"""What the records of a data set hold, counted: of an image, of a shard, of a split."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from data_prep.dataset import Classes
+from data_prep.polygons import Polygon, agreement
+
+_IDS = 256
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Counts that add up exactly, in whatever parts the images are counted.
+
+    Attributes:
+        rows: (image id, height, width, vertices of all polygons) of each image, in order.
+        pixels: int64 [256], labelled pixels per train id.
+        clicks: int64 [256], polygon vertices per train id.
+        overlap: int64 [2, classes], pixels in the intersection and in the union of the label and
+            what its polygons paint.
+    """
+
+    rows: list[tuple[str, int, int, int]]
+    pixels: np.ndarray
+    clicks: np.ndarray
+    overlap: np.ndarray
+
+    @classmethod
+    def of_image(
+        cls,
+        image_id: str,
+        label: np.ndarray,
+        polygons: Sequence[Polygon],
+        painted: np.ndarray,
+        classes: Classes,
+    ) -> "Statistics":
+        """Count one image: its label and what its polygons paint, both uint8 [H, W]."""
+        clicks = np.zeros(_IDS, np.int64)
+        for polygon in polygons:
+            clicks[polygon.class_id] += len(polygon.points)
+        pixels = np.bincount(label.ravel(), minlength=_IDS)
+        overlap = agreement(label, painted, len(classes), classes.ignore_id)
+        return cls([(image_id, *label.shape, int(clicks.sum()))], pixels, clicks, overlap)
+
+    @classmethod
+    def total(cls, parts: Iterable["Statistics"]) -> "Statistics":
+        """Add up one part or more."""
+        first, *others = parts
+        rows = [*first.rows, *(row for part in others for row in part.rows)]
+        return cls(
+            rows,
+            *(
+                sum((getattr(part, name) for part in others), getattr(first, name))
+                for name in ("pixels", "clicks", "overlap")
+            ),
+        )
+
+    def to_json(self) -> dict[str, list]:
+        """Return what `from_json` takes."""
+        return {"rows": self.rows} | {
+            field.name: getattr(self, field.name).tolist() for field in fields(self)[1:]
+        }
+
+    @classmethod
+    def from_json(cls, content: dict[str, list]) -> "Statistics":
+        """Return the statistics that `to_json` was called on."""
+        rows = [tuple(row) for row in content["rows"]]
+        return cls(rows, *(np.array(content[field.name], np.int64) for field in fields(cls)[1:]))
+
+    def describe(self, classes: Classes, shards: Sequence[str]) -> dict[str, Any]:
+        """Return a split's part of `dataset.json`."""
+        sizes = Counter(f"{height}x{width}" for _, height, width, _ in self.rows)
+        intersection, union = self.overlap
+        return {
+            "images": len(self.rows),
+            "shards": list(shards),
+            "image_sizes": dict(sorted(sizes.items())),
+            "pixels": int(self.pixels.sum()),
+            "pixels_ignored": int(self.pixels[classes.ignore_id]),
+            "pixels_per_class": _per_class(classes, self.pixels),
+            "clicks": int(self.clicks.sum()),
+            "clicks_ignored": int(self.clicks[classes.ignore_id]),
+            "clicks_per_class": _per_class(classes, self.clicks),
+            "polygon_iou_per_class": {
+                name: round(float(intersection[i] / union[i]), 6) if union[i] else None
+                for i, name in enumerate(classes.names)
+            },
+        }
+
+
+def _per_class(classes: Classes, counts: np.ndarray) -> dict[str, int]:
+    return {name: int(counts[i]) for i, name in enumerate(classes.names)}
