@@ -15,8 +15,8 @@ OPTIONS = {
     "budget": "3images",
     "width_multiplier": 0.125,
     "learning_rate": 1e-3,
-    "epochs": 12,
-    "patience": 5,
+    "epochs": 16,
+    "patience": 6,
 }
 """What the demo's campaign is started with; all else has its default."""
 
