@@ -122,6 +122,8 @@ def refuse_occupied(out: Path) -> None:
     if out.is_dir():
         if any(out.iterdir()):
             raise UserError(f"{out}: exists and is not empty")
+        if out.samefile(Path.cwd()):
+            raise UserError(f"{out}: is the current folder, expected the name of a new one")
     elif out.exists() or out.is_symlink():
         raise UserError(f"{out}: exists and is not a folder")
 

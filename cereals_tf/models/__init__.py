@@ -71,7 +71,8 @@ def _build(
 ) -> keras.Model:
     with _dtype_policy(precision):
         if model is not None:
-            return build_plugin(model, channels, name=name)
+            option = "--cost_model" if name == "cost" else "--model"
+            return build_plugin(model, channels, name, option)
         return fcn8s(channels, backbone, width_multiplier, normalization, name=name)
 
 

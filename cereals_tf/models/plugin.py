@@ -15,19 +15,20 @@ from data_prep.errors import UserError
 _TRIAL_SIZE = (64, 96)
 
 
-def load_builder(spec: str) -> Callable[..., Any]:
+def load_builder(spec: str, option: str = "--model") -> Callable[..., Any]:
     """Import the function that a specification `package.module:function` names.
 
     The current directory is importable, as it is for `python -m`.
 
     Args:
         spec: `package.module:function`.
+        option: Where it was given, for messages.
 
     Raises:
         UserError: the specification is malformed, the module is missing or fails to import, or
             it has no such function.
     """
-    option = f"--model={spec}"
+    option = f"{option}={spec}"
     module_name, colon, function_name = spec.partition(":")
     parts = [*module_name.split("."), function_name]
     if not colon or not all(part.isidentifier() for part in parts):
@@ -60,7 +61,9 @@ def _is_parent(missing: str | None, module_name: str) -> bool:
     return missing is not None and f"{module_name}.".startswith(f"{missing}.")
 
 
-def build_plugin(spec: str, channels: int, name: str = "plugin") -> keras.Model:
+def build_plugin(
+    spec: str, channels: int, name: str = "plugin", option: str = "--model"
+) -> keras.Model:
     """Build a user's model and bring its output to the stride-8 grid.
 
     The function named is called as `function(channels)`. It returns a `keras.Model` that takes
@@ -71,6 +74,7 @@ def build_plugin(spec: str, channels: int, name: str = "plugin") -> keras.Model:
         spec: `package.module:function`.
         channels: Number of outputs per position: the classes, or 1 for a cost model.
         name: Name of the model that is returned.
+        option: Where `spec` was given, for messages.
 
     Returns:
         A functional model: images [batch, H, W, 3] to float32
@@ -80,8 +84,8 @@ def build_plugin(spec: str, channels: int, name: str = "plugin") -> keras.Model:
         UserError: as `load_builder`; or the function fails, returns something else, or its model
             fails on a small image or gives an output of another shape.
     """
-    option = f"--model={spec}"
-    builder = load_builder(spec)
+    builder = load_builder(spec, option)
+    option = f"{option}={spec}"
     try:
         plugin = builder(channels)
     except Exception as error:

@@ -88,3 +88,11 @@ def test_file_holds_the_old_or_the_new_content(tmp_path):
         write_atomically(path, "no bytes")
     assert path.read_bytes() == b"new and longer"
     sync_tree(tmp_path)
+
+
+def test_the_current_folder_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for out in (Path("."), tmp_path):
+        with pytest.raises(UserError, match="current folder"), new_folder(out):
+            pass
+    assert not list(tmp_path.iterdir())
