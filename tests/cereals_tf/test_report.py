@@ -433,3 +433,18 @@ def test_panels_without_information_or_selection(step):
     figure = draw_panels(replace(step, complete=False, views=[unseen]), unseen)
     titles = [axes.get_title(loc="left") for axes in figure.axes]
     assert titles == ["Annotated before", "Ground truth", "Prediction", *MAPS[1:3]]
+
+
+def test_curves_of_several_campaigns_are_told_apart():
+    rounds = [
+        {"round": r, "miou": 0.2 + 0.1 * r, "pixels_percent": 5.0 * r, "clicks_percent": 6.0 * r}
+        for r in range(3)
+    ]
+    figure = figures.learning_curves({"mine": rounds, "other $": rounds[:2]})
+    for chart in figure.axes:
+        drawn = {line.get_label(): line for line in chart.get_lines()}
+        assert list(drawn) == ["mine", r"other \$"]
+        assert len({line.get_color() for line in drawn.values()}) == 2
+        np.testing.assert_allclose(drawn["mine"].get_ydata(), [0.2, 0.3, 0.4])
+        assert [text.get_text() for text in chart.get_legend().get_texts()] == list(drawn)
+    assert figures.learning_curves({"mine": rounds}).axes[0].get_legend() is None
