@@ -10,45 +10,36 @@ import multiprocessing
 import os
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from multiprocessing.reduction import ForkingPickler
+from pathlib import Path
 from types import ModuleType
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from PIL import Image
 
-from data_prep.polygons import Polygon, paint
+from data_prep.annotated_image import AnnotatedImage
+from data_prep.polygons import paint
 from data_prep.sources.source import IMAGE_FORMATS, Item, Source, open_image
 from data_prep.statistics import Statistics
 
 
-@dataclass(frozen=True)
-class Converted:
+class Converted(NamedTuple):
     """What becomes the record of one image, and what is counted in it.
 
     Attributes:
-        item: The item of the source.
-        image_encoded: The image file's bytes.
-        image_format: `jpeg` or `png`.
-        height: Image height in pixels.
-        width: Image width in pixels.
-        label_encoded: 8-bit greyscale PNG of train ids.
-        polygons: The annotation in painter's order; points in pixels.
+        image: The annotated image.
+        file: Where its encoded bytes come from.
         statistics: The image's counts.
     """
 
-    item: Item
-    image_encoded: bytes
-    image_format: str
-    height: int
-    width: int
-    label_encoded: bytes
-    polygons: Sequence[Polygon]
+    image: AnnotatedImage
+    file: Path
     statistics: Statistics
 
 
@@ -58,20 +49,21 @@ def convert_item(source: Source, item: Item) -> Converted:
     Raises:
         UserError: A file is damaged, or image and annotation do not fit each other.
     """
-    image = open_image(item.image)
-    height, width = image.height, image.width
+    opened = open_image(item.image)
+    height, width = opened.height, opened.width
     label, polygons = source.annotation(item, height, width)
     painted = paint(polygons, height, width, background=source.background)
-    return Converted(
-        item=item,
+    image = AnnotatedImage(
+        image_id=item.image_id,
         image_encoded=item.image.read_bytes(),
-        image_format=IMAGE_FORMATS[image.format],
+        image_format=IMAGE_FORMATS[opened.format],
         height=height,
         width=width,
         label_encoded=_encode_png(label),
         polygons=polygons,
-        statistics=Statistics.of_image(item.image_id, label, polygons, painted, source.classes),
     )
+    statistics = Statistics.of_image(item.image_id, label, polygons, painted, source.classes)
+    return Converted(image, item.image, statistics)
 
 
 def _encode_png(label: np.ndarray) -> bytes:

@@ -24,7 +24,7 @@ from data_prep.dataset import DESCRIPTION, FORMAT_VERSION, IMAGES, SCHEMA, Class
 from data_prep.errors import UserError
 from data_prep.files import resumable_folder, sync, write_atomically
 from data_prep.parallel import cores, ordered_map
-from data_prep.records import Record, decode_image, first_line
+from data_prep.records import decode_image, first_line, serialize
 from data_prep.schema import schema_text
 from data_prep.sources import SourceOptions, open_source
 from data_prep.sources.source import Item, Source
@@ -186,29 +186,21 @@ def _leave_interrupts_to_main() -> None:
 
 def _serialize(convert: Callable[[Item], Converted], item: Item) -> tuple[bytes, Statistics]:
     converted = convert(item)
-    return checked_record(converted).serialize(), converted.statistics
+    return serialize_checked(converted), converted.statistics
 
 
-def checked_record(converted: Converted) -> Record:
+def serialize_checked(converted: Converted) -> bytes:
     """Return the record of a converted image.
 
     Raises:
         UserError: TensorFlow, stricter than Pillow, does not decode the image.
     """
     try:
-        decode_image(converted.image_encoded)
+        decode_image(converted.image.image_encoded)
     except tf.errors.OpError as error:
-        path = converted.item.image
-        raise UserError(f"{path}: cannot be decoded: {first_line(error)}") from None
-    return Record(
-        image_id=converted.item.image_id,
-        image_encoded=converted.image_encoded,
-        image_format=converted.image_format,
-        height=converted.height,
-        width=converted.width,
-        label_encoded=converted.label_encoded,
-        polygons=converted.polygons,
-    )
+        message = f"{converted.file}: cannot be decoded: {first_line(error)}"
+        raise UserError(message) from None
+    return serialize(converted.image)
 
 
 def _describe(

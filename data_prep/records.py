@@ -7,7 +7,6 @@ and the annotation's polygons, from which clicks are counted. Every feature name
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ import tensorflow as tf
 from tensorflow.python.lib.io.tf_record import tf_record_random_reader
 from tqdm import tqdm
 
+from data_prep.annotated_image import AnnotatedImage
 from data_prep.errors import UserError
 from data_prep.polygons import Polygon
 
@@ -42,45 +42,23 @@ FEATURES = {
 }
 
 
-@dataclass(frozen=True)
-class Record:
-    """One annotated image.
-
-    Attributes:
-        image_id: The image's only identity, unique in its split.
-        image_encoded: JPEG or PNG bytes, as the source has them.
-        image_format: `jpeg` or `png`.
-        height: Image height in pixels.
-        width: Image width in pixels.
-        label_encoded: 8-bit greyscale PNG of train ids, the image's size.
-        polygons: The annotation in painter's order; points in pixels.
-    """
-
-    image_id: str
-    image_encoded: bytes
-    image_format: str
-    height: int
-    width: int
-    label_encoded: bytes
-    polygons: Sequence[Polygon]
-
-    def serialize(self) -> bytes:
-        """Return the serialised `tf.train.Example`; equal records give equal bytes."""
-        points = [polygon.points for polygon in self.polygons]
-        flat = np.concatenate(points).ravel() if points else np.zeros(0)
-        features = {
-            IMAGE_ID: _bytes(self.image_id.encode()),
-            IMAGE_ENCODED: _bytes(self.image_encoded),
-            IMAGE_FORMAT: _bytes(self.image_format.encode()),
-            IMAGE_HEIGHT: _ints([self.height]),
-            IMAGE_WIDTH: _ints([self.width]),
-            LABEL_ENCODED: _bytes(self.label_encoded),
-            POLYGON_CLASS: _ints([polygon.class_id for polygon in self.polygons]),
-            POLYGON_LENGTH: _ints([len(polygon) for polygon in points]),
-            POLYGON_POINTS: tf.train.Feature(float_list=tf.train.FloatList(value=flat)),
-        }
-        example = tf.train.Example(features=tf.train.Features(feature=features))
-        return example.SerializeToString(deterministic=True)
+def serialize(image: AnnotatedImage) -> bytes:
+    """Return the serialised `tf.train.Example`; equal images give equal bytes."""
+    points = [polygon.points for polygon in image.polygons]
+    flat = np.concatenate(points).ravel() if points else np.zeros(0)
+    features = {
+        IMAGE_ID: _bytes(image.image_id.encode()),
+        IMAGE_ENCODED: _bytes(image.image_encoded),
+        IMAGE_FORMAT: _bytes(image.image_format.encode()),
+        IMAGE_HEIGHT: _ints([image.height]),
+        IMAGE_WIDTH: _ints([image.width]),
+        LABEL_ENCODED: _bytes(image.label_encoded),
+        POLYGON_CLASS: _ints([polygon.class_id for polygon in image.polygons]),
+        POLYGON_LENGTH: _ints([len(polygon) for polygon in points]),
+        POLYGON_POINTS: tf.train.Feature(float_list=tf.train.FloatList(value=flat)),
+    }
+    example = tf.train.Example(features=tf.train.Features(feature=features))
+    return example.SerializeToString(deterministic=True)
 
 
 def _bytes(value: bytes) -> tf.train.Feature:

@@ -34,7 +34,7 @@ from data_prep import prepare as prepare_module
 from data_prep.conversion import convert_item
 from data_prep.errors import UserError
 from data_prep.parallel import ordered_map
-from data_prep.prepare import checked_record, prepare
+from data_prep.prepare import prepare, serialize_checked
 from data_prep.records import damaged_records, decode_label, parse, polygons_of
 from data_prep.sources import open_source
 from data_prep.sources.source import Item, SourceOptions
@@ -450,7 +450,7 @@ def test_every_kind_of_source_can_be_sent_to_a_worker(tmp_path, cityscapes_sourc
     for source, item in sources:
         sent = pickle.loads(ForkingPickler.dumps(source))
         there, here = convert_item(sent, item), convert_item(source, item)
-        assert checked_record(there).serialize() == checked_record(here).serialize()
+        assert serialize_checked(there) == serialize_checked(here)
         assert there.statistics.to_json() == here.statistics.to_json()
 
 
@@ -722,13 +722,13 @@ def test_fuzzed_images_convert_soundly_or_are_refused(masks_source, tmp_path, ki
     for _ in range(200):
         path.write_bytes(_altered(content, dice))
         try:
-            record = checked_record(convert_item(source, item))
+            image = convert_item(source, item)
+            converted.append(serialize_checked(image))
         except UserError as error:
             assert str(path) in str(error)
             assert "\n" not in str(error)
             continue
-        converted.append(record.serialize())
-        np.testing.assert_array_equal(decode_label(record.label_encoded), true_mask)
+        np.testing.assert_array_equal(decode_label(image.image.label_encoded), true_mask)
     assert len(converted) < 200
     with tf.io.TFRecordWriter(str(tmp_path / "shard")) as writer:
         for serialized in converted:
@@ -772,14 +772,15 @@ def fuzzed_annotation(cityscapes_source, tmp_path_factory):
         path.write_bytes(content)
         try:
             item = Item("a", cityscapes_source / _PICTURE, path)
-            record = checked_record(convert_item(source, item))
+            converted = convert_item(source, item)
+            record = serialize_checked(converted)
         except UserError as error:
             assert str(path) in str(error)
             assert "\n" not in str(error)
             return False
-        points = np.concatenate([np.zeros((1, 2)), *(p.points for p in record.polygons)])
+        points = np.concatenate([np.zeros((1, 2)), *(p.points for p in converted.image.polygons)])
         assert np.abs(points).max() <= 1e6
-        polygons_of(parse(record.serialize()))
+        polygons_of(parse(record))
         return True
 
     return convert

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from data_prep import records
+from data_prep.annotated_image import AnnotatedImage
 from data_prep.errors import UserError
 from data_prep.polygons import Polygon
-from data_prep.records import Record, damage_named, damaged_records
+from data_prep.records import damage_named, damaged_records, serialize
 
 
 def _encoded(array, kind):
@@ -28,7 +29,7 @@ def _record(height=20, width=15, kind="png", seed=0, polygons=()):
     image = rng.integers(0, 256, (height, width, 3), np.uint8)
     label = rng.integers(0, 256, (height, width), np.uint8)
     encoded, label_encoded = _encoded(image, kind), _encoded(label, "png")
-    record = Record(f"city/é{seed}", encoded, kind, height, width, label_encoded, polygons)
+    record = AnnotatedImage(f"city/é{seed}", encoded, kind, height, width, label_encoded, polygons)
     return record, image, label
 
 
@@ -44,7 +45,7 @@ def _written(path: Path, serialized):
 def test_arrays_come_back(tmp_path, size, kind):
     polygons = [Polygon(3, np.array([[0.5, -2], [7, 1e6]])), Polygon(255, np.array([[1.0, 2.0]]))]
     record, image, label = _record(*size, kind, polygons=polygons)
-    (parsed,) = records.read_shards([_written(tmp_path / "shard", [record.serialize()])])
+    (parsed,) = records.read_shards([_written(tmp_path / "shard", [serialize(record)])])
     decoded = records.decode_image(parsed["image/encoded"]).numpy()
     if kind == "png":
         np.testing.assert_array_equal(decoded, image)
@@ -72,7 +73,7 @@ def test_any_reader_of_examples_can_parse_it():
         "polygon/length": tf.io.VarLenFeature(tf.int64),
         "polygon/points": tf.io.VarLenFeature(tf.float32),
     }
-    content = record.serialize()
+    content = serialize(record)
     parsed = tf.io.parse_single_example(content, spec)
     found = {name: parsed[name] for name in spec if not name.startswith("polygon")}
     found |= {name: parsed[name].values.numpy().tolist() for name in spec if name not in found}
@@ -93,7 +94,7 @@ def test_any_reader_of_examples_can_parse_it():
 
 def test_equal_records_give_equal_bytes():
     polygons = [Polygon(1, np.array([[0.0, 1.0], [2.0, 3.0]]))]
-    first, again, other = (_record(seed=n, polygons=polygons)[0].serialize() for n in (0, 0, 1))
+    first, again, other = (serialize(_record(seed=n, polygons=polygons)[0]) for n in (0, 0, 1))
     assert first == again
     assert first != other
 
@@ -113,8 +114,8 @@ COORDINATES = st.floats(-1e6, 1e6, width=32)
 @settings(max_examples=30, deadline=None)
 def test_polygons_come_back(drawn):
     polygons = [Polygon(class_id, np.array(points)) for class_id, points in drawn]
-    record = Record("a", b"", "png", 1, 1, b"", polygons)
-    found = records.polygons_of(records.parse(record.serialize()))
+    record = AnnotatedImage("a", b"", "png", 1, 1, b"", polygons)
+    found = records.polygons_of(records.parse(serialize(record)))
     assert [(p.class_id, [tuple(point) for point in p.points.tolist()]) for p in found] == drawn
 
 
@@ -171,7 +172,7 @@ def _flip_length(content, start, end):
 def shards(tmp_path):
     """Two shards of three records."""
     return [
-        _written(tmp_path / name, [_record(seed=seed)[0].serialize() for seed in range(3)])
+        _written(tmp_path / name, [serialize(_record(seed=seed)[0]) for seed in range(3)])
         for name in ("first-00000-of-00002", "second-00001-of-00002")
     ]
 
@@ -202,18 +203,18 @@ def test_bad_content_is_found_in_every_record_that_has_it(tmp_path):
     good, _, _ = _record(polygons=[Polygon(0, np.ones((3, 2)))])
 
     def changed(**fields):
-        return Record(**{**vars(good), **fields}).serialize()
+        return serialize(AnnotatedImage(**{**vars(good), **fields}))
 
-    odd = tf.train.Example.FromString(good.serialize())
+    odd = tf.train.Example.FromString(serialize(good))
     odd.features.feature["polygon/points"].float_list.value.append(1.0)
-    missing = tf.train.Example.FromString(good.serialize())
+    missing = tf.train.Example.FromString(serialize(good))
     del missing.features.feature["image/width"]
     contents = [
-        good.serialize(),
+        serialize(good),
         changed(image_encoded=b"no image"),
         changed(image_encoded=good.image_encoded[:-40]),
         changed(height=21),
-        good.serialize(),
+        serialize(good),
         changed(label_encoded=_encoded(np.zeros((15, 20), np.uint8), "png")),
         odd.SerializeToString(),
         missing.SerializeToString(),

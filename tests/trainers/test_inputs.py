@@ -16,6 +16,7 @@ from cereals_tf.campaign.round import crop_rule
 from cereals_tf.models.fcn8s import fcn8s
 from cereals_tf.models.layers import ResizeToGrid
 from data_prep import records
+from data_prep.annotated_image import AnnotatedImage
 from data_prep.clicks import click_map
 from data_prep.dataset import PreparedData
 from data_prep.polygons import Polygon, scaled
@@ -308,7 +309,7 @@ def _rewritten(data, folder, change):
     (folder / "Split-train").mkdir(parents=True)
     with tf.io.TFRecordWriter(str(folder / "Split-train" / shard.name)) as writer:
         for record in records.read_shards([shard]):
-            writer.write(change(record).serialize())
+            writer.write(records.serialize(change(record)))
     for path in ("dataset.json", "images.csv"):
         (folder / path).write_bytes((data.folder / path).read_bytes())
     return ImageReader(PreparedData(folder, data.description), "train")
@@ -327,7 +328,7 @@ def _with_other_annotation(record, kept, seed):
         polygons.append(
             Polygon(polygon.class_id, np.where(kept[rows, columns, None], polygon.points, moved))
         )
-    return records.Record(
+    return AnnotatedImage(
         image_id=record["image/id"].numpy().decode(),
         image_encoded=record["image/encoded"].numpy(),
         image_format="png",

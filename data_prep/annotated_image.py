@@ -1,0 +1,29 @@
+"""One annotated image, as every source gives it and every record holds it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from data_prep.polygons import Polygon
+
+
+@dataclass(frozen=True)
+class AnnotatedImage:
+    """One annotated image.
+
+    Attributes:
+        image_id: The image's only identity, unique in its split.
+        image_encoded: JPEG or PNG bytes, as the source has them.
+        image_format: `jpeg` or `png`.
+        height: Image height in pixels.
+        width: Image width in pixels.
+        label_encoded: 8-bit greyscale PNG of train ids, the image's size.
+        polygons: The annotation in painter's order; points in pixels.
+    """
+
+    image_id: str
+    image_encoded: bytes
+    image_format: str
+    height: int
+    width: int
+    label_encoded: bytes
+    polygons: Sequence[Polygon]
