@@ -1,13 +1,16 @@
 """Selecting regions: globally best first, with non-maximum suppression, within a budget.
 
 Suppression acts within one image only. So each image's greedy sequence can be found on its own,
-one image in memory at a time, and merging the sequences by score gives the global order exactly.
+and merging the sequences by score gives the global order exactly. One image's windows are in memory
+at a time: once the budget is spent on what was seen, whatever scores less than the first region it
+does not pay for can never be chosen, and is not looked at in the images to come.
 Ties break by image id, then y, then x.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
-from typing import NamedTuple
+from operator import itemgetter
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -59,6 +62,7 @@ def best_windows(
     region_height: int,
     region_width: int,
     max_overlap: float = 0.0,
+    floor: float = -math.inf,
 ) -> Iterator[tuple[int, int]]:
     """Yield the windows of one image best first, each suppressing what it overlaps.
 
@@ -69,6 +73,7 @@ def best_windows(
         region_width: the windows' width in pixels.
         max_overlap: in [0, 1], the share of a window's area that any one window yielded before
             may cover. No window is yielded twice.
+        floor: windows that score less are not yielded.
 
     Yields:
         (row, column) in the grid of windows; of equal scores first the upper, then the left one.
@@ -83,12 +88,80 @@ def best_windows(
     down, right = kept.shape[0] // 2, kept.shape[1] // 2
     padded = np.pad(allowed, ((down, down), (right, right)))
     is_left = memoryview(padded.reshape(-1))
-    best_to_worst = np.flatnonzero(padded)[np.argsort(-values, kind="stable")]
+    worthwhile = values >= floor
+    places, values = np.flatnonzero(padded)[worthwhile], values[worthwhile]
+    best_to_worst = places[np.argsort(-values, kind="stable")]
     for place in best_to_worst.tolist():
         if is_left[place]:
             row, column = place // padded.shape[1] - down, place % padded.shape[1] - right
             padded[row : row + kept.shape[0], column : column + kept.shape[1]] &= kept
             yield row, column
+
+
+class Selection(NamedTuple):
+    """What a budget pays for.
+
+    Attributes:
+        chosen: the candidates, best first.
+        next_price: what the best candidate that is left would take; None where none is left.
+    """
+
+    chosen: list[Candidate]
+    next_price: float | None
+
+
+def select(
+    pool: Iterable[Windows],
+    price: Callable[[Candidate], float],
+    budget: float,
+    max_overlap: float = 0.0,
+) -> Selection:
+    """Choose the best candidates of a whole pool, each suppressing what it overlaps.
+
+    Strictly in order: the first candidate that is too dear ends the selection, for to skip it would
+    trade it for a cheaper but worse one.
+
+    Args:
+        pool: the windows of each image, read once and one image at a time.
+        price: what a candidate takes from the budget, in the unit of `budget`, >= 0. Called for
+            the candidates of an image when that image is read.
+        budget: the most that all prices together may come to.
+        max_overlap: see `best_windows`.
+
+    Returns:
+        Candidates by descending score, then ascending image id, y and x.
+
+    Raises:
+        ValueError: the score of an allowed window is NaN or infinite, or a price is negative or
+            NaN; the message names the image.
+    """
+    best: list[tuple[Candidate, float]] = []
+    affordable, floor = 0, -math.inf
+    for windows in pool:
+        for candidate in _candidates(windows, max_overlap, floor):
+            best.append((candidate, price(candidate)))
+        if len(best) > 2 * affordable + _SLACK:
+            affordable = _keep_affordable(best, budget)
+            floor = best[affordable][0].score if affordable < len(best) else -math.inf
+    affordable = _keep_affordable(best, budget)
+    chosen = [candidate for candidate, _ in best[:affordable]]
+    return Selection(chosen, best[affordable][1] if affordable < len(best) else None)
+
+
+_SLACK = 1000
+"""How many candidates more than twice the affordable ones are collected before they are sorted."""
+
+
+def _keep_affordable(best: list[tuple[Candidate, float]], budget: float) -> int:
+    """Sort candidates with their prices, and drop all behind the first that is too dear.
+
+    Returns:
+        How many the budget pays for.
+    """
+    best.sort(key=lambda priced: (-priced[0].score, priced[0].region))
+    affordable = len(within_budget(best, itemgetter(1), budget))
+    del best[affordable + 1 :]
+    return affordable
 
 
 def best_first(
@@ -107,20 +180,17 @@ def best_first(
     Raises:
         ValueError: the score of an allowed window is NaN or infinite; the message names its image.
     """
-    candidates = []
-    for windows in pool:
-        candidates.extend(islice(_candidates(windows, max_overlap), limit))
-    candidates.sort(key=lambda candidate: (-candidate.score, candidate.region))
-    yield from islice(candidates, limit)
+    budget = math.inf if limit is None else limit
+    yield from select(pool, lambda candidate: 1.0, budget, max_overlap).chosen
+
+
+Priced = TypeVar("Priced")
 
 
 def within_budget(
-    candidates: Iterable[Candidate], price: Callable[[Candidate], float], budget: float
-) -> list[Candidate]:
+    candidates: Iterable[Priced], price: Callable[[Priced], float], budget: float
+) -> list[Priced]:
     """Return the longest run of candidates from the first on that the budget pays for.
-
-    Strictly in order: the first candidate that is too dear ends the list, for to skip it would
-    trade it for a cheaper but worse one.
 
     Args:
         candidates: best first.
@@ -137,7 +207,7 @@ def within_budget(
     for candidate in candidates:
         amount = price(candidate)
         if not amount >= 0:
-            raise ValueError(f"`price` must be >= 0. Received: {amount} for {candidate.region}")
+            raise ValueError(f"`price` must be >= 0. Received: {amount} for {candidate}")
         spent += amount
         if spent > budget:
             break
@@ -145,11 +215,11 @@ def within_budget(
     return chosen
 
 
-def _candidates(windows: Windows, max_overlap: float) -> Iterator[Candidate]:
-    """Yield the candidates of one image best first."""
+def _candidates(windows: Windows, max_overlap: float, floor: float) -> Iterator[Candidate]:
+    """Yield the candidates of one image that score at least `floor`, best first."""
     image_id, height, width, score, information, cost, allowed = windows
     try:
-        for row, column in best_windows(score, allowed, height, width, max_overlap):
+        for row, column in best_windows(score, allowed, height, width, max_overlap, floor):
             yield Candidate(
                 Region(image_id, row * STRIDE, column * STRIDE, height, width),
                 float(score[row, column]),

@@ -21,7 +21,6 @@ import tensorflow as tf
 from cereals_tf import __version__
 from cereals_tf.acquisition.regions import Region
 from cereals_tf.acquisition.selection import Candidate
-from cereals_tf.campaign import acquire
 from cereals_tf.campaign.architecture import (
     build_cost,
     build_segmentation,
@@ -29,9 +28,12 @@ from cereals_tf.campaign.architecture import (
     load_model,
     load_scorer,
 )
+from cereals_tf.campaign.choose import budget_of, choose_best, choose_initial
 from cereals_tf.campaign.evaluate import iou_summary
 from cereals_tf.campaign.options import parse_clicks
 from cereals_tf.campaign.oracle import annotate, click_grids, counted
+from cereals_tf.campaign.pool import Pool
+from cereals_tf.campaign.scores import score_pool
 from cereals_tf.campaign.state import (
     COST,
     METRICS,
@@ -110,8 +112,9 @@ class Round:
         return read_json(path) if path.exists() else {}
 
     @cached_property
-    def _labelled_before(self) -> dict[str, list[Region]]:
-        return _by_image(region for done in self.rounds for region in done.regions)
+    def _pool(self) -> Pool:
+        labelled = _by_image(region for done in self.rounds for region in done.regions)
+        return Pool(self.options, self.train, labelled)
 
     def _choose_and_annotate(self) -> None:
         candidates = self._choose()
@@ -120,27 +123,19 @@ class Round:
             raise PoolIsEmptyError
         image_ids = sorted({candidate.region.image_id for candidate in candidates})
         grids = click_grids(self.train, image_ids)
-        regions = annotate(self.train, candidates, self._labelled_before, grids)
+        regions = annotate(self.train, candidates, self._pool.labelled, grids)
         write_regions(self.folder / REGIONS, regions)
 
     def _choose(self) -> list[Candidate]:
         if self.number == 0:
-            return acquire.choose_initial(self.options, self.train)
+            return choose_initial(self._pool)
         scores = self._scratch / "scores"
         with self._timed("score"):
-            self._score(scores)
+            score_pool(self._pool, load_scorer(self.campaign, self.rounds[-1]), self.number, scores)
         with self._timed("select"):
-            budget, unit = acquire.budget_of(self.options, self.train.images)
+            budget, unit = budget_of(self.options, self.train.images)
             price = self._clicks_of() if unit == "clicks" else _area
-            return acquire.choose_best(
-                self.options, self.train, self._labelled_before, scores, price, budget
-            )
-
-    def _score(self, scores: Path) -> None:
-        scorer = load_scorer(self.campaign, self.rounds[-1])
-        acquire.score_pool(
-            self.options, self.train, self._labelled_before, scorer, self.number, scores
-        )
+            return choose_best(self._pool, scores, price, budget)
 
     def _clicks_of(self) -> Callable[[Candidate], float]:
         """Return the price of a region in true clicks, as the oracle will count them."""

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from cereals_tf.acquisition.scoring import Scorer
-from cereals_tf.campaign import acquire
 from cereals_tf.campaign.architecture import build_cost, build_segmentation, initialise
+from cereals_tf.campaign.choose import budget_of, choose_initial
 from cereals_tf.campaign.options import Options, parse_image_size
+from cereals_tf.campaign.pool import Pool, region_area, resolve_region
 from cereals_tf.campaign.state import Campaign
 from data_prep.dataset import PreparedData
 from data_prep.errors import UserError
@@ -38,8 +39,8 @@ def start_campaign(folder: Path, data_folder: Path, chosen: dict[str, Any]) -> C
             f"--batch_size={options.batch_size}: the train images have {len(sizes)} sizes, "
             "give --image_size or use batches of 1"
         )
-    options = replace(options, region=acquire.resolve_region(options.region, train.images))
-    acquire.choose_initial(options, train)
+    options = replace(options, region=resolve_region(options.region, train.images))
+    choose_initial(Pool(options, train, {}))
     _check_budget(options, train)
     _check_models(options, len(data.classes))
     return Campaign.create(folder, data, replace(options, weights=_absolute(options.weights)))
@@ -51,8 +52,8 @@ def _absolute(weights: str) -> str:
 
 
 def _check_budget(options: Options, train: ImageReader) -> None:
-    budget, unit = acquire.budget_of(options, train.images)
-    smallest = min(acquire.region_area(options, entry) for entry in train.images)
+    budget, unit = budget_of(options, train.images)
+    smallest = min(region_area(options, entry) for entry in train.images)
     if unit == "pixels" and budget < smallest:
         raise UserError(
             f"--budget={options.budget}: {budget:.0f} pixels do not pay for one region "

@@ -21,9 +21,9 @@ from tqdm import tqdm
 
 from cereals_tf.acquisition.fusion import Scale, fuse
 from cereals_tf.acquisition.information import RANDOM
-from cereals_tf.campaign import acquire
 from cereals_tf.campaign.architecture import load_scorer
 from cereals_tf.campaign.options import parse_clicks
+from cereals_tf.campaign.scores import image_maps
 from cereals_tf.campaign.state import AnnotatedRegion, Campaign, CommittedRound
 from cereals_tf.report.figures import INK, MUTED, WIDTH, plain, png
 from cereals_tf.report.statistics import regions_by_image, unlabelled_cells
@@ -204,7 +204,7 @@ def _views(
         image_id = record[records.IMAGE_ID].numpy().decode()
         image, label = reader.image(record), reader.label(record)
         number = previous.number + 1
-        information, predicted = acquire.image_maps(options, scorer, image_id, image, number)
+        information, predicted = image_maps(options, scorer, image_id, image, number)
         logits = upsample_logits(scorer.segmentation(image[None], training=False), *label.shape)
         yield ImageView(
             image_id=image_id,

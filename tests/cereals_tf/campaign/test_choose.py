@@ -12,16 +12,18 @@ import pytest
 from cereals_tf.acquisition.regions import Region
 from cereals_tf.acquisition.scoring import Scorer
 from cereals_tf.acquisition.selection import Candidate
-from cereals_tf.campaign import acquire
 from cereals_tf.campaign.architecture import build_cost, build_segmentation
+from cereals_tf.campaign.choose import budget_of, choose_best, choose_initial
 from cereals_tf.campaign.options import Options
 from cereals_tf.campaign.oracle import click_grids
+from cereals_tf.campaign.pool import Pool, region_of, resolve_region
+from cereals_tf.campaign.scores import image_maps, score_pool
 from data_prep.dataset import PreparedData
 from data_prep.errors import UserError
 from trainers.inputs import ImageReader
 
 
-class Pool(NamedTuple):
+class ScoredPool(NamedTuple):
     """A scored pool: what `choose_best` is given."""
 
     options: Options
@@ -44,7 +46,7 @@ def decided(model, bias):
 def pool_of(toy_data, plugin_folder, tmp_path_factory):
     """Scores a pool with models of random weights, some of it labelled already."""
 
-    def score(image_size="60x90", **chosen) -> Pool:
+    def score(image_size="60x90", **chosen) -> ScoredPool:
         defaults = {"region": "16x24", "committee": 4, "model": "tiny_plugin:build"}
         defaults["cost_model"] = "tiny_plugin:build"
         options = Options(**(defaults | chosen), image_size=image_size)
@@ -64,8 +66,8 @@ def pool_of(toy_data, plugin_folder, tmp_path_factory):
         cost = decided(build_cost(options), bias=4.0)
         scorer = Scorer(segmentation, cost, options.information, options.committee)
         scores = tmp_path_factory.mktemp("scores")
-        acquire.score_pool(options, reader, labelled, scorer, 3, scores)
-        return Pool(options, reader, labelled, scorer, scores)
+        score_pool(Pool(options, reader, labelled), scorer, 3, scores)
+        return ScoredPool(options, reader, labelled, scorer, scores)
 
     return score
 
@@ -101,7 +103,7 @@ def all_windows(pool):
     """Return every candidate window of the pool as (region, information, estimated cost, cost)."""
     found = []
     for key, entry in enumerate(pool.reader.images):
-        height, width = acquire.region_of(pool.options, entry)
+        height, width = region_of(pool.options, entry)
         mask = covered(pool.labelled.get(entry.image_id, []), entry)
         free = [
             (y, x)
@@ -146,10 +148,8 @@ def brute_force(pool, price, budget):
 
 
 def choose(pool, price, budget):
-    return acquire.choose_best(
-        pool.options,
-        pool.reader,
-        pool.labelled,
+    return choose_best(
+        Pool(pool.options, pool.reader, pool.labelled),
         pool.scores,
         lambda candidate: price(candidate.region),
         budget,
@@ -252,9 +252,7 @@ def test_score_files_hold_sums_over_what_is_unlabelled(request, fixture):
     }
     grids = click_grids(pool.reader, list(images))
     for key, entry in list(enumerate(pool.reader.images))[1:]:
-        maps = acquire.image_maps(
-            pool.options, pool.scorer, entry.image_id, images[entry.image_id], 3
-        )
+        maps = image_maps(pool.options, pool.scorer, entry.image_id, images[entry.image_id], 3)
         unlabelled = ~covered(pool.labelled.get(entry.image_id, []), entry)[::8, ::8]
         with np.load(pool.scores / f"{key:08d}.npz") as scores:
             rows, columns = scores["information"].shape
@@ -279,12 +277,12 @@ def test_every_measure_scores_and_goes_on_alike(pool_of, information):
             values = scores["information"]
         assert np.isfinite(values).all() and values.min() >= 0 and values.max() > 0
     (pool.scores / "00000002.npz").unlink()
-    arguments = (pool.options, pool.reader, pool.labelled, pool.scorer)
-    acquire.score_pool(*arguments, 3, pool.scores)
+    arguments = (Pool(pool.options, pool.reader, pool.labelled), pool.scorer)
+    score_pool(*arguments, 3, pool.scores)
     assert {path.name: path.read_bytes() for path in pool.scores.iterdir()} == before
     if information in ("vote_entropy", "bald"):
         (pool.scores / "00000002.npz").unlink()
-        acquire.score_pool(*arguments, 4, pool.scores)
+        score_pool(*arguments, 4, pool.scores)
         assert (pool.scores / "00000002.npz").read_bytes() != before["00000002.npz"]
 
 
@@ -293,9 +291,8 @@ def test_random_information_is_uniform_over_windows(pool_of, tmp_path):
     drawn = []
     for round_number in range(1, 15):
         scores = tmp_path / str(round_number)
-        acquire.score_pool(
-            pool.options, pool.reader, pool.labelled, pool.scorer, round_number, scores
-        )
+        whole = Pool(pool.options, pool.reader, pool.labelled)
+        score_pool(whole, pool.scorer, round_number, scores)
         for path in scores.iterdir():
             with np.load(path) as found:
                 drawn.append(found["information"])
@@ -320,7 +317,7 @@ def test_whole_images(pool_of):
     chosen = choose(pool, area, np.inf)
     assert [candidate.region for candidate in chosen] == [Region(fourth.image_id, 0, 0, 60, 90)]
     labelled = {second.image_id: pool.labelled[second.image_id]}
-    acquire.score_pool(pool.options, pool.reader, labelled, pool.scorer, 3, pool.scores)
+    score_pool(Pool(pool.options, pool.reader, labelled), pool.scorer, 3, pool.scores)
     pool = pool._replace(labelled=labelled)
     chosen = [candidate.region for candidate in choose(pool, area, np.inf)]
     assert chosen == brute_force(pool, area, np.inf)
@@ -329,7 +326,7 @@ def test_whole_images(pool_of):
 
 
 def initial(reader, **options) -> list[Candidate]:
-    return acquire.choose_initial(Options(**{"region": "16x24"} | options), reader)
+    return choose_initial(Pool(Options(**{"region": "16x24"} | options), reader, {}))
 
 
 @pytest.fixture(scope="module")
@@ -382,12 +379,12 @@ def test_more_than_there_is_at_the_start_is_refused(reader, amount, region, foun
 def test_shares_are_not_rounded_below_whole_images(reader):
     images = reader.images * 25
     for count in range(1, 100):
-        budget, unit = acquire.budget_of(Options(budget=f"{count}images"), images)
+        budget, unit = budget_of(Options(budget=f"{count}images"), images)
         assert (budget, unit) == (count * 60 * 90, "pixels")
-        assert acquire.budget_of(Options(budget=f"{count}%"), images) == (budget, unit)
-    assert acquire.budget_of(Options(budget="30clicks"), images) == (30, "clicks")
+        assert budget_of(Options(budget=f"{count}%"), images) == (budget, unit)
+    assert budget_of(Options(budget="30clicks"), images) == (30, "clicks")
     images = reader.images * 6 + reader.images[:2]
-    assert acquire.budget_of(Options(budget="15images"), images)[0] >= 15 * 60 * 90
+    assert budget_of(Options(budget="15images"), images)[0] >= 15 * 60 * 90
 
 
 def test_the_default_region_is_an_eighth_of_the_shortest_side(reader):
@@ -396,12 +393,12 @@ def test_the_default_region_is_an_eighth_of_the_shortest_side(reader):
     for (height, width), region in sizes.items():
         images = [replace(entry, height=4096, width=4096), replace(entry, height=height)]
         images[1] = replace(images[1], width=width)
-        assert acquire.resolve_region("auto", images) == region
+        assert resolve_region("auto", images) == region
 
 
 def test_a_region_larger_than_an_image_is_refused(reader):
     for region in ("64x24", "16x96", "64"):
         with pytest.raises(UserError, match=f"--region={region}: larger than the image .*60x90"):
-            acquire.resolve_region(region, reader.images)
-    assert acquire.resolve_region("56x88", reader.images) == "56x88"
-    assert acquire.resolve_region("image", reader.images) == "image"
+            resolve_region(region, reader.images)
+    assert resolve_region("56x88", reader.images) == "56x88"
+    assert resolve_region("image", reader.images) == "image"

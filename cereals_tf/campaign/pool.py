@@ -1,0 +1,87 @@
+"""The pool: the train split as a round finds it, and where in it regions may be chosen."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from cereals_tf.acquisition.regions import Region, allowed_windows, labelled_mask
+from cereals_tf.campaign.options import Options, parse_region
+from data_prep.clicks import STRIDE
+from data_prep.dataset import ImageEntry
+from data_prep.errors import UserError
+from trainers.inputs import ImageReader
+
+Labelled = Mapping[str, Sequence[Region]]
+"""The annotated regions of each image that has any."""
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The train split, some of it annotated.
+
+    Attributes:
+        options: The campaign's options.
+        reader: The train split.
+        labelled: What is annotated already.
+    """
+
+    options: Options
+    reader: ImageReader
+    labelled: Labelled
+
+    @cached_property
+    def candidates(self) -> dict[str, tuple[int, ImageEntry]]:
+        """The images that have candidate windows: place in the split and entry, by image id."""
+        return {
+            entry.image_id: (place, entry)
+            for place, entry in enumerate(self.reader.images)
+            if self.allowed(entry).any()
+        }
+
+    def allowed(self, entry: ImageEntry) -> np.ndarray:
+        """Return which dense windows of an image are candidates, bool [rows, columns]."""
+        return allowed_windows(
+            self.labelled.get(entry.image_id, ()),
+            entry.height,
+            entry.width,
+            *region_of(self.options, entry),
+            self.options.max_overlap,
+        )
+
+    def unlabelled(self, entry: ImageEntry) -> np.ndarray:
+        """Return which cells of an image no annotated region covers, bool [h, w] at stride 8."""
+        return ~labelled_mask(self.labelled.get(entry.image_id, ()), entry.height, entry.width)
+
+
+def resolve_region(region: str, images: Sequence[ImageEntry]) -> str:
+    """Replace `auto` by an eighth of the shortest image side, and check that regions fit.
+
+    Raises:
+        UserError: The region is larger than some image.
+    """
+    side = min(min(entry.height, entry.width) for entry in images)
+    if region == "auto":
+        return str(max(STRIDE, round(side / 8 / STRIDE) * STRIDE))
+    size = parse_region(region)
+    if size is None:
+        return region
+    for entry in images:
+        if size[0] > entry.height or size[1] > entry.width:
+            raise UserError(
+                f"--region={region}: larger than the image {entry.image_id!r} of "
+                f"{entry.height}x{entry.width} pixels"
+            )
+    return region
+
+
+def region_of(options: Options, entry: ImageEntry) -> tuple[int, int]:
+    """Return (height, width) in pixels of an image's candidate regions."""
+    return parse_region(options.region) or (entry.height, entry.width)
+
+
+def region_area(options: Options, entry: ImageEntry) -> int:
+    """Return the pixels of one candidate region of an image."""
+    height, width = region_of(options, entry)
+    return height * width
