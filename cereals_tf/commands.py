@@ -99,6 +99,7 @@ def inspect(data: str, *, verify: bool = False, json: bool = False) -> None:
     """
     from cereals_tf import tables
     from data_prep.dataset import PreparedData
+    from data_prep.findings import findings
 
     prepared = PreparedData.open(data)
     if verify:
@@ -107,7 +108,7 @@ def inspect(data: str, *, verify: bool = False, json: bool = False) -> None:
 
         verify_records(prepared)
     if json:
-        _print_json(prepared.description)
+        _print_json({**prepared.description, "warnings": findings(prepared)})
     else:
         tables.show_dataset(prepared)
 

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from cereals_tf.campaign.state import Campaign
 from data_prep.dataset import PreparedData
+from data_prep.findings import findings
 
 
 def rounds_summary(campaign: Campaign) -> dict[str, Any]:
@@ -88,7 +89,7 @@ def show_dataset(data: PreparedData) -> None:
         )
     _print(table)
     _print(_class_table(data))
-    for warning in warnings(data):
+    for warning in findings(data):
         print(f"warning: {warning}", file=sys.stderr)
 
 
@@ -99,6 +100,7 @@ def _class_table(data: PreparedData) -> Table:
     for name in splits:
         table.add_column(f"{name} pixels", justify="right")
         table.add_column(f"{name} clicks", justify="right")
+    table.add_column("polygon IoU", justify="right")
     for class_name in data.classes.names:
         cells = []
         for split in splits.values():
@@ -106,25 +108,9 @@ def _class_table(data: PreparedData) -> Table:
                 count = split[f"{kind}_per_class"][class_name]
                 share = 100 * count / split[kind] if split[kind] else 0.0
                 cells.append(f"{share:.2f}" if count else "-")
-        table.add_row(class_name, *cells)
+        agreement = splits["train"]["polygon_iou_per_class"][class_name]
+        table.add_row(class_name, *cells, format_iou(agreement))
     return table
-
-
-def warnings(data: PreparedData) -> list[str]:
-    """Return what of a data set will hurt later, a sentence each."""
-    found = []
-    splits = data.description["splits"]
-    absent = [name for name, n in splits["train"]["pixels_per_class"].items() if not n]
-    if absent:
-        found.append(f"no pixel of train shows: {', '.join(absent)}")
-    sizes = {size for split in splits.values() for size in split["image_sizes"]}
-    if len(sizes) > 1:
-        found.append(f"images have {len(sizes)} sizes; batches above 1 need --image_size")
-    ids = {split: {entry.image_id for entry in entries} for split, entries in data.images.items()}
-    shared = sorted(ids["train"] & ids.get("val", set()))
-    if shared:
-        found.append(f"{len(shared)} ids are in both train and val, as {shared[0]!r}")
-    return found
 
 
 def _sizes(sizes: dict[str, int]) -> str:

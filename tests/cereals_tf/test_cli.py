@@ -436,7 +436,9 @@ def test_json_is_alone_on_stdout(cereals, three_rounds):
     for verify in ([], ["--verify"]):
         status, out, _ = cereals("inspect", three_rounds.data_folder, "--json", *verify)
         description = json.loads((three_rounds.data_folder / "dataset.json").read_text())
-        assert (status, only_json(out)) == (0, description)
+        found = only_json(out)
+        assert found.pop("warnings")[0].startswith("no pixel of train shows: ")
+        assert (status, found) == (0, description)
 
     for number, arguments in ((2, []), (1, ["--round=1"])):
         status, out, _ = cereals("evaluate", three_rounds.folder, "--json", *arguments)
