@@ -81,21 +81,35 @@ def best_windows(
     Raises:
         ValueError: the score of an allowed window is NaN or infinite.
     """
-    values = np.asarray(scores[allowed], np.float64)
-    if not np.isfinite(values).all():
+    if not np.isfinite(scores[allowed]).all():
         raise ValueError("`scores` must be finite wherever `allowed`. Received: NaN or infinity")
     kept = ~_suppressed(region_height, region_width, max_overlap)
     down, right = kept.shape[0] // 2, kept.shape[1] // 2
-    padded = np.pad(allowed, ((down, down), (right, right)))
-    is_left = memoryview(padded.reshape(-1))
-    worthwhile = values >= floor
-    places, values = np.flatnonzero(padded)[worthwhile], values[worthwhile]
-    best_to_worst = places[np.argsort(-values, kind="stable")]
-    for place in best_to_worst.tolist():
-        if is_left[place]:
-            row, column = place // padded.shape[1] - down, place % padded.shape[1] - right
-            padded[row : row + kept.shape[0], column : column + kept.shape[1]] &= kept
-            yield row, column
+    left = np.ascontiguousarray(allowed & (scores >= floor))
+    is_left = memoryview(left.reshape(-1))
+    while (places := np.flatnonzero(left)).size:
+        for place in _best_to_worst(places, scores.reshape(-1)[places]):
+            if is_left[place]:
+                row, column = divmod(place, left.shape[1])
+                yield row, column
+                above, before = max(0, down - row), max(0, right - column)
+                near = left[row - down + above : row + down + 1, column - right + before :]
+                near = near[:, : 2 * right + 1 - before]
+                near &= kept[above:, before:][: near.shape[0], : near.shape[1]]
+
+
+def _best_to_worst(places: np.ndarray, values: np.ndarray) -> list[int]:
+    """Return the places with the `_BLOCK` best values, and their equals, in order.
+
+    What these suppress need not be sorted, and that is most of a map.
+    """
+    if len(values) > _BLOCK:
+        best = values >= np.partition(values, -_BLOCK)[-_BLOCK]
+        places, values = places[best], values[best]
+    return places[np.argsort(-values, kind="stable")].tolist()
+
+
+_BLOCK = 512
 
 
 class Selection(NamedTuple):
@@ -244,4 +258,6 @@ def _suppressed(height: int, width: int, max_overlap: float) -> np.ndarray:
     offset_y = np.abs(np.arange(1 - cells(height), cells(height)) * STRIDE)
     offset_x = np.abs(np.arange(1 - cells(width), cells(width)) * STRIDE)
     shared = np.outer(height - offset_y, width - offset_x)
-    return shared / (height * width) > max_overlap
+    suppressed = shared / (height * width) > max_overlap
+    suppressed[cells(height) - 1, cells(width) - 1] = True
+    return suppressed

@@ -5,15 +5,17 @@ from itertools import islice
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cereals_tf.acquisition import selection
 from cereals_tf.acquisition.regions import Region, allowed_windows, window_grid
 from cereals_tf.acquisition.selection import (
     Candidate,
     Windows,
     best_first,
     best_windows,
+    select,
     within_budget,
 )
 
@@ -168,3 +170,45 @@ def test_budget_of_the_area_of_four_regions():
 def test_price_that_is_none(price):
     with pytest.raises(ValueError, match=r"`price`.*Region\("):
         within_budget([candidate(0, price)], lambda c: c.cost, 10.0)
+
+
+@pytest.fixture
+def small_steps(monkeypatch):
+    """Sort few windows at a time, and drop what is too dear after every image."""
+    monkeypatch.setattr(selection, "_BLOCK", 2)
+    monkeypatch.setattr(selection, "_SLACK", 0)
+
+
+@pytest.mark.usefixtures("small_steps")
+@settings(
+    deadline=None,
+    max_examples=60,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(st.data(), st.sampled_from([0.0, 0.5]), st.integers(0, 2**32 - 1))
+def test_selection_equals_brute_force_however_early_it_forgets(data, max_overlap, seed):
+    pool = [windows for _ in range(3) for windows in data.draw(pools(max_overlap))]
+    pool = [windows._replace(image_id=f"image{n}") for n, windows in enumerate(pool)]
+    everything = [region for region, _ in slow_best_first(pool, max_overlap)]
+    rng = np.random.default_rng(seed)
+    prices = {region: int(rng.integers(0, 4)) for region in everything}
+    for share in (0.0, 0.1, 0.4, 1.0):
+        budget = share * sum(prices.values())
+        order = rng.permutation(len(pool))
+        chosen, next_price = select(
+            (pool[n] for n in order), lambda c: prices.get(c.region, 2), budget, max_overlap
+        )
+        regions = [candidate.region for candidate in chosen]
+        assert regions == within_budget(everything, prices.get, budget)
+        left = everything[len(regions) :]
+        assert next_price == (prices[left[0]] if left else None)
+
+
+@pytest.mark.usefixtures("small_steps")
+def test_an_image_late_in_the_pool_may_tie_with_what_is_too_dear():
+    """All score alike, so the ids alone decide, and the last image read goes first."""
+    flat = np.ones((1, 1)), np.ones((1, 1)), np.ones((1, 1)), np.ones((1, 1), bool)
+    pool = [Windows(name, 8, 8, *flat) for name in "edcba"]
+    chosen, next_price = select(pool, lambda candidate: 1.0, budget=2)
+    assert [candidate.region.image_id for candidate in chosen] == ["a", "b"]
+    assert next_price == 1.0
