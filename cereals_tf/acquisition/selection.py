@@ -152,14 +152,26 @@ def select(
     best: list[tuple[Candidate, float]] = []
     affordable, floor = 0, -math.inf
     for windows in pool:
-        for candidate in _candidates(windows, max_overlap, floor):
-            best.append((candidate, price(candidate)))
+        best += _until_spent(_candidates(windows, max_overlap, floor), price, budget)
         if len(best) > 2 * affordable + _SLACK:
             affordable = _keep_affordable(best, budget)
             floor = best[affordable][0].score if affordable < len(best) else -math.inf
     affordable = _keep_affordable(best, budget)
     chosen = [candidate for candidate, _ in best[:affordable]]
     return Selection(chosen, best[affordable][1] if affordable < len(best) else None)
+
+
+def _until_spent(
+    candidates: Iterable[Candidate], price: Callable[[Candidate], float], budget: float
+) -> Iterator[tuple[Candidate, float]]:
+    """Yield candidates of one image with their prices, up to the first that is too dear."""
+    spent = 0.0
+    for candidate in candidates:
+        amount = price(candidate)
+        yield candidate, amount
+        spent += amount
+        if spent > budget:
+            return
 
 
 _SLACK = 1000
