@@ -1,8 +1,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
+OLDEST := .venv-oldest/bin
 DEMO ?= cereals-demo
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-oldest test-io lint bench bench-peers clean
 
 demo: .venv/installed
 	rm -rf $(DEMO)
@@ -11,9 +12,22 @@ demo: .venv/installed
 test: .venv/installed-test lint
 	TF_NUM_INTRAOP_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --durations=15
 
+# The suite with the lowest versions that setup.py promises.
+test-oldest: .venv-oldest/installed-test
+	TF_NUM_INTRAOP_THREADS=1 $(OLDEST)/python -m pytest -n 2 --dist loadfile --durations=15
+
+# Object stores, with the versions that tensorflow-io needs and an S3 server on this machine.
+test-io: .venv-io/installed-test
+	TF_NUM_INTRAOP_THREADS=1 .venv-io/bin/python -m pytest -m io tests/data_prep/test_object_store.py
+
 lint: .venv/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+bench: .venv/installed
+	$(BIN)/python -m tests.bench
+
+bench-peers: .venv-peers/installed
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
@@ -28,5 +42,29 @@ lint: .venv/installed-test
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps "tensorflow-serving-api>=2.17,<2.22"
 	touch $@
 
+# Of what baal requires, jupyter with its hundred packages is left out. Where pip would take a torch
+# for CUDA, several GB, name PyTorch's own index of CPU wheels in PIP_EXTRA_INDEX_URL.
+.venv-peers/installed:
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check \
+		torch==2.13.0 numpy pillow scikit-activeml scikit-learn scipy structlog torchmetrics tqdm
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --no-deps baal==2.1.0
+	touch $@
+
+.venv-oldest/bin/python:
+	$(PYTHON) -m venv .venv-oldest
+
+.venv-oldest/installed-test: setup.py pyproject.toml tests/oldest.txt | .venv-oldest/bin/python
+	$(OLDEST)/python -m pip install --quiet --disable-pip-version-check --constraint tests/oldest.txt --editable ".[test]"
+	$(OLDEST)/python -m pip install --quiet --disable-pip-version-check --no-deps "tensorflow-serving-api==2.17.0"
+	touch $@
+
+.venv-io/bin/python:
+	$(PYTHON) -m venv .venv-io
+
+.venv-io/installed-test: setup.py pyproject.toml | .venv-io/bin/python
+	.venv-io/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[io,test-io]"
+	touch $@
+
 clean:
-	rm -rf .venv $(DEMO) build *.egg-info
+	rm -rf .venv .venv-* $(DEMO) build *.egg-info

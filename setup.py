@@ -21,23 +21,30 @@ setup(
         "matplotlib>=3.8",
         "numpy>=1.26",
         "opencv-python-headless>=4.9",
-        "pillow>=10.3",
+        # Earlier ones paint pixels beside a polygon's outline.
+        "pillow>=11.2.1",
         "rich>=13",
         "tensorflow>=2.17,<2.22",
-        "tensorflow-metadata>=1.21",
+        # 1.21 needs protobuf 6.31 without saying so; TensorFlow 2.17 to 2.19 need protobuf < 6.
+        "tensorflow-metadata>=1.17,<1.21",
         "tqdm>=4.66",
     ],
     extras_require={
+        "beam": ["apache-beam>=2.70"],
         "coco": ["pycocotools>=2.0.8"],
+        # tensorflow-io's file systems load with this TensorFlow only.
+        "io": ["tensorflow==2.17.*", "tensorflow-io==0.37.1"],
         "test": [
+            "apache-beam>=2.70",
             "cityscapesscripts>=2.2",
-            "hypothesis>=6.100",
+            "hypothesis>=6.115",
             "pycocotools>=2.0.8",
             "pytest>=8",
             "pytest-xdist>=3.5",
             "ruff>=0.9",
-            "shapely>=2.0",
+            "shapely>=2.0.6",
         ],
+        "test-io": ["moto[server]>=5", "pytest>=8"],
     },
-    entry_points={"console_scripts": ["cereals = cereals_tf.cli:main"]},
+    entry_points={"console_scripts": ["cereals = cereals_tf.cli:console"]},
 )

@@ -9,12 +9,14 @@ import difflib
 import errno
 import inspect
 import io
+import os
 import re
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, NoReturn
 
 import fire
 from fire.decorators import SetParseFn
@@ -24,6 +26,7 @@ from fire.trace import FireTrace
 from cereals_tf import commands
 from cereals_tf.campaign.options import BOOLEANS, Options, parse_option
 from data_prep.errors import UserError
+from data_prep.remote import plug_in_loaded
 
 _MENDABLE = (
     errno.EACCES,
@@ -224,6 +227,21 @@ def help_on(arguments: Sequence[str]) -> str:
     component = _job_maker(_COMMANDS[command])
     trace.AddAccessedProperty(component, command, [command], None, None)
     return re.sub(r"^( *)-\w, --", r"\1--", HelpText(component, trace), flags=re.MULTILINE)
+
+
+def console() -> NoReturn:
+    """Run the command line that was typed, and leave with its exit status."""
+    try:
+        status = main()
+    except Exception:
+        traceback.print_exc()
+        status = 1
+    if plug_in_loaded():
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError):
+                stream.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

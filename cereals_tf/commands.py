@@ -7,11 +7,11 @@ the functions that need it.
 import json
 import sys
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from cereals_tf.quiet import load_tensorflow
 from data_prep.errors import UserError
+from data_prep.remote import RemotePath, folder_at, local_folder
 
 
 def toy(
@@ -40,7 +40,7 @@ def toy(
     def progress(items: Iterable) -> Iterable:
         return tqdm(items, desc="toy", unit="image")
 
-    write_toy(Path(out), train_images, val_images, height, width, seed, progress)
+    write_toy(local_folder(out), train_images, val_images, height, width, seed, progress)
     _note(f"{out}: {train_images} train and {val_images} val scenes of {height}x{width} pixels")
 
 
@@ -56,12 +56,14 @@ def prepare(
     val_percent: float = 20.0,
     annotations: str = "",
     workers: int = 0,
+    runner: str = "local",
+    beam_options: str = "",
 ) -> None:
     """Convert a data set to TFRecord splits; after an interruption, the same command goes on.
 
     Args:
         source: The data set's folder.
-        out: New folder for the prepared data set.
+        out: New folder for the prepared data set, also in an object store: s3://BUCKET/FOLDER.
         dataset: What the source is: cityscapes, voc, coco, labelme, camvid or masks.
         images: Folder of the images in SOURCE, {split} standing for train or val (masks; coco,
             there by default {split}2017).
@@ -76,8 +78,20 @@ def prepare(
             {split} standing for train or val (coco, by default
             annotations/instances_{split}2017.json).
         workers: Images that are converted at a time, large data sets in as many processes; 0: one
-            per core.
+            per core (runner local).
+        runner: local, or beam: as a pipeline of Apache Beam (pip install 'cereals-tf[beam]'), so
+            that a cluster does it. Its workers need CEREALS installed, and SOURCE and OUT on a file
+            system that they share.
+        beam_options: Beam's own options, in one string, as "--runner=DirectRunner
+            --direct_num_workers=4 --direct_running_mode=multi_processing" or those of FlinkRunner,
+            SparkRunner, DataflowRunner. Without any, one process here does it all.
     """
+    in_beam = _options_of_beam(runner, beam_options)
+    if in_beam is not None and workers:
+        raise UserError(
+            f"--workers={workers}: not with --runner=beam, expected Beam's own option in "
+            "--beam_options, as --direct_num_workers"
+        )
     load_tensorflow()
     from data_prep.prepare import prepare as convert
     from data_prep.sources.source import SourceOptions
@@ -85,7 +99,7 @@ def prepare(
     options = SourceOptions(
         images or None, labels or None, classes, tolerance, val_percent, annotations or None
     )
-    convert(Path(source), Path(out), dataset, options, workers)
+    convert(local_folder(source), folder_at(out), dataset, options, workers, in_beam)
     inspect(out)
 
 
@@ -93,7 +107,7 @@ def inspect(data: str, *, verify: bool = False, json: bool = False) -> None:
     """Show what a prepared data set holds: splits, classes, pixels, clicks.
 
     Args:
-        data: The prepared data set.
+        data: The prepared data set's folder, also in an object store: s3://BUCKET/FOLDER.
         verify: Read and decode every record too, and name the damaged ones.
         json: Print JSON instead of tables.
     """
@@ -101,9 +115,11 @@ def inspect(data: str, *, verify: bool = False, json: bool = False) -> None:
     from data_prep.dataset import PreparedData
     from data_prep.findings import findings
 
-    prepared = PreparedData.open(data)
-    if verify:
+    folder = folder_at(data)
+    if verify or isinstance(folder, RemotePath):
         load_tensorflow()
+    prepared = PreparedData.open(folder)
+    if verify:
         from data_prep.verify import verify as verify_records
 
         verify_records(prepared)
@@ -118,21 +134,23 @@ def start(campaign: str, *, data: str, **options: Any) -> None:
 
     Args:
         campaign: New folder for the campaign.
-        data: The prepared data set.
+        data: The prepared data set, also in an object store: s3://BUCKET/FOLDER or gs://.
         **options: Fields of `cereals_tf.campaign.options.Options` by name.
     """
     load_tensorflow()
     from cereals_tf.campaign.start import start_campaign
 
-    started = start_campaign(Path(campaign), Path(data), options)
+    started = start_campaign(local_folder(campaign), folder_at(data), options)
     _note(f"{campaign}: started, regions of {started.options.region}; next: cereals step")
 
 
-def step(campaign: str) -> None:
+def step(campaign: str, *, strategy: str = "none") -> None:
     """Do the campaign's next round, or finish an interrupted one.
 
     Args:
         campaign: The campaign's folder.
+        strategy: none (train on one device) or mirrored (on all GPUs of this machine, which share
+            the images of a step; --batch_size of start must be a multiple of their number).
     """
     from cereals_tf import tables
     from cereals_tf.campaign.state import Campaign
@@ -141,19 +159,54 @@ def step(campaign: str) -> None:
     load_tensorflow()
     from cereals_tf.campaign.run import step_campaign
 
-    done = step_campaign(opened)
+    done = step_campaign(opened, strategy)
     if done is None:
         _note(f"{campaign}: the pool is empty, there is nothing left to annotate")
     tables.show_rounds(opened)
 
 
-def run(campaign: str, *, rounds: int, target: float = 1.0) -> None:
+def score(
+    campaign: str, *, shard: str = "1/1", runner: str = "local", beam_options: str = ""
+) -> None:
+    """Score a share of the pool ahead of step, which then computes what is missing.
+
+    Several processes can score at once, also on machines that share the folder.
+
+    Args:
+        campaign: The campaign's folder.
+        shard: I/N scores the I-th of N equal shares, I from 1 to N (0 means N).
+            Default: all (runner local).
+        runner: local, or beam: all of the pool as a pipeline of Apache Beam (pip install
+            'cereals-tf[beam]'), so that a cluster does it. Its workers need CEREALS and plug-in
+            models installed, and the campaign and its data on a file system that they share.
+        beam_options: Beam's own options, in one string, as "--runner=DirectRunner
+            --direct_num_workers=4 --direct_running_mode=multi_processing" or those of FlinkRunner,
+            SparkRunner, DataflowRunner. Without any, one process here does it all.
+    """
+    from cereals_tf.campaign.shard import ALL, parse_shard
+    from cereals_tf.campaign.state import Campaign
+
+    share = parse_shard(shard)
+    in_beam = _options_of_beam(runner, beam_options)
+    if in_beam is not None and share != ALL:
+        raise UserError(f"--shard={shard}: not with --runner=beam, which shares out all by itself")
+    opened = Campaign.open(campaign)
+    load_tensorflow()
+    from cereals_tf.campaign.run import score_campaign
+
+    images = score_campaign(opened, share, in_beam)
+    _note(f"{campaign}: {images} images are scored, share {shard} of the pool; next: cereals step")
+
+
+def run(campaign: str, *, rounds: int, target: float = 1.0, strategy: str = "none") -> None:
     """Step until so many rounds are complete, a target is met or the pool is empty.
 
     Args:
         campaign: The campaign's folder.
         rounds: Complete rounds to reach, those already complete included.
         target: Stop once the mIoU on val reaches it, 0 to 1.
+        strategy: none (train on one device) or mirrored (on all GPUs of this machine, which share
+            the images of a step; --batch_size of start must be a multiple of their number).
     """
     from cereals_tf import tables
     from cereals_tf.campaign.state import Campaign
@@ -166,7 +219,7 @@ def run(campaign: str, *, rounds: int, target: float = 1.0) -> None:
     load_tensorflow()
     from cereals_tf.campaign.run import run_campaign
 
-    _note(f"{campaign}: {run_campaign(opened, rounds, target)}")
+    _note(f"{campaign}: {run_campaign(opened, rounds, target, strategy)}")
     tables.show_rounds(opened)
 
 
@@ -231,7 +284,7 @@ def export(campaign: str, out: str, *, round: int = -1) -> None:
     load_tensorflow()
     from cereals_tf.export import export_round
 
-    export_round(opened, chosen, Path(out))
+    export_round(opened, chosen, local_folder(out))
     _note(f"{out}: the models of round {chosen.number}")
 
 
@@ -250,7 +303,7 @@ def report(campaign: str, out: str = "", *, beside: str = "") -> None:
     load_tensorflow()
     from cereals_tf.report import write_report
 
-    page = write_report(opened, Path(out) if out else None, others)
+    page = write_report(opened, local_folder(out) if out else None, others)
     _note(f"{page}: open it in a browser")
 
 
@@ -263,7 +316,7 @@ def demo(out: str = "cereals-demo") -> None:
     load_tensorflow()
     from cereals_tf.demo import run_demo
 
-    run_demo(Path(out))
+    run_demo(local_folder(out))
 
 
 COMMANDS = (
@@ -272,6 +325,7 @@ COMMANDS = (
     inspect,
     start,
     step,
+    score,
     run,
     status,
     evaluate,
@@ -279,6 +333,19 @@ COMMANDS = (
     report,
     demo,
 )
+
+
+def _options_of_beam(runner: str, options: str) -> str | None:
+    """Return Beam's options, None if Beam does not run.
+
+    Raises:
+        UserError: There is no such runner, or it is not the one that the options are for.
+    """
+    if runner not in ("local", "beam"):
+        raise UserError(f"--runner={runner}: unknown, expected local or beam")
+    if runner == "local" and options:
+        raise UserError(f"--beam_options={options!r}: expected --runner=beam beside it")
+    return options if runner == "beam" else None
 
 
 def _print_json(content: dict[str, Any]) -> None:

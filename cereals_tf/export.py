@@ -16,6 +16,7 @@ from cereals_tf.campaign.state import Campaign, CommittedRound
 from cereals_tf.serving_warmup import write_warmup
 from data_prep import records
 from data_prep.clicks import STRIDE
+from data_prep.damage import damage_named
 from data_prep.files import new_folder
 from trainers.evaluation import upsample_logits
 from trainers.inputs import ImageReader
@@ -155,7 +156,7 @@ def _save(served: Served, folder: Path) -> None:
 def _warmup_requests(campaign: Campaign) -> dict[str, dict[str, np.ndarray]]:
     """Return a request to every signature with the first val image."""
     reader = ImageReader(campaign.data, "val")
-    with records.damage_named(campaign.data.shards("val")):
+    with damage_named(campaign.data, "val"):
         (record,) = reader.records().take(1)
         decoded = reader.image(record)
     encoded = {ENCODED.name: np.array([record[records.IMAGE_ENCODED].numpy()])}

@@ -131,4 +131,4 @@ def format_duration(seconds: float) -> str:
 
 
 def _print(table: Table) -> None:
-    Console(soft_wrap=False).print(table)
+    Console(soft_wrap=False, markup=False, emoji=False).print(table)

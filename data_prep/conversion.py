@@ -25,7 +25,7 @@ from PIL import Image
 
 from data_prep.annotated_image import AnnotatedImage
 from data_prep.polygons import paint
-from data_prep.sources.source import IMAGE_FORMATS, Item, Source, open_image
+from data_prep.sources.source import IMAGE_FORMATS, Item, Source, read_header
 from data_prep.statistics import Statistics
 
 
@@ -44,19 +44,21 @@ class Converted(NamedTuple):
 
 
 def convert_item(source: Source, item: Item) -> Converted:
-    """Read and check one image and its annotation.
+    """Read and check one image and its annotation, all but the image's pixels.
+
+    Those are decoded where the record is made, with the decoder that will read it, which refuses
+    whatever Pillow's refuses.
 
     Raises:
         UserError: A file is damaged, or image and annotation do not fit each other.
     """
-    opened = open_image(item.image)
-    height, width = opened.height, opened.width
+    image_format, height, width = read_header(item.image)
     label, polygons = source.annotation(item, height, width)
     painted = paint(polygons, height, width, background=source.background)
     image = AnnotatedImage(
         image_id=item.image_id,
         image_encoded=item.image.read_bytes(),
-        image_format=IMAGE_FORMATS[opened.format],
+        image_format=IMAGE_FORMATS[image_format],
         height=height,
         width=width,
         label_encoded=_encode_png(label),
@@ -75,16 +77,23 @@ def _encode_png(label: np.ndarray) -> bytes:
 @contextmanager
 def in_threads(source: Source) -> Iterator[Callable[[Item], Converted]]:
     """Give a `convert_item` of this source that may be called from several threads."""
+    with libraries_prepared():
+        yield partial(convert_item, source)
+
+
+@contextmanager
+def libraries_prepared() -> Iterator[None]:
+    """Undo `prepare_libraries` in the end, whoever calls it in the block."""
     threads = cv2.getNumThreads()
     with warnings.catch_warnings():
-        _prepare_libraries()
+        prepare_libraries()
         try:
-            yield partial(convert_item, source)
+            yield
         finally:
             cv2.setNumThreads(threads)
 
 
-def _prepare_libraries() -> None:
+def prepare_libraries() -> None:
     """Stop OpenCV from dividing an image among cores that work on other images already."""
     cv2.setNumThreads(1)
     warnings.filterwarnings("ignore", module="PIL")
@@ -104,7 +113,7 @@ def in_processes(source: Source, workers: int) -> Iterator[Callable[[Item], Conv
 def _start_worker(source: Source) -> None:
     global _source
     _source = source
-    _prepare_libraries()
+    prepare_libraries()
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

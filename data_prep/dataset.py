@@ -2,18 +2,24 @@
 
 import csv
 import hashlib
+import io
 import json
+import reprlib
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from data_prep.description import check_description
 from data_prep.errors import UserError
+from data_prep.remote import RemotePath, folder_at
 
 FORMAT_VERSION = 1
 DESCRIPTION = "dataset.json"
 IMAGES = "images.csv"
 SCHEMA = "schema.pbtxt"
+MAX_PIXELS = 178_000_000  # of one image; Pillow opens hardly more
 
 
 @dataclass(frozen=True)
@@ -49,38 +55,42 @@ class PreparedData:
     """A prepared data set, described by its `dataset.json`.
 
     Attributes:
-        folder: The data set's folder.
+        folder: The data set's folder, perhaps in an object store.
         description: The content of `dataset.json`.
     """
 
-    folder: Path
+    folder: Path | RemotePath
     description: dict[str, Any]
 
     @classmethod
-    def open(cls, folder: str | Path) -> "PreparedData":
+    def open(cls, folder: str | Path | RemotePath) -> "PreparedData":
         """Open a prepared data set.
 
         Raises:
-            UserError: The folder is no prepared data set, is of another format version, or lacks
-                a shard.
+            UserError: The folder is no prepared data set, is of another format version, its
+                description is damaged or names a file outside, or a file is missing.
         """
-        folder = Path(folder)
+        folder = folder_at(folder)
         path = folder / DESCRIPTION
-        if not path.is_file():
-            raise UserError(f"{folder}: not a prepared data set, it has no {DESCRIPTION}")
+        if isinstance(path, Path) and path.exists() and not path.is_file():
+            raise UserError(f"{path}: expected a file, or a link to one")
         try:
             description = json.loads(path.read_bytes())
-            version = description["format_version"]
-            if version != FORMAT_VERSION:
-                raise UserError(f"{path}: format version {version}, expected {FORMAT_VERSION}")
-            data = cls(folder, description)
-            shards = [shard for split in data.splits for shard in data.shards(split)]
-            len(data.classes)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise UserError(f"{path}: not a data set description: {error!r}") from None
-        for shard in shards:
-            if not shard.is_file():
-                raise UserError(f"{shard}: missing, {DESCRIPTION} lists it")
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            message = f"{folder}: not a prepared data set, it has no {DESCRIPTION}"
+            raise UserError(message) from None
+        except (OSError, ValueError, RecursionError) as error:
+            raise UserError(f"{path}: not a data set description: {error}") from None
+        version = description.get("format_version") if isinstance(description, dict) else None
+        if type(version) is not int or version != FORMAT_VERSION:
+            found = reprlib.repr(version)
+            raise UserError(f"{path}: format version {found}, expected {FORMAT_VERSION}")
+        check_description(path, description)
+        data = cls(folder, description)
+        shards = [shard for split in data.splits for shard in data.shards(split)]
+        for file in (*shards, folder / IMAGES):
+            if not file.is_file():
+                raise UserError(f"{file}: missing, {DESCRIPTION} lists it")
         return data
 
     @property
@@ -95,7 +105,7 @@ class PreparedData:
         palette = tuple(tuple(colour) for colour in found["palette"])
         return Classes(tuple(found["classes"]), palette, found["ignore_id"])
 
-    def shards(self, split: str) -> list[Path]:
+    def shards(self, split: str) -> list[Path] | list[RemotePath]:
         """Return the TFRecord files of a split, in order.
 
         Raises:
@@ -111,12 +121,11 @@ class PreparedData:
         entries: dict[str, list[ImageEntry]] = {split: [] for split in self.splits}
         path = self.folder / IMAGES
         try:
-            with path.open(newline="", encoding="utf-8") as file:
-                for row in csv.DictReader(file):
-                    entry = ImageEntry(
-                        row["image_id"], int(row["height"]), int(row["width"]), int(row["clicks"])
-                    )
-                    entries[row["split"]].append(entry)
+            for row in csv.DictReader(io.StringIO(path.read_bytes().decode(), newline="")):
+                entry = ImageEntry(
+                    row["image_id"], int(row["height"]), int(row["width"]), int(row["clicks"])
+                )
+                entries[row["split"]].append(entry)
         except (OSError, KeyError, ValueError, TypeError, csv.Error) as error:
             raise UserError(f"{path}: cannot be read: {error!r}") from None
         for split, found in entries.items():
@@ -125,7 +134,31 @@ class PreparedData:
                 raise UserError(
                     f"{path}: has {len(found)} images of {split}, {DESCRIPTION} says {listed}"
                 )
+            self._check_images(path, split, found)
         return entries
+
+    def _check_images(self, path: Path, split: str, found: list[ImageEntry]) -> None:
+        """Check the entries of a split by themselves and against `dataset.json`."""
+        seen = set()
+        for entry in found:
+            where = f"{path}: {split}: image {entry.image_id!a}"
+            pixels = entry.height * entry.width
+            if entry.image_id in seen:
+                raise UserError(f"{where} is listed twice")
+            if min(entry.height, entry.width) < 1 or pixels > MAX_PIXELS or entry.clicks < 0:
+                raise UserError(
+                    f"{where} has {entry.height}x{entry.width} pixels and {entry.clicks} clicks, "
+                    f"expected 1 to {MAX_PIXELS} and 0 or more"
+                )
+            seen.add(entry.image_id)
+        described = self.description["splits"][split]
+        sizes = Counter(f"{entry.height}x{entry.width}" for entry in found)
+        clicks = sum(entry.clicks for entry in found)
+        if (sizes, clicks) != (described["image_sizes"], described["clicks"]):
+            raise UserError(
+                f"{path}: {split}: sizes {reprlib.repr(dict(sizes))} and {clicks} clicks, "
+                f"{DESCRIPTION} says otherwise"
+            )
 
     @property
     def fingerprint(self) -> str:

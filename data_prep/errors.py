@@ -1,4 +1,4 @@
-"""The error that a user can mend."""
+"""Errors that are no mistake of the program."""
 
 
 class UserError(Exception):
@@ -7,3 +7,7 @@ class UserError(Exception):
     The message is one line. It names the file or option, what was found and what was expected.
     The command line prints it as `cereals: error: MESSAGE` and exits with status 2.
     """
+
+
+class StoppedError(Exception):
+    """Work ended before its time, not because of its input; what is finished stays."""

@@ -1,14 +1,17 @@
 """Writing that leaves either everything or nothing."""
 
 import fcntl
+import hashlib
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from data_prep.errors import UserError
+from data_prep.remote import RemotePath, StoreError
 
 
 @contextmanager
@@ -77,6 +80,58 @@ def resumable_folder(out: Path, fingerprint: str) -> Iterator[tuple[Path, Path]]
             _remove_empty(made, parent)
             raise
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+@contextmanager
+def resumable_objects(
+    out: RemotePath, fingerprint: str, parts: re.Pattern[str], last: str
+) -> Iterator[tuple[RemotePath, Path]]:
+    """Do what `resumable_folder` does for a folder in an object store.
+
+    Nothing can be renamed there, so files are written to their final places, and those who read
+    take the folder for complete when the last file is there. The notes are in the user's cache
+    folder on this machine: from another one, an unfinished folder is refused as not empty.
+
+    Args:
+        out: The folder to make.
+        fingerprint: One line that stands for all that the content depends on.
+        parts: The names in `out` of all that the block writes: nothing else is ever removed.
+        last: The name of the file that the block writes last.
+
+    Raises:
+        UserError: There is something at `out` that was not begun here, `out` cannot be reached or
+            written, or another process is making it.
+    """
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    unfinished = cache / "cereals" / hashlib.sha256(str(out).encode()).hexdigest()
+    note, notes = unfinished / "fingerprint", unfinished / "notes"
+    with suppress(FileNotFoundError):
+        (out / last).read_bytes()
+        raise UserError(f"{out}: exists and is not empty")
+    unfinished.mkdir(parents=True, exist_ok=True)
+    with _locked(unfinished / "lock", f"{out}: another process is making it"):
+        there = out.files()
+        if there and not (note.is_file() and all(map(parts.fullmatch, there))):
+            if not note.is_file():
+                shutil.rmtree(unfinished)
+            raise UserError(f"{out}: exists and is not empty")
+        try:
+            if note.is_file() and note.read_text() != fingerprint:
+                _remove_parts(out, parts)
+            _keep_only((notes,), note, fingerprint)
+            yield out, notes
+        except StoreError as error:
+            raise UserError(f"{error}; the same command goes on from here") from None
+        except (UserError, OSError):
+            shutil.rmtree(unfinished, ignore_errors=True)
+            _remove_parts(out, parts)
+            raise
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _remove_parts(out: RemotePath, parts: re.Pattern[str]) -> None:
+    for name in filter(parts.fullmatch, out.files()):
+        (out / name).unlink()
 
 
 @contextmanager

@@ -146,15 +146,20 @@ def agreement(
     """
     if mask.shape != painted.shape:
         raise ValueError(f"painted must have mask's shape {mask.shape}, received {painted.shape}")
-
-    def pixels_per_class(values: np.ndarray) -> np.ndarray:
-        return np.bincount(values, minlength=num_classes)[:num_classes]
-
-    valid = mask != ignore_id
-    true, drawn = mask[valid], painted[valid]
-    intersection = pixels_per_class(true[true == drawn])
-    union = pixels_per_class(true) + pixels_per_class(drawn) - intersection
+    counts = np.zeros(256 * 256, np.int64)
+    for true, drawn in zip(bands(mask), bands(painted), strict=True):
+        pairs = true.astype(np.uint16) * 256 + drawn
+        counts += np.bincount(pairs.ravel(), minlength=len(counts))
+    counts = counts.reshape(256, 256)
+    counts[ignore_id] = 0
+    intersection = counts.diagonal()[:num_classes]
+    union = (counts.sum(axis=1) + counts.sum(axis=0))[:num_classes] - intersection
     return np.stack([intersection, union]).astype(np.int64)
+
+
+def bands(mask: np.ndarray) -> list[np.ndarray]:
+    """Splits a mask [H, W] into bands of rows, so that wider copies of one need little memory."""
+    return np.array_split(mask, -(-mask.size // 2**20))
 
 
 def _outer_contours(binary: np.ndarray) -> list[tuple[np.ndarray, bool]]:

@@ -2,53 +2,59 @@
 
 import csv
 import hashlib
+import io
 import json
+import re
 import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import asdict
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
 import cv2
 import PIL
-import tensorflow as tf
 from tqdm import tqdm
 
-from data_prep.conversion import Converted, in_processes, in_threads
+from data_prep.beam_extra import beam_imported
+from data_prep.conversion import in_processes, in_threads
 from data_prep.dataset import DESCRIPTION, FORMAT_VERSION, IMAGES, SCHEMA, Classes
-from data_prep.errors import UserError
-from data_prep.files import resumable_folder, sync, write_atomically
+from data_prep.errors import StoppedError, UserError
+from data_prep.files import resumable_folder, resumable_objects
 from data_prep.parallel import cores, ordered_map
-from data_prep.records import decode_image, first_line, serialize
+from data_prep.remote import RemotePath
 from data_prep.schema import schema_text
+from data_prep.shards import Place, Shard, Write, image_count, serialize_item
 from data_prep.sources import SourceOptions, open_source
 from data_prep.sources.source import Item, Source
 from data_prep.statistics import Statistics
 
+if TYPE_CHECKING:
+    from data_prep.beam import BeamWriter
+
 IMAGES_PER_SHARD = 100
 # With fewer bytes of image files, what processes gain over threads does not pay their start.
 BYTES_WORTH_PROCESSES = 64_000_000
+_PARTS = re.compile(rf"Split-[^/]+/data_tfrecord-\d+-of-\d+|{SCHEMA}|{IMAGES}")
 
 
-class Shard(NamedTuple):
-    """One file of records: its split, its name in the data set, and its items."""
-
-    split: str
-    name: str
-    items: Sequence[Item]
-
-
-def prepare(folder: Path, out: Path, kind: str, options: SourceOptions, workers: int = 1) -> None:
+def prepare(
+    folder: Path,
+    out: Path | RemotePath,
+    kind: str,
+    options: SourceOptions,
+    workers: int = 1,
+    beam_options: str | None = None,
+) -> None:
     """Convert a source of a kind in `SOURCES` into the prepared data set `out`.
 
     Everything is checked while it is converted; `out` appears only when all of it is there. After
-    an interruption, the same call goes on after the shards that were complete. The records do not
-    depend on the number of workers.
+    an interruption, the same call goes on after the shards that were complete. The records depend
+    neither on the number of workers nor on who runs them.
 
     Args:
         folder: The source.
@@ -58,25 +64,46 @@ def prepare(folder: Path, out: Path, kind: str, options: SourceOptions, workers:
         workers: How many images are converted at a time, 0: one per core. Data sets of
             `BYTES_WORTH_PROCESSES` or more have so many worker processes, unless it is 1. A script
             that asks for them does its work behind `if __name__ == "__main__"`.
+        beam_options: Convert in a pipeline of Apache Beam, with these options of Beam's as on a
+            command line; `workers` has no say then. None: convert without Beam.
 
     Raises:
-        UserError: The source is damaged or inconsistent (the file is named), `out` exists, or
-            another process is making it.
+        UserError: The source is damaged or inconsistent (the file is named), `out` exists,
+            another process is making it, or Beam is missing, refuses its options or fails.
     """
     if workers < 0:
         raise UserError(f"--workers={workers}: expected 0 or more")
+    writer = None if beam_options is None else _beam_writer(beam_options)
     source = open_source(kind, folder, options)
     shards = list(_shards(source.items()))
     fingerprint = _fingerprint(kind, options, source.classes, shards)
+    if writer is None:
+        write = partial(_write_here, source, workers or cores())
+    else:
+        write = partial(writer.write, partial(open_source, kind, folder.absolute(), options))
     try:
-        with resumable_folder(out, fingerprint) as (data, notes):
-            parts = _write_shards(source, shards, data, notes, workers or cores())
-            _describe(data, kind, source.classes, list(zip(shards, parts, strict=True)))
-    except BrokenProcessPool:
-        raise UserError(
-            f"--workers={workers}: a worker process was killed, perhaps for want of memory; the "
-            "same command goes on from here, expected to need less with fewer workers"
-        ) from None
+        with _resumable(out, fingerprint) as folders:
+            place = Place(*folders)
+            (place.data / SCHEMA).write_bytes(schema_text(source.classes).encode())
+            _write_missing(write, shards, place)
+            _describe(place, kind, source.classes, shards)
+    except StoppedError as error:
+        raise UserError(str(error)) from None
+
+
+def _resumable(
+    out: Path | RemotePath, fingerprint: str
+) -> AbstractContextManager[tuple[Path | RemotePath, Path]]:
+    if isinstance(out, RemotePath):
+        return resumable_objects(out, fingerprint, _PARTS, DESCRIPTION)
+    return resumable_folder(out, fingerprint)
+
+
+def _beam_writer(options: str) -> "BeamWriter":
+    with beam_imported():
+        from data_prep.beam import BeamWriter
+
+        return BeamWriter(options)
 
 
 def _shards(splits: dict[str, list[Item]]) -> Iterator[Shard]:
@@ -112,51 +139,38 @@ def _fingerprint(
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
-def _write_shards(
-    source: Source, shards: Sequence[Shard], data: Path, notes: Path, workers: int
-) -> list[Statistics]:
-    """Write the shards that are not there yet, and return the statistics of all."""
-    finished = {
-        shard.name: _read_note(notes / shard.name)
-        for shard in shards
-        if (notes / shard.name).exists() and (data / shard.name).exists()
-    }
-    left = [shard for shard in shards if shard.name not in finished]
-    items = [item for shard in left for item in shard.items]
-    images = sum(len(shard.items) for shard in shards)
-    with (
-        tqdm(total=images, initial=images - len(items), desc="prepare", unit="image") as bar,
-        _serialized(source, items, workers) as serialized,
-    ):
-        for shard in left:
-            for folder in (data, notes):
-                (folder / shard.name).parent.mkdir(exist_ok=True)
-            parts = islice(serialized, len(shard.items))
-            statistics = _write_shard(data / shard.name, parts, bar)
-            write_atomically(notes / shard.name, json.dumps(statistics.to_json()).encode())
-            finished[shard.name] = statistics
-    return [finished[shard.name] for shard in shards]
+def _write_missing(write: Write, shards: Sequence[Shard], place: Place) -> None:
+    """Have the shards written that are not there yet."""
+    place.clear()
+    missing = place.missing(shards)
+    total = image_count(shards)
+    done = total - image_count(missing)
+    write(missing, place, partial(tqdm, total=total, initial=done, desc="prepare", unit="image"))
 
 
-def _read_note(path: Path) -> Statistics:
-    return Statistics.from_json(json.loads(path.read_bytes()))
+def _write_here(
+    source: Source, workers: int, shards: Sequence[Shard], place: Place, bar: Callable[..., tqdm]
+) -> None:
+    """Write shards with this process and, if it is worth it, so many others."""
+    items = [item for shard in shards for item in shard.items]
+    try:
+        with bar() as shown, _serialized(source, items, workers) as serialized:
+            counted = _counted(serialized, shown.update)
+            for shard in shards:
+                place.write(shard, islice(counted, len(shard.items)))
+    except BrokenProcessPool:
+        raise StoppedError(
+            f"--workers={workers}: a worker process was killed, perhaps for want of memory; the "
+            "same command goes on from here, expected to need less with fewer workers"
+        ) from None
 
 
-def _write_shard(
-    path: Path, serialized: Iterable[tuple[bytes, Statistics]], bar: tqdm
-) -> Statistics:
-    """Write one shard, atomically, and return the statistics of its records."""
-    unfinished = path.with_name(f".{path.name}.partial")
-    parts = []
-    with tf.io.TFRecordWriter(str(unfinished)) as writer:
-        for content, statistics in serialized:
-            writer.write(content)
-            parts.append(statistics)
-            bar.update()
-    sync(unfinished)
-    unfinished.replace(path)
-    sync(path.parent)
-    return Statistics.total(parts)
+def _counted(
+    records: Iterable[tuple[bytes, Statistics]], progress: Callable[[int], object]
+) -> Iterator[tuple[bytes, Statistics]]:
+    for record in records:
+        progress(1)
+        yield record
 
 
 @contextmanager
@@ -174,7 +188,7 @@ def _serialized(
     with (
         converter as convert,
         ThreadPoolExecutor(threads, initializer=_leave_interrupts_to_main) as pool,
-        closing(ordered_map(pool, partial(_serialize, convert), items, 4 * workers)) as results,
+        closing(ordered_map(pool, partial(serialize_item, convert), items, 4 * workers)) as results,
     ):
         yield results
 
@@ -184,35 +198,15 @@ def _leave_interrupts_to_main() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 
 
-def _serialize(convert: Callable[[Item], Converted], item: Item) -> tuple[bytes, Statistics]:
-    converted = convert(item)
-    return serialize_checked(converted), converted.statistics
-
-
-def serialize_checked(converted: Converted) -> bytes:
-    """Return the record of a converted image.
-
-    Raises:
-        UserError: TensorFlow, stricter than Pillow, does not decode the image.
-    """
-    try:
-        decode_image(converted.image.image_encoded)
-    except tf.errors.OpError as error:
-        message = f"{converted.file}: cannot be decoded: {first_line(error)}"
-        raise UserError(message) from None
-    return serialize(converted.image)
-
-
-def _describe(
-    data: Path, kind: str, classes: Classes, parts: Sequence[tuple[Shard, Statistics]]
-) -> None:
-    """Write what goes beside the shards, from the shards' statistics."""
+def _describe(place: Place, kind: str, classes: Classes, shards: Sequence[Shard]) -> None:
+    """Write what the shards' statistics say of them, `dataset.json` last."""
+    data = place.data
     splits = {}
     rows = []
-    for split in dict.fromkeys(shard.split for shard, _ in parts):
-        of_split = [(shard.name, part) for shard, part in parts if shard.split == split]
-        total = Statistics.total(part for _, part in of_split)
-        splits[split] = total.describe(classes, [name for name, _ in of_split])
+    for split in dict.fromkeys(shard.split for shard in shards):
+        of_split = [shard for shard in shards if shard.split == split]
+        total = Statistics.total(place.statistics(shard) for shard in of_split)
+        splits[split] = total.describe(classes, [shard.name for shard in of_split])
         rows += [(split, *row) for row in total.rows]
     description = {
         "format_version": FORMAT_VERSION,
@@ -222,9 +216,9 @@ def _describe(
         "ignore_id": classes.ignore_id,
         "splits": splits,
     }
-    (data / DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n")
-    (data / SCHEMA).write_text(schema_text(classes))
-    with (data / IMAGES).open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["split", "image_id", "height", "width", "clicks"])
-        writer.writerows(rows)
+    listed = io.StringIO(newline="")
+    writer = csv.writer(listed)
+    writer.writerow(["split", "image_id", "height", "width", "clicks"])
+    writer.writerows(rows)
+    (data / IMAGES).write_bytes(listed.getvalue().encode())
+    (data / DESCRIPTION).write_bytes((json.dumps(description, indent=1) + "\n").encode())

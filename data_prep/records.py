@@ -5,18 +5,15 @@ and the annotation's polygons, from which clicks are counted. Every feature name
 """
 
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.python.lib.io.tf_record import tf_record_random_reader
-from tqdm import tqdm
 
 from data_prep.annotated_image import AnnotatedImage
-from data_prep.errors import UserError
 from data_prep.polygons import Polygon
+from data_prep.remote import RemotePath
 
 IMAGE_ID = "image/id"
 IMAGE_ENCODED = "image/encoded"
@@ -115,111 +112,10 @@ def resize_label(label: tf.Tensor, size: tuple[int, int] | None) -> tf.Tensor:
     return tf.image.resize(label[..., None], size, method="nearest")[..., 0]
 
 
-def read_shards(paths: Sequence[Path]) -> tf.data.Dataset:
+def read_shards(paths: Sequence[Path | RemotePath]) -> tf.data.Dataset:
     """Return the parsed records of shards, in order, as dictionaries of tensors."""
     shards = tf.data.TFRecordDataset([str(path) for path in paths])
     return shards.map(parse, num_parallel_calls=tf.data.AUTOTUNE)
-
-
-def refuse_damage(paths: Sequence[Path]) -> None:
-    """Check the checksum of every record, without decoding it.
-
-    Raises:
-        UserError: A record is damaged; its shard and number are named.
-    """
-    for path in tqdm(paths, desc="check", unit="shard", leave=False, delay=2):
-        number = -1
-        try:
-            for number, _ in tf.data.TFRecordDataset(str(path)).enumerate():  # noqa: B007
-                pass
-        except tf.errors.OpError as error:
-            reason = first_line(error)
-            raise UserError(f"{path}: record {int(number) + 1} is damaged: {reason}") from None
-
-
-@contextmanager
-def damage_named(paths: Sequence[Path]) -> Iterator[None]:
-    """Turn TensorFlow's complaint about unreadable data into one that names the record.
-
-    Raises:
-        UserError: The block failed in TensorFlow, and one of the shards has a damaged record.
-    """
-    try:
-        yield
-    except tf.errors.OpError:
-        for path in paths:
-            for number, reason in damaged_records(path):
-                message = f"{path}: record {number} is damaged: {reason}"
-                raise UserError(message) from None
-        raise
-
-
-def damaged_records(path: Path) -> list[tuple[int, str]]:
-    """Return (record number from 0, reason) for each record of a shard that cannot be read."""
-    reasons = ((number, damage(content)) for number, content in enumerate(read_raw(path)))
-    return [(number, reason) for number, reason in reasons if reason]
-
-
-def read_raw(path: Path) -> Iterator[bytes | tf.errors.OpError]:
-    """Give the bytes of each record of a shard, or the error that its checksum raises.
-
-    A record whose stated length is damaged ends the shard, as nothing after it can be found.
-    """
-    place = 0
-    try:
-        reader = tf_record_random_reader(str(path))
-        while True:
-            try:
-                content, place = reader.read(place)
-            except tf.errors.DataLossError as error:
-                content, place = error, _next_place(path, place)
-            yield content
-    except IndexError:
-        return
-    except tf.errors.OpError as error:
-        yield error
-
-
-def _next_place(path: Path, place: int) -> int:
-    """Return where the record that begins at `place` ends, the file's end if its length is damaged.
-
-    A record is its length (8 bytes), the length's checksum (4), the data, their checksum (4).
-    """
-    end = path.stat().st_size
-    with path.open("rb") as file:
-        file.seek(place)
-        length, checksum = file.read(8), file.read(4)
-    if checksum != _masked_crc32c(length).to_bytes(4, "little"):
-        return end
-    return min(place + 16 + int.from_bytes(length, "little"), end)
-
-
-def _masked_crc32c(content: bytes) -> int:
-    """Return a TFRecord's checksum: CRC-32C, rotated by 15 bits, plus a constant."""
-    crc = 0xFFFFFFFF
-    for byte in content:
-        crc ^= byte
-        for _ in range(8):
-            crc = crc >> 1 ^ 0x82F63B78 * (crc & 1)
-    crc ^= 0xFFFFFFFF
-    return (crc >> 15 | crc << 17) + 0xA282EAD8 & 0xFFFFFFFF
-
-
-def damage(content: bytes | tf.errors.OpError) -> str | None:
-    """Decode all of a record that `read_raw` gave and say what is wrong with it."""
-    if isinstance(content, tf.errors.OpError):
-        return first_line(content)
-    try:
-        record = parse(content)
-        size = (int(record[IMAGE_HEIGHT]), int(record[IMAGE_WIDTH]))
-        image = decode_image(record[IMAGE_ENCODED])
-        label = decode_label(record[LABEL_ENCODED])
-        if tuple(image.shape[:2]) != size or tuple(label.shape) != size:
-            return f"image {tuple(image.shape[:2])} and label {tuple(label.shape)}, not {size}"
-        polygons_of(record)
-    except (tf.errors.OpError, ValueError) as error:
-        return first_line(error)
-    return None
 
 
 def first_line(error: Exception) -> str:

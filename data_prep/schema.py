@@ -9,6 +9,18 @@ from data_prep.dataset import Classes
 
 def schema_text(classes: Classes) -> str:
     """Return a tensorflow-metadata `Schema` of the records as protobuf text."""
+    return text_format.MessageToString(_schema(classes))
+
+
+def is_schema(text: bytes, classes: Classes) -> bool:
+    """Whether text stands for the schema that `schema_text` gives, however it is written."""
+    try:
+        return text_format.Parse(text, schema_pb2.Schema()) == _schema(classes)
+    except (text_format.ParseError, UnicodeDecodeError):
+        return False
+
+
+def _schema(classes: Classes) -> schema_pb2.Schema:
     schema = schema_pb2.Schema()
     for name in (records.IMAGE_ID, records.IMAGE_ENCODED, records.LABEL_ENCODED):
         _scalar(schema, name, schema_pb2.BYTES)
@@ -26,7 +38,7 @@ def schema_text(classes: Classes) -> str:
     for name in (records.IMAGE_ENCODED, records.LABEL_ENCODED):
         feature = next(feature for feature in schema.feature if feature.name == name)
         feature.image_domain.SetInParent()
-    return text_format.MessageToString(schema)
+    return schema
 
 
 def _scalar(schema: schema_pb2.Schema, name: str, kind: int) -> schema_pb2.Feature:

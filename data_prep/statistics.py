@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from data_prep.dataset import Classes
-from data_prep.polygons import Polygon, agreement
+from data_prep.polygons import Polygon, agreement, bands
 
 _IDS = 256
 
@@ -43,7 +43,7 @@ class Statistics:
         clicks = np.zeros(_IDS, np.int64)
         for polygon in polygons:
             clicks[polygon.class_id] += len(polygon.points)
-        pixels = np.bincount(label.ravel(), minlength=_IDS)
+        pixels = sum(np.bincount(band.ravel(), minlength=_IDS) for band in bands(label))
         overlap = agreement(label, painted, len(classes), classes.ignore_id)
         return cls([(image_id, *label.shape, int(clicks.sum()))], pixels, clicks, overlap)
 

@@ -1,6 +1,5 @@
 """Reading every record of a prepared data set to find the damaged ones."""
 
-from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -9,51 +8,65 @@ from pathlib import Path
 import tensorflow as tf
 from tqdm import tqdm
 
-from data_prep.dataset import DESCRIPTION, PreparedData
+from data_prep.damage import Finding, Stated, examine, read_raw
+from data_prep.dataset import DESCRIPTION, IMAGES, SCHEMA, PreparedData
 from data_prep.errors import UserError
 from data_prep.parallel import cores, ordered_map
-from data_prep.records import damage, read_raw
+from data_prep.remote import RemotePath
+from data_prep.schema import is_schema
 
 
 def verify(data: PreparedData) -> None:
-    """Read and decode every record, on all cores.
+    """Read and decode every record, on all cores, and compare with what describes them.
 
     Raises:
-        UserError: Some records are damaged or missing; each damaged one is named with its shard
-            and number.
+        UserError: Some records are damaged, missing or not what the data set says, or its schema
+            is another one; each damaged record is named with its shard and number.
     """
-    expected = {split: len(images) for split, images in data.images.items()}
-    found: Counter[str] = Counter()
-    damaged = []
+    found: dict[str, list[str | None]] = {split: [] for split in data.splits}
+    damaged = _schema_damage(data)
     with (
-        tqdm(total=sum(expected.values()), desc="verify", unit="record") as bar,
+        tqdm(total=sum(map(len, data.images.values())), desc="verify", unit="record") as bar,
         ThreadPoolExecutor(cores()) as pool,
-        closing(ordered_map(pool, _checked, _numbered(data), ahead=4 * cores())) as checked,
+        closing(ordered_map(pool, _examined, _numbered(data), ahead=4 * cores())) as examined,
     ):
-        for split, place, reason in checked:
-            found[split] += 1
-            if reason:
-                damaged.append(f"{place}: {reason}")
+        for split, place, finding in examined:
+            found[split].append(finding.image_id)
+            if finding.reason:
+                damaged.append(f"{place}: {finding.reason}")
             bar.update()
-    damaged += [
-        f"{data.folder}: {found[split]} records of {split}, {DESCRIPTION} says {count}"
-        for split, count in expected.items()
-        if found[split] != count
-    ]
+    for split, image_ids in found.items():
+        expected = [entry.image_id for entry in data.images[split]]
+        if len(image_ids) != len(expected):
+            counted = f"{len(image_ids)} records of {split}"
+            damaged.append(f"{data.folder}: {counted}, {DESCRIPTION} says {len(expected)}")
+        elif None not in image_ids and image_ids != expected:
+            damaged.append(f"{data.folder}: records of {split} not in the order of {IMAGES}")
     if damaged:
         raise UserError(f"{len(damaged)} damaged: {'; '.join(damaged)}")
 
 
-def _numbered(data: PreparedData) -> Iterator[tuple[str, Path, int, bytes | tf.errors.OpError]]:
-    """Give every record with its split, shard and number."""
+def _schema_damage(data: PreparedData) -> list[str]:
+    path = data.folder / SCHEMA
+    if not path.is_file():
+        return [f"{path}: missing"]
+    if not is_schema(path.read_bytes(), data.classes):
+        return [f"{path}: not the schema of these records"]
+    return []
+
+
+Numbered = tuple[Stated, str, Path | RemotePath, int, bytes | tf.errors.OpError]
+
+
+def _numbered(data: PreparedData) -> Iterator[Numbered]:
+    """Give every record with what is said of it, its split, shard and number."""
     for split in data.splits:
+        stated = Stated.of(data, split)
         for shard in data.shards(split):
             for number, content in enumerate(read_raw(shard)):
-                yield split, shard, number, content
+                yield stated, split, shard, number, content
 
 
-def _checked(
-    numbered: tuple[str, Path, int, bytes | tf.errors.OpError],
-) -> tuple[str, str, str | None]:
-    split, shard, number, content = numbered
-    return split, f"{shard}: record {number}", damage(content)
+def _examined(numbered: Numbered) -> tuple[str, str, Finding]:
+    stated, split, shard, number, content = numbered
+    return split, f"{shard}: record {number}", examine(content, stated)

@@ -9,16 +9,18 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from data_prep.clicks import STRIDE
+from trainers.cache import Cache
 from trainers.inputs import (
     ImageReader,
-    cached_if_it_fits,
     click_target,
     downscale_label,
     masked_label,
+    sample_bytes,
 )
 
 PIXELS_PER_BATCH = 1 << 19
 """Pixels evaluated in one pass; whole images where they are larger."""
+READ_ANEW = Cache("none")
 
 
 class Iou(NamedTuple):
@@ -77,9 +79,16 @@ class SegmentationEvaluator:
         reader: The split.
         full_resolution: Compare at the images' resolution, logits upsampled bilinearly, as the
             reported mIoU is defined; otherwise at stride 8, for early stopping.
+        cache: Where decoded images are kept between measurements at stride 8.
     """
 
-    def __init__(self, model: keras.Model, reader: ImageReader, full_resolution: bool) -> None:
+    def __init__(
+        self,
+        model: keras.Model,
+        reader: ImageReader,
+        full_resolution: bool,
+        cache: Cache = READ_ANEW,
+    ) -> None:
         classes = reader.data.classes
         self._images = len(reader.images)
         self._num_classes = len(classes)
@@ -98,7 +107,9 @@ class SegmentationEvaluator:
             predicted = tf.argmax(logits, axis=-1, output_type=tf.int32)
             return confusion_matrix(labels, weights, predicted, len(classes))
 
-        self._batches = _batches(reader, decode)
+        self._batches = _batches(
+            reader, decode, "segmentation", READ_ANEW if full_resolution else cache
+        )
         self._confusion_of = confusion_of
 
     def confusion(self, description: str | None = None) -> np.ndarray:
@@ -118,9 +129,15 @@ class SegmentationEvaluator:
 
 
 class CostEvaluator:
-    """Measures a cost model's mean squared error in clicks per stride-8 position on a split."""
+    """Measures a cost model's mean squared error in clicks per stride-8 position on a split.
 
-    def __init__(self, model: keras.Model, reader: ImageReader) -> None:
+    Args:
+        model: Maps images to clicks at stride 8.
+        reader: The split.
+        cache: Where decoded images are kept between measurements.
+    """
+
+    def __init__(self, model: keras.Model, reader: ImageReader, cache: Cache = READ_ANEW) -> None:
         self._images = len(reader.images)
 
         def decode(record: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
@@ -133,7 +150,7 @@ class CostEvaluator:
             errors = tf.square(model(images, training=False)[..., 0] - clicks)
             return tf.reduce_sum(tf.cast(errors, tf.float64)), tf.size(errors)
 
-        self._batches = _batches(reader, decode)
+        self._batches = _batches(reader, decode, "cost", cache)
         self._errors_of = errors_of
 
     def mean_squared_error(self, description: str | None = None) -> float:
@@ -145,14 +162,15 @@ class CostEvaluator:
         return total / positions
 
 
-def _batches(reader: ImageReader, decode: Callable) -> tf.data.Dataset:
+def _batches(reader: ImageReader, decode: Callable, target: str, cache: Cache) -> tf.data.Dataset:
     """Return a split's decoded samples, several at a time where small images share one size."""
     samples = reader.records().map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     sizes = [(entry.height, entry.width) for entry in reader.images]
     pixels = max(height * width for height, width in sizes)
     together = max(1, PIXELS_PER_BATCH // pixels) if len(set(sizes)) == 1 else 1
-    samples = samples.batch(together)
-    return cached_if_it_fits(samples, 3 * pixels * len(sizes)).prefetch(tf.data.AUTOTUNE)
+    size = sum(sample_bytes(height, width) for height, width in sizes)
+    batches = cache.sequence(f"{reader.split}-{target}", samples.batch(together), size)
+    return batches.prefetch(tf.data.AUTOTUNE)
 
 
 def _shown(

@@ -18,7 +18,10 @@ from tqdm import tqdm
 
 from data_prep.errors import UserError
 from data_prep.files import write_atomically
+from trainers.adam import FusedAdam
+from trainers.normalization import fused_normalization
 from trainers.randomness import derive_seed, reseed
+from trainers.strategy import split_among
 
 BETA_1 = 0.99
 BETA_2 = 0.999
@@ -115,7 +118,8 @@ def fit(
     """Train `model` and leave it with its best weights.
 
     Args:
-        model: The model, with its initial weights. Compiled here.
+        model: The model, with its initial weights. Compiled here. Built in the scope of a
+            `tf.distribute` strategy, it is trained on all devices of it, which split each batch.
         objective: Loss, metric and direction.
         epoch_data: Maps a seed to one epoch of (images, targets, weights).
         steps: Steps in an epoch, for the progress bar.
@@ -130,18 +134,23 @@ def fit(
         UserError: The loss is no longer finite.
     """
     tf.random.set_seed(seed)
-    optimizer = keras.optimizers.Adam(options.learning_rate, beta_1=BETA_1, beta_2=BETA_2)
-    model.compile(optimizer=optimizer, loss=objective.loss, jit_compile=False)
-    model.optimizer.build(model.trainable_variables)
+    replicas = model.distribute_strategy.num_replicas_in_sync
+    _compile(model, objective.loss, options.learning_rate)
     checkpoints = _Checkpoints(folder)
     state = checkpoints.resume(model)
     total = options.epochs * steps
-    with tqdm(total=total, initial=state.epoch * steps, desc=objective.name, unit="step") as bar:
+    with (
+        fused_normalization(model),
+        tqdm(total=total, initial=state.epoch * steps, desc=objective.name, unit="step") as bar,
+    ):
         while not state.finished(options, objective.higher_is_better):
             epoch_seed = derive_seed(seed, state.epoch, objective.name)
             reseed(model, epoch_seed)
+            batches = epoch_data(epoch_seed)
+            if replicas > 1:
+                batches = split_among(batches, replicas)
             history = model.fit(
-                epoch_data(epoch_seed), shuffle=False, verbose=0, callbacks=[_StepProgress(bar)]
+                batches, shuffle=False, verbose=0, callbacks=[_StepProgress(bar)]
             ).history
             loss = history["loss"][0]
             if not math.isfinite(loss):
@@ -160,6 +169,18 @@ def fit(
     if state.metrics:
         checkpoints.restore(model, state.best_epoch(objective.higher_is_better))
     return state
+
+
+def _compile(model: keras.Model, loss: keras.losses.Loss, learning_rate: float) -> None:
+    """Give the model its loss and its optimizer, whose state can then be loaded."""
+    strategy = model.distribute_strategy
+    if strategy.num_replicas_in_sync > 1:
+        # See `split_among`.
+        loss = type(loss).from_config({**loss.get_config(), "reduction": "sum"})
+    with strategy.scope():
+        optimizer = FusedAdam(learning_rate, beta_1=BETA_1, beta_2=BETA_2)
+        model.compile(optimizer=optimizer, loss=loss, jit_compile=False)
+        model.optimizer.build(model.trainable_variables)
 
 
 class _StepProgress(keras.callbacks.Callback):

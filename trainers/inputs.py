@@ -4,22 +4,27 @@ A sample's weight is 0 outside the labelled regions, and for the segmentation al
 labels, so that no loss is computed on unlabelled data.
 """
 
-import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import chain, islice
 from typing import Literal
 
-import numpy as np
 import tensorflow as tf
 
 from data_prep import records
 from data_prep.clicks import MAX_CLICKS_PER_PIXEL, STRIDE
-from data_prep.dataset import ImageEntry, PreparedData
+from data_prep.dataset import IMAGES, ImageEntry, PreparedData
+from data_prep.errors import UserError
+from data_prep.random_access import columns, read_at, record_offsets
+from data_prep.remote import RemotePath
+from trainers.cache import Cache
 from trainers.samples import Box, Sample
 
 Target = Literal["segmentation", "cost"]
-SHUFFLE_BYTES = 1 << 30
-CACHE_SHARE_OF_MEMORY = 0.25
+BYTES_PER_PIXEL = 3
+BYTES_PER_POSITION = 8
+"""Of a decoded sample: uint8 RGB, and at stride 8 a target and a weight of 4 bytes each."""
 
 
 @dataclass(frozen=True)
@@ -45,14 +50,51 @@ class ImageReader:
         return [ImageEntry(entry.image_id, *self.image_size, entry.clicks) for entry in entries]
 
     def records(self, image_ids: Sequence[str] | None = None) -> tf.data.Dataset:
-        """Return parsed records in order, all of them or those of the given images."""
-        parsed = records.read_shards(self.data.shards(self.split))
+        """Return parsed records in order, all of them or those of the given images.
+
+        Of the other images nothing is read but the lengths of their records, except from an object
+        store, which gives whole shards many times faster than single records.
+        """
         if image_ids is None:
-            return parsed
+            return records.read_shards(self.data.shards(self.split))
+        if isinstance(self.data.folder, RemotePath):
+            return self._sifted(image_ids)
+        wanted = set(image_ids)
+        places = [self.places[entry.image_id] for entry in self.images if entry.image_id in wanted]
+        read = read_at(tf.data.Dataset.from_tensor_slices(columns(places)))
+        return read.map(records.parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+
+    def _sifted(self, image_ids: Sequence[str]) -> tf.data.Dataset:
+        """Read all records and return those of the given images, in order."""
+        every = records.read_shards(self.data.shards(self.split))
         if not image_ids:
-            return parsed.take(0)
-        wanted = _index_table(image_ids)
-        return parsed.filter(lambda record: wanted.lookup(record[records.IMAGE_ID]) >= 0)
+            return every.take(0)
+        keys = tf.constant(list(image_ids), tf.string)
+        known = tf.lookup.KeyValueTensorInitializer(keys, tf.ones_like(keys, tf.int64))
+        wanted = tf.lookup.StaticHashTable(known, 0)
+        return every.filter(lambda record: wanted.lookup(record[records.IMAGE_ID]) > 0)
+
+    @cached_property
+    def places(self) -> dict[str, tuple[str, int]]:
+        """Where each image's record begins: (shard, offset in bytes).
+
+        Raises:
+            UserError: The shards do not hold as many records as there are images.
+        """
+        entries = self.data.images[self.split]
+        offsets = (
+            (str(shard), offset)
+            for shard in self.data.shards(self.split)
+            for offset in record_offsets(shard)
+        )
+        found = list(islice(offsets, len(entries) + 1))
+        if len(found) != len(entries):
+            raise UserError(
+                f"{self.data.folder}: the shards of {self.split} do not hold the {len(entries)} "
+                f"records that {IMAGES} lists; look with: cereals inspect {self.data.folder} "
+                "--verify"
+            )
+        return {entry.image_id: place for entry, place in zip(entries, found, strict=True)}
 
     def image(self, record: dict[str, tf.Tensor]) -> tf.Tensor:
         """Decode and resize a record's image: uint8 [H, W, 3]."""
@@ -61,10 +103,16 @@ class ImageReader:
         )
 
     def label(self, record: dict[str, tf.Tensor]) -> tf.Tensor:
-        """Decode and resize a record's label: uint8 [H, W] train ids."""
-        return records.resize_label(
-            records.decode_label(record[records.LABEL_ENCODED]), self.image_size
-        )
+        """Decode and resize a record's label: uint8 [H, W] train ids.
+
+        An id that is no class fails here, with an `InvalidArgumentError`: some devices would train
+        on it without a word.
+        """
+        label = records.decode_label(record[records.LABEL_ENCODED])
+        classes = self.data.classes
+        known = tf.reduce_all((label < len(classes)) | (label == classes.ignore_id))
+        with tf.control_dependencies([tf.debugging.Assert(known, [record[records.IMAGE_ID]])]):
+            return records.resize_label(tf.identity(label), self.image_size)
 
     def points(self, record: dict[str, tf.Tensor]) -> tf.Tensor:
         """Return a record's polygon vertices: float32 [V, 2], (x, y) in the resized pixels."""
@@ -75,13 +123,6 @@ class ImageReader:
         width = tf.cast(record[records.IMAGE_WIDTH], tf.float32)
         scale = [self.image_size[1] / width, self.image_size[0] / height]
         return points * tf.stack(scale)
-
-
-def _index_table(image_ids: Sequence[str]) -> tf.lookup.StaticHashTable:
-    """Return a table from image id to its place in the list, -1 for all others."""
-    keys = tf.constant(list(image_ids), tf.string)
-    places = tf.range(len(image_ids), dtype=tf.int64)
-    return tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, places), -1)
 
 
 def grid_size(length: tf.Tensor) -> tf.Tensor:
@@ -161,6 +202,8 @@ class TrainingData:
         regions: The labelled regions per image id.
         samples: The training samples per image id, see `plan_samples`.
         batch_size: Samples per step; more than one needs samples of one size.
+        cache: Where decoded samples are kept between epochs; the same samples come in the same
+            order from everywhere.
     """
 
     reader: ImageReader
@@ -168,14 +211,18 @@ class TrainingData:
     regions: Mapping[str, Sequence[Box]]
     samples: Mapping[str, Sequence[Sample]]
     batch_size: int = 1
+    cache: Cache = field(default_factory=Cache)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_decoded", self._decode())
+        crops = [sample.crop for part in self.samples.values() for sample in part]
+        sizes = [sample_bytes(crop.height, crop.width) for crop in crops]
+        object.__setattr__(self, "_count", len(crops))
+        object.__setattr__(self, "_shuffled", self._source(self.cache.chosen(sum(sizes))))
 
     @property
     def steps(self) -> int:
         """Training steps in one epoch."""
-        return -(-sum(map(len, self.samples.values())) // self.batch_size)
+        return -(-self._count // self.batch_size)
 
     def epoch(self, seed: int) -> tf.data.Dataset:
         """Return one epoch of (image uint8 [B,H,W,3], target [B,h,w,...], weight float32 [B,h,w]).
@@ -183,63 +230,113 @@ class TrainingData:
         The order depends on the seed and on TensorFlow's global seed, which `fit` sets: to set it
         here would make TensorFlow optimise its graphs anew in every epoch.
         """
-        samples = self._decoded.flat_map(self._cut)
-        count = sum(map(len, self.samples.values()))
-        pixels = max(sample.crop.area for part in self.samples.values() for sample in part)
-        buffer = int(np.clip(SHUFFLE_BYTES // (4 * pixels), 1, count))
-        samples = samples.shuffle(buffer, seed=seed, reshuffle_each_iteration=False)
-        batches = samples.batch(self.batch_size).prefetch(tf.data.AUTOTUNE)
+        batches = self._shuffled(seed).batch(self.batch_size).prefetch(tf.data.AUTOTUNE)
         return batches.apply(tf.data.experimental.assert_cardinality(self.steps))
 
-    def _decode(self) -> tf.data.Dataset:
-        image_ids = list(self.samples)
-        places = _index_table(image_ids)
-        regions = tf.ragged.constant(
-            [[tuple(box) for box in self.regions[image_id]] for image_id in image_ids],
-            ragged_rank=1,
-            inner_shape=(4,),
-            dtype=tf.int32,
-        )
+    def _source(self, way: str) -> Callable[[int], tf.data.Dataset]:
+        """Return what maps a seed to all samples in the order that is drawn with it.
 
-        def decode(record: dict[str, tf.Tensor]) -> tuple[tf.Tensor, ...]:
-            image = self.reader.image(record)
-            height, width = tf.shape(image)[0], tf.shape(image)[1]
-            place = places.lookup(record[records.IMAGE_ID])
-            weight = region_weights(regions[place], height, width)
-            if self.target == "cost":
-                clicks = click_target(self.reader.points(record), height, width)
-                return place, image, clicks[..., None], weight
-            label = downscale_label(self.reader.label(record))
-            return place, image, *masked_label(label, weight, self.reader.data.classes.ignore_id)
+        Samples that are decoded in every epoch are drawn before they are read, so that none has to
+        wait in memory for its turn.
+        """
+        if way == "disk":
+            name = f"{self.reader.split}-{self.target}"
+            return self.cache.file(name, self._in_order()).shuffled
+        if way == "memory":
+            kept = self._in_order().cache()
+            return lambda seed: self._shuffle(kept, seed)
+        plan = self._plan()
+        return lambda seed: self._read(self._shuffle(plan, seed))
 
-        decoded = self.reader.records(image_ids).map(
-            decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
-        )
-        sizes = {entry.image_id: entry.height * entry.width for entry in self.reader.images}
-        return cached_if_it_fits(decoded, sum(sizes[image_id] for image_id in image_ids))
+    def _shuffle(self, samples: tf.data.Dataset, seed: int) -> tf.data.Dataset:
+        return samples.shuffle(self._count, seed=seed, reshuffle_each_iteration=False)
 
-    def _cut(
-        self, place: tf.Tensor, image: tf.Tensor, target: tf.Tensor, weight: tf.Tensor
-    ) -> tf.data.Dataset:
-        samples = tf.ragged.constant(
-            [[(*sample.crop, *sample.core) for sample in part] for part in self.samples.values()],
-            ragged_rank=1,
-            inner_shape=(8,),
-            dtype=tf.int32,
-        )
+    @property
+    def _image_ids(self) -> list[str]:
+        """The labelled images in record order."""
+        ids = (entry.image_id for entry in self.reader.images)
+        return [image_id for image_id in ids if image_id in self.samples]
 
-        def cut(sample: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            y, x, height, width = tf.unstack(sample[:4])
-            rows = slice(y // STRIDE, grid_size(y + height))
-            columns = slice(x // STRIDE, grid_size(x + width))
-            core = region_weights(sample[None, 4:], *tf.unstack(tf.shape(image)[:2]))
-            return (
-                image[y : y + height, x : x + width],
-                target[rows, columns],
-                (weight * core)[rows, columns],
-            )
+    def _rows(self, image_id: str) -> list[tuple[int, ...]]:
+        return [(*sample.crop, *sample.core) for sample in self.samples[image_id]]
 
-        return tf.data.Dataset.from_tensor_slices(samples[place]).map(cut)
+    def _plan(self) -> tf.data.Dataset:
+        """Return a sample's shard, offset, regions and (crop, core), one after the other."""
+        image_ids = [i for i in self._image_ids for _ in self.samples[i]]
+        rows = list(chain.from_iterable(map(self._rows, self._image_ids)))
+        places = columns([self.reader.places[image_id] for image_id in image_ids])
+        regions = _ragged([self.regions[image_id] for image_id in image_ids], 4)
+        return tf.data.Dataset.from_tensor_slices((*places, regions, tf.constant(rows, tf.int32)))
+
+    def _read(self, plan: tf.data.Dataset) -> tf.data.Dataset:
+        def sample(record: tf.Tensor, regions: tf.Tensor, row: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            return _cut(row, *self._decode(records.parse(record), regions))
+
+        return read_at(plan).map(sample, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+
+    def _in_order(self) -> tf.data.Dataset:
+        """Return the samples in record order; each image is decoded once."""
+        image_ids = self._image_ids
+        regions = _ragged([self.regions[image_id] for image_id in image_ids], 4)
+        rows = _ragged([self._rows(image_id) for image_id in image_ids], 8)
+        plan = tf.data.Dataset.from_tensor_slices((regions, rows))
+
+        def decode(
+            record: dict[str, tf.Tensor], plan: tuple[tf.Tensor, tf.Tensor]
+        ) -> tuple[tf.Tensor, ...]:
+            return plan[1], *self._decode(record, plan[0])
+
+        def cut(rows: tf.Tensor, *whole: tf.Tensor) -> tf.data.Dataset:
+            return tf.data.Dataset.from_tensor_slices(rows).map(lambda row: _cut(row, *whole))
+
+        both = tf.data.Dataset.zip((self.reader.records(image_ids), plan))
+        decoded = both.map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        return decoded.flat_map(cut)
+
+    def _decode(
+        self, record: dict[str, tf.Tensor], regions: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Return an image, its target and its weights."""
+        image = self.reader.image(record)
+        height, width = tf.shape(image)[0], tf.shape(image)[1]
+        weight = region_weights(regions, height, width)
+        if self.target == "cost":
+            clicks = click_target(self.reader.points(record), height, width)
+            return image, clicks[..., None], weight
+        label = downscale_label(self.reader.label(record))
+        return image, *masked_label(label, weight, self.reader.data.classes.ignore_id)
+
+
+def sample_bytes(height: int, width: int) -> int:
+    """Return the memory that a decoded sample of so many pixels takes."""
+    return BYTES_PER_PIXEL * height * width + BYTES_PER_POSITION * (
+        grid_size(height) * grid_size(width)
+    )
+
+
+def _ragged(rows: Sequence[Sequence[Sequence[int]]], width: int) -> tf.RaggedTensor:
+    """Return rows of tuples of `width` numbers as int32 [len(rows), None, width]."""
+    return tf.ragged.constant(
+        [[tuple(row) for row in part] for part in rows],
+        ragged_rank=1,
+        inner_shape=(width,),
+        dtype=tf.int32,
+    )
+
+
+def _cut(
+    row: tf.Tensor, image: tf.Tensor, target: tf.Tensor, weight: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Cut a sample, int32 [8] of crop and core, out of an image, its target and its weights."""
+    y, x, height, width = tf.unstack(row[:4])
+    rows = slice(y // STRIDE, grid_size(y + height))
+    columns = slice(x // STRIDE, grid_size(x + width))
+    core = region_weights(row[None, 4:], *tf.unstack(tf.shape(image)[:2]))
+    return (
+        image[y : y + height, x : x + width],
+        target[rows, columns],
+        (weight * core)[rows, columns],
+    )
 
 
 def masked_label(
@@ -258,10 +355,3 @@ def masked_label(
     ignored = label == ignore_id
     class_ids = tf.where(ignored, tf.zeros_like(label), label)
     return tf.cast(class_ids, tf.int32), tf.where(ignored, 0.0, weight)
-
-
-def cached_if_it_fits(decoded: tf.data.Dataset, pixels: int) -> tf.data.Dataset:
-    """Keep decoded samples of so many pixels in memory if a quarter of it is enough for them."""
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    fits = 4 * pixels <= CACHE_SHARE_OF_MEMORY * memory
-    return decoded.cache() if fits else decoded

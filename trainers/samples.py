@@ -10,6 +10,9 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 TRAIN_ON = ("mask", "crop", "auto")
+STEP_PIXELS = 1 << 15
+"""What a training step costs beside its pixels (weights, optimizer), in pixels; docs/performance.md
+has the measurements."""
 
 
 class Box(NamedTuple):
@@ -56,7 +59,12 @@ CropFor = Callable[[Box, int, int], Box]
 
 
 def plan_samples(
-    regions: Sequence[Box], height: int, width: int, train_on: str, crop_for: CropFor
+    regions: Sequence[Box],
+    height: int,
+    width: int,
+    train_on: str,
+    crop_for: CropFor,
+    step_pixels: int = 0,
 ) -> list[Sample]:
     """Return the samples of one image whose labelled regions are given.
 
@@ -65,8 +73,9 @@ def plan_samples(
         height: Image height in pixels.
         width: Image width in pixels.
         train_on: `mask`: one sample, the whole image. `crop`: one per region, joined wherever
-            that makes the fed area no larger. `auto`: whichever of the two feeds fewer pixels.
+            that makes the cost no larger. `auto`: whichever of the two costs less.
         crop_for: The model's receptive field.
+        step_pixels: What a sample costs beside the pixels that are fed, in pixels.
     """
     image = Box(0, 0, height, width)
     whole = [Sample(image, image)]
@@ -75,21 +84,23 @@ def plan_samples(
     crops = _joined(
         [Sample(crop_for(core, height, width), core) for core in regions],
         lambda core: crop_for(core, height, width),
+        step_pixels,
     )
-    if train_on == "auto" and sum(sample.crop.area for sample in crops) >= image.area:
+    cost = sum(sample.crop.area + step_pixels for sample in crops)
+    if train_on == "auto" and cost >= image.area + step_pixels:
         return whole
     return crops
 
 
-def _joined(samples: list[Sample], crop_of: Callable[[Box], Box]) -> list[Sample]:
-    """Join samples while cores overlap, or while that feeds no more pixels."""
+def _joined(samples: list[Sample], crop_of: Callable[[Box], Box], step_pixels: int) -> list[Sample]:
+    """Join samples while cores overlap, or while that costs no more."""
     samples = list(samples)
     i = 0
     while i < len(samples):
         for j in range(i):
             core = samples[i].core.joined(samples[j].core)
             joined = Sample(crop_of(core), core)
-            apart = samples[i].crop.area + samples[j].crop.area
+            apart = samples[i].crop.area + samples[j].crop.area + step_pixels
             if samples[i].core.overlaps(samples[j].core) or joined.crop.area <= apart:
                 del samples[i], samples[j]
                 samples.append(joined)

@@ -12,6 +12,9 @@ from typing import Any
 KINDS = ("none", "ratio", "product", "convex")
 """The names that `fuse` knows."""
 
+SCALED = ("product", "convex")
+"""Those that use the ranges over the pool."""
+
 EPSILON = 1.0
 """Clicks added to a region's cost in `ratio`.
 

@@ -40,7 +40,7 @@ def vote_entropy(probabilities: Tensor) -> Tensor:
     A member votes for its most probable class, among equals for the one with the lowest id.
 
     Args:
-        probabilities: float [E, ..., C] in [0, 1].
+        probabilities: float [E, ..., C] in [0, 1], or logits, as their order alone matters.
 
     Returns:
         float32 [...] in [0, log min(E, C)].
@@ -100,15 +100,17 @@ class Measure(NamedTuple):
     Attributes:
         function: maps probabilities float [E, ..., C] to information float32 [...].
         needs_committee: whether the measure is 0 everywhere for a committee of one.
+        accepts_logits: whether `function` maps logits to the same as their softmax.
     """
 
     function: Callable[[Tensor], Tensor]
     needs_committee: bool
+    accepts_logits: bool = False
 
 
 MEASURES: dict[str, Measure] = {
     "entropy": Measure(entropy, needs_committee=False),
-    "vote_entropy": Measure(vote_entropy, needs_committee=True),
+    "vote_entropy": Measure(vote_entropy, needs_committee=True, accepts_logits=True),
     "bald": Measure(bald, needs_committee=True),
     "margin": Measure(margin, needs_committee=False),
     "least_confidence": Measure(least_confidence, needs_committee=False),

@@ -151,10 +151,11 @@ def allowed_windows(
     """
     acquired = list(acquired)
     rows, columns = window_grid(height, width, region_height, region_width)
-    unlabelled = window_sums(
-        ~labelled_mask(acquired, height, width), (cells(region_height), cells(region_width))
-    )
-    allowed = unlabelled[:rows, :columns] > 0
+    labelled = labelled_mask(acquired, height, width)
+    allowed = np.ones((rows, columns), bool)
+    if acquired and max_overlap > 0:  # without overlap, what is all labelled is no candidate anyway
+        unlabelled = window_sums(~labelled, (cells(region_height), cells(region_width)))
+        allowed = unlabelled[:rows, :columns] > 0
     for region in acquired:
         down = _shared(rows, region_height, region.y, region.height)
         across = _shared(columns, region_width, region.x, region.width)

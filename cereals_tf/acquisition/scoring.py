@@ -1,16 +1,24 @@
-"""The information and the cost of every position of an image, as one TensorFlow graph."""
+"""The information and the cost of images, per position and per window, as one TensorFlow graph."""
 
 import keras
 import tensorflow as tf
 
 from cereals_tf.acquisition.information import MEASURES, RANDOM
 from cereals_tf.acquisition.monte_carlo import committee, has_dropout
+from data_prep.clicks import STRIDE
 from data_prep.errors import UserError
 from trainers.randomness import reseed
 
+_IMAGES = tf.TensorSpec([None, None, None, 3], tf.uint8)
+_UNLABELLED = tf.TensorSpec([None, None, None], tf.bool)
+_REGION = tf.TensorSpec([2], tf.int32)
+
 
 class Scorer:
-    """Maps images to their information map and their cost map.
+    """Maps images to their information map and their cost map, or to the sums over all windows.
+
+    Both graphs are traced once, for images of any number and size: what they compute does not
+    depend on what was scored before.
 
     Args:
         segmentation: Maps images [B, H, W, 3] to logits [B, h, w, C] at stride 8.
@@ -36,12 +44,20 @@ class Scorer:
                     f"--information={information}: needs a model with dropout, --model has none"
                 )
             self._committee = committee(segmentation, members)
-        self.maps = tf.function(self.compute_maps, reduce_retracing=True)
+        self.maps = tf.function(self.compute_maps, input_signature=[_IMAGES])
+        self.windows = tf.function(
+            self.compute_windows, input_signature=[_IMAGES, _UNLABELLED, _REGION]
+        )
 
     @property
     def variables(self) -> list[keras.Variable]:
         """Everything that the maps are computed from: weights and the states of random numbers."""
         return [*self.segmentation.variables, *self.cost.variables, self._random.state]
+
+    @property
+    def draws(self) -> bool:
+        """Whether the information depends on random draws, those of a committee."""
+        return self._committee is not None
 
     def compute_maps(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Compute the maps of images of one size; `maps` is the same as a compiled graph.
@@ -53,17 +69,82 @@ class Scorer:
             Information (nats or, by measure, a number in [0, 1]) and predicted clicks (at least 0),
             both float32 [B, ceil(H/8), ceil(W/8)].
         """
-        predicted = tf.cast(self.cost(images, training=False)[..., 0], tf.float32)
-        cost = tf.nn.relu(predicted)
+        cost = self._clicks(images)
         if self._measure is None:
             return keras.random.uniform(tf.shape(cost), seed=self._random), cost
-        if self._committee:
-            logits = self._committee(images)
-        else:
-            logits = self.segmentation(images, training=False)[None]
-        probabilities = tf.nn.softmax(tf.cast(logits, tf.float32))
-        return self._measure.function(probabilities), cost
+        return self._information(images), cost
+
+    def compute_windows(
+        self, images: tf.Tensor, unlabelled: tf.Tensor, region: tf.Tensor
+    ) -> tf.Tensor:
+        """Sum the maps of images of one size over all dense windows; `windows` is the graph.
+
+        Args:
+            images: uint8 [B, H, W, 3].
+            unlabelled: bool [B, ceil(H/8), ceil(W/8)], the positions to sum over.
+            region: int32 [2], height and width of the windows in pixels, each a multiple of 8 or
+                the image's.
+
+        Returns:
+            float32 [B, 2, rows, columns], information and predicted clicks of each window of
+            `regions.window_grid`; [B, 1, rows, columns], the clicks alone, for the random baseline,
+            which draws per window and not per position. NaN or infinite throughout a map that is
+            so at an unlabelled position.
+        """
+        maps = [] if self._measure is None else [self._information(images)]
+        maps = tf.stack([*maps, self._clicks(images)], axis=1)
+        sums = exact_window_sums(maps, unlabelled[:, None], -(-region // STRIDE))
+        grid = (tf.shape(images)[1:3] - region) // STRIDE + 1
+        return tf.cast(sums[..., : grid[0], : grid[1]], tf.float32)
 
     def reseed(self, seed: int) -> None:
         """Let the committee's next draws follow from a seed."""
         reseed(self.segmentation, seed)
+
+    def _information(self, images: tf.Tensor) -> tf.Tensor:
+        if self._committee:
+            logits = self._committee(images)
+        else:
+            logits = self.segmentation(images, training=False)[None]
+        logits = tf.cast(logits, tf.float32)
+        accepted = self._measure.accepts_logits
+        return self._measure.function(logits if accepted else tf.nn.softmax(logits))
+
+    def _clicks(self, images: tf.Tensor) -> tf.Tensor:
+        return tf.nn.relu(tf.cast(self.cost(images, training=False)[..., 0], tf.float32))
+
+
+def exact_window_sums(values: tf.Tensor, valid: tf.Tensor, window: tf.Tensor) -> tf.Tensor:
+    """Return the sums of maps over all dense windows: `regions.window_sums` in TensorFlow.
+
+    Each map's values are rounded to a power of two as they are there, so that every sum is exact,
+    whatever the order of the additions.
+
+    Args:
+        values: float32 [B, P, h, w].
+        valid: bool [B, 1, h, w], the cells to sum over.
+        window: int32 [2], height and width of the windows in cells, each >= 1.
+
+    Returns:
+        float64 [B, P, h - window height + 1, w - window width + 1]; NaN throughout a map that
+        has a valid value which is not finite.
+    """
+    values = tf.where(valid, tf.cast(values, tf.float64), 0.0)
+    total = tf.reduce_sum(tf.abs(values), axis=(-2, -1), keepdims=True)
+    exponent = tf.where(total > 0, 52 - _frexp_exponent(total), 0)
+    whole = tf.math.rint(values * _power_of_two(exponent))
+    integral = tf.cumsum(tf.cumsum(whole, axis=-2), axis=-1)
+    integral = tf.pad(integral, [[0, 0], [0, 0], [1, 0], [1, 0]])
+    bands = integral[:, :, window[0] :] - integral[:, :, : -window[0]]
+    sums = bands[..., window[1] :] - bands[..., : -window[1]]
+    return tf.where(tf.math.is_finite(total), sums * _power_of_two(-exponent), float("nan"))
+
+
+def _frexp_exponent(values: tf.Tensor) -> tf.Tensor:
+    """Return the least e with value < 2^e, int64, of normal float64 values above 0."""
+    return tf.bitcast(values, tf.int64) // 2**52 - 1022
+
+
+def _power_of_two(exponent: tf.Tensor) -> tf.Tensor:
+    """Return 2^exponent exactly, float64, for int64 in [-1022, 1023]."""
+    return tf.bitcast((exponent + 1023) * 2**52, tf.float64)

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
-from cereals_tf.acquisition.fusion import Scale, fuse
+from cereals_tf.acquisition.fusion import SCALED, Scale, fuse
 from cereals_tf.acquisition.information import random_windows
 from cereals_tf.acquisition.regions import Region
 from cereals_tf.acquisition.selection import Candidate, Windows, best_first, select
 from cereals_tf.campaign.options import Options, parse_budget, parse_initial
 from cereals_tf.campaign.pool import Pool, region_of
-from cereals_tf.campaign.scores import WindowScores, load_scores, path_of
+from cereals_tf.campaign.score_files import WindowScores, load_scores, path_of
 from data_prep.dataset import ImageEntry
 from data_prep.errors import UserError
 from trainers.randomness import derive_seed
@@ -70,15 +70,14 @@ def choose_best(
         UserError: The budget does not pay for the best candidate.
     """
     options = pool.options
-    information_scale, cost_scale = _scales(pool, folder)
+    scales = _scales(pool, folder) if options.fusion in SCALED else (None, None)
 
     def fused(entry: ImageEntry, scores: WindowScores, allowed: np.ndarray) -> Windows:
         score = fuse(
             options.fusion,
             scores.information,
-            scores.cost,
-            information_scale,
-            cost_scale,
+            scores.cost(options),
+            *scales,
             options.alpha,
         )
         size = region_of(options, entry)
@@ -98,15 +97,15 @@ def choose_best(
 
 def _scored(pool: Pool, folder: Path) -> Iterator[tuple[ImageEntry, WindowScores, np.ndarray]]:
     """Yield each image that has candidates, with its window scores and its allowed windows."""
-    for key, entry in pool.candidates.values():
-        yield entry, load_scores(path_of(folder, key)), pool.allowed(entry)
+    for number, entry in pool.candidates.values():
+        yield entry, load_scores(path_of(folder, number)), pool.allowed(entry)
 
 
 def _scales(pool: Pool, folder: Path) -> tuple[Scale, Scale]:
     """Return the ranges of information and cost over the candidates of the pool."""
     ranges = []
     for _, scores, allowed in _scored(pool, folder):
-        parts = (scores.information[allowed], scores.cost[allowed])
+        parts = (scores.information[allowed], scores.cost(pool.options)[allowed])
         ranges.append([(part.min(), part.max()) for part in parts])
     if not ranges:
         return Scale(0.0, 0.0), Scale(0.0, 0.0)

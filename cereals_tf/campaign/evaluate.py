@@ -5,7 +5,7 @@ from typing import Any
 
 from cereals_tf.campaign.architecture import build_segmentation, load_model
 from cereals_tf.campaign.state import SEGMENTATION, Campaign, CommittedRound
-from data_prep.records import damage_named
+from data_prep.damage import damage_named
 from trainers.evaluation import Iou, SegmentationEvaluator
 from trainers.inputs import ImageReader
 
@@ -19,7 +19,7 @@ def evaluate_round(campaign: Campaign, done: CommittedRound) -> dict[str, Any]:
     reader = ImageReader(campaign.data, "val", campaign.image_size)
     built = build_segmentation(campaign.options, len(campaign.data.classes))
     model = load_model(done.folder / SEGMENTATION, built)
-    with damage_named(campaign.data.shards("val")):
+    with damage_named(campaign.data, "val"):
         measured = SegmentationEvaluator(model, reader, full_resolution=True).iou("evaluate")
     return {"round": done.number, **iou_summary(measured, campaign.data.classes.names)}
 

@@ -233,7 +233,7 @@ class Options:
     train_on: str = _option(
         "mask",
         "mask (whole images, unlabelled positions weigh 0), crop (regions with their receptive "
-        "field; batch size 1), or auto (whichever feeds fewer pixels, image by image; likewise).",
+        "field; batch size 1), or auto (whichever costs less time, image by image; likewise).",
         _one_of("mask", "crop", "auto"),
     )
     warm_start: bool = _option(
@@ -243,8 +243,15 @@ class Options:
     patience: int = _option(
         10, "Epochs without improvement on val after which training stops.", _number(1)
     )
-    batch_size: int = _option(1, "Images in a training step.", _number(1))
+    batch_size: int = _option(1, "Images in a training step, on all devices together.", _number(1))
     learning_rate: float = _option(1e-4, "Adam's learning rate.", _number(0, above=True))
+    cache: str = _option(
+        "auto",
+        "Where decoded training and val samples stay between epochs: memory, disk (in the "
+        "campaign's folder, until the training ends), none (they are decoded again), or auto "
+        "(memory if a quarter of it is enough, else none). The results are the same.",
+        _one_of("auto", "memory", "disk", "none"),
+    )
     annotator: str = _option(
         "oracle", "Who annotates: oracle (reads the ground truth).", _one_of("oracle")
     )

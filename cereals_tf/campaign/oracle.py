@@ -1,6 +1,6 @@
 """The oracle: annotates regions by reading the ground truth, and counts what it took."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -25,12 +25,16 @@ def click_grid_of(record: dict[str, tf.Tensor], entry: ImageEntry) -> ClickGrid:
 
 def click_grids(reader: ImageReader, image_ids: Sequence[str]) -> dict[str, ClickGrid]:
     """Return the click grids of the given images."""
+    return dict(_each_click_grid(reader, image_ids))
+
+
+def _each_click_grid(
+    reader: ImageReader, image_ids: Sequence[str]
+) -> Iterator[tuple[str, ClickGrid]]:
     entries = {entry.image_id: entry for entry in reader.images}
-    grids = {}
     for record in reader.records(image_ids):
         image_id = record[records.IMAGE_ID].numpy().decode()
-        grids[image_id] = click_grid_of(record, entries[image_id])
-    return grids
+        yield image_id, click_grid_of(record, entries[image_id])
 
 
 def counted(clicks: RegionClicks, kinds: Iterable[str]) -> int | np.ndarray:
@@ -42,7 +46,6 @@ def annotate(
     reader: ImageReader,
     candidates: Sequence[Candidate],
     labelled: Mapping[str, Sequence[Region]],
-    grids: Mapping[str, ClickGrid],
 ) -> list[AnnotatedRegion]:
     """Annotate regions in the order given.
 
@@ -50,8 +53,8 @@ def annotate(
         reader: The split.
         candidates: What to annotate.
         labelled: What is annotated already, so that no pixel is counted twice.
-        grids: Click grids of the candidates' images.
     """
+    clicks = _clicks_of_regions(reader, [candidate.region for candidate in candidates])
     entries = {entry.image_id: entry for entry in reader.images}
     done = {image_id: list(regions) for image_id, regions in labelled.items()}
     rows = []
@@ -60,9 +63,23 @@ def annotate(
         before = done.setdefault(region.image_id, [])
         pixels = _pixels([*before, region], entry) - _pixels(before, entry)
         before.append(region)
-        clicks = grids[region.image_id].region(*region[1:])
-        rows.append(AnnotatedRegion(*region, score, information, cost, pixels, *clicks))
+        row = AnnotatedRegion(*region, score, information, cost, pixels, *clicks[region])
+        rows.append(row)
     return rows
+
+
+def _clicks_of_regions(
+    reader: ImageReader, regions: Iterable[Region]
+) -> dict[Region, RegionClicks]:
+    """Count the clicks of regions, with the click grid of one image in memory at a time."""
+    by_image: dict[str, list[Region]] = {}
+    for region in regions:
+        by_image.setdefault(region.image_id, []).append(region)
+    return {
+        region: grid.region(*region[1:])
+        for image_id, grid in _each_click_grid(reader, list(by_image))
+        for region in by_image[image_id]
+    }
 
 
 def _pixels(regions: Sequence[Region], entry: ImageEntry) -> int:

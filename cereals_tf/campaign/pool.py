@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,6 +16,18 @@ from trainers.inputs import ImageReader
 
 Labelled = Mapping[str, Sequence[Region]]
 """The annotated regions of each image that has any."""
+
+
+class Place(NamedTuple):
+    """An image of the pool.
+
+    Attributes:
+        number: Where it is in the split, from 0.
+        entry: Its id and size.
+    """
+
+    number: int
+    entry: ImageEntry
 
 
 @dataclass(frozen=True)
@@ -32,12 +45,12 @@ class Pool:
     labelled: Labelled
 
     @cached_property
-    def candidates(self) -> dict[str, tuple[int, ImageEntry]]:
-        """The images that have candidate windows: place in the split and entry, by image id."""
+    def candidates(self) -> dict[str, Place]:
+        """The images that have candidate windows, by image id, in the order of the split."""
         return {
-            entry.image_id: (place, entry)
-            for place, entry in enumerate(self.reader.images)
-            if self.allowed(entry).any()
+            entry.image_id: Place(number, entry)
+            for number, entry in enumerate(self.reader.images)
+            if entry.image_id not in self.labelled or self.allowed(entry).any()
         }
 
     def allowed(self, entry: ImageEntry) -> np.ndarray:

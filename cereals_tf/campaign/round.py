@@ -10,7 +10,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +31,11 @@ from cereals_tf.campaign.architecture import (
 from cereals_tf.campaign.choose import budget_of, choose_best, choose_initial
 from cereals_tf.campaign.evaluate import iou_summary
 from cereals_tf.campaign.options import parse_clicks
-from cereals_tf.campaign.oracle import annotate, click_grids, counted
+from cereals_tf.campaign.oracle import annotate
 from cereals_tf.campaign.pool import Pool
+from cereals_tf.campaign.score_files import price_in_clicks
 from cereals_tf.campaign.scores import score_pool
+from cereals_tf.campaign.shard import ALL, Score, Shard
 from cereals_tf.campaign.state import (
     COST,
     METRICS,
@@ -47,13 +49,15 @@ from cereals_tf.campaign.state import (
     write_regions,
 )
 from data_prep.clicks import STRIDE
+from data_prep.errors import UserError
 from data_prep.files import write_atomically
+from trainers.cache import Cache
 from trainers.evaluation import CostEvaluator, SegmentationEvaluator
 from trainers.fitting import FitOptions, FitState, Objective, cost_loss, fit, segmentation_loss
 from trainers.inputs import ImageReader, Target, TrainingData
 from trainers.randomness import derive_seed
 from trainers.receptive_field import CropFinder, Span
-from trainers.samples import Box, CropFor, plan_samples
+from trainers.samples import STEP_PIXELS, Box, CropFor, plan_samples
 
 SCRATCH = "scratch"
 
@@ -63,10 +67,16 @@ class PoolIsEmptyError(Exception):
 
 
 class Round:
-    """The round in progress of a campaign, of which this process holds the lock."""
+    """The round in progress of a campaign, of which this process holds the lock.
 
-    def __init__(self, campaign: Campaign) -> None:
+    Args:
+        campaign: The campaign.
+        strategy: Trains the models, see `trainers.strategy`; None: on one device.
+    """
+
+    def __init__(self, campaign: Campaign, strategy: tf.distribute.Strategy | None = None) -> None:
         self.campaign = campaign
+        self.strategy = strategy or tf.distribute.get_strategy()
         self.options = campaign.options
         self.rounds = campaign.rounds()
         self.number = len(self.rounds)
@@ -88,6 +98,44 @@ class Round:
         self._stage(METRICS, self._evaluate)
         shutil.rmtree(self._scratch, ignore_errors=True)
         return self.campaign.commit()
+
+    def score(self, shard: Shard) -> int:
+        """Score a share of the pool ahead of `complete`, which then computes what is missing.
+
+        Returns:
+            How many images the share has.
+        """
+        return self.scoring()(shard) if self.pool.candidates else 0
+
+    def scoring(self) -> Score:
+        """Load the models of the round before, and return what scores this round's pool."""
+        scorer = load_scorer(self.campaign, self.rounds[-1])
+        return partial(score_pool, self.pool, scorer, self.number, self.scores)
+
+    def refuse_scoring(self) -> None:
+        """Raise UserError if no regions of this round are still to be chosen by score."""
+        if self.number == 0:
+            raise UserError(
+                f"{self.campaign.folder}: round 0 is drawn at random, there is nothing to score; "
+                "run: cereals step"
+            )
+        complete = len(self.campaign.rounds()) > self.number
+        if complete or (self.folder / REGIONS).exists():
+            raise UserError(
+                f"{self.campaign.folder}: the regions of round {self.number} are chosen already; "
+                "run: cereals step"
+            )
+
+    @cached_property
+    def pool(self) -> Pool:
+        """The train split as this round finds it."""
+        labelled = _by_image(region for done in self.rounds for region in done.regions)
+        return Pool(self.options, self.train, labelled)
+
+    @property
+    def scores(self) -> Path:
+        """The folder of the pool's scores."""
+        return self._scratch / "scores"
 
     def _stage(self, product: str, work: Callable[[], None]) -> None:
         if not (self.folder / product).exists():
@@ -111,42 +159,23 @@ class Round:
         path = self._scratch / "seconds.json"
         return read_json(path) if path.exists() else {}
 
-    @cached_property
-    def _pool(self) -> Pool:
-        labelled = _by_image(region for done in self.rounds for region in done.regions)
-        return Pool(self.options, self.train, labelled)
-
     def _choose_and_annotate(self) -> None:
         candidates = self._choose()
         if not candidates:
             shutil.rmtree(self.folder)
             raise PoolIsEmptyError
-        image_ids = sorted({candidate.region.image_id for candidate in candidates})
-        grids = click_grids(self.train, image_ids)
-        regions = annotate(self.train, candidates, self._pool.labelled, grids)
+        regions = annotate(self.train, candidates, self.pool.labelled)
         write_regions(self.folder / REGIONS, regions)
 
     def _choose(self) -> list[Candidate]:
         if self.number == 0:
-            return choose_initial(self._pool)
-        scores = self._scratch / "scores"
+            return choose_initial(self.pool)
         with self._timed("score"):
-            score_pool(self._pool, load_scorer(self.campaign, self.rounds[-1]), self.number, scores)
+            self.scoring()(ALL)
         with self._timed("select"):
             budget, unit = budget_of(self.options, self.train.images)
-            price = self._clicks_of() if unit == "clicks" else _area
-            return choose_best(self._pool, scores, price, budget)
-
-    def _clicks_of(self) -> Callable[[Candidate], float]:
-        """Return the price of a region in true clicks, as the oracle will count them."""
-        grids = click_grids(self.train, [entry.image_id for entry in self.train.images])
-        kinds = parse_clicks(self.options.clicks)
-
-        def clicks(candidate: Candidate) -> float:
-            region = candidate.region
-            return float(counted(grids[region.image_id].region(*region[1:]), kinds))
-
-        return clicks
+            price = price_in_clicks(self.pool, self.scores) if unit == "clicks" else _area
+            return choose_best(self.pool, self.scores, price, budget)
 
     def _build_segmentation(self) -> keras.Model:
         return build_segmentation(self.options, len(self.campaign.data.classes))
@@ -154,9 +183,13 @@ class Round:
     def _build_cost(self) -> keras.Model:
         return build_cost(self.options)
 
+    @property
+    def _cache(self) -> Cache:
+        return Cache(self.options.cache, self._scratch / "cache")
+
     def _train_segmentation(self) -> None:
         def objective(model: keras.Model) -> Objective:
-            evaluator = SegmentationEvaluator(model, self.val, full_resolution=False)
+            evaluator = SegmentationEvaluator(model, self.val, False, self._cache)
             return Objective(
                 name="segmentation",
                 loss=segmentation_loss(),
@@ -173,7 +206,7 @@ class Round:
                 name="cost",
                 loss=cost_loss(),
                 metric_name="MSE",
-                measure=CostEvaluator(model, self.val).mean_squared_error,
+                measure=CostEvaluator(model, self.val, self._cache).mean_squared_error,
                 higher_is_better=False,
             )
 
@@ -188,17 +221,19 @@ class Round:
     ) -> None:
         seed = derive_seed(self.options.seed, self.number, f"train {target}")
         keras.utils.set_random_seed(seed)
-        model = build()
-        if self.options.warm_start and self.rounds:
-            load_model(self.rounds[-1].folder / product, model)
-        else:
-            initialise(model, self.options, target)
-        data = self._training_data(target, model)
+        with self.strategy.scope():
+            model = build()
+            if self.options.warm_start and self.rounds:
+                load_model(self.rounds[-1].folder / product, model)
+            else:
+                initialise(model, self.options, target)
         options = FitOptions(self.options.epochs, self.options.patience, self.options.learning_rate)
         with self._timed(f"train_{target}"):
+            data = self._training_data(target, model)
             folder = self._scratch / target
             fit(model, objective(model), data.epoch, data.steps, options, seed, folder)
             _save_without_optimizer(model, build(), self.folder / product)
+        shutil.rmtree(self._cache.folder, ignore_errors=True)
 
     def _training_data(self, target: Target, model: keras.Model) -> TrainingData:
         rounds = [done.regions for done in self.rounds] + [read_regions(self.folder / REGIONS)]
@@ -208,10 +243,13 @@ class Round:
         sizes = {entry.image_id: (entry.height, entry.width) for entry in self.train.images}
         crop_of = crop_rule(model)
         samples = {
-            image_id: plan_samples(boxes, *sizes[image_id], self.options.train_on, crop_of)
+            image_id: plan_samples(
+                boxes, *sizes[image_id], self.options.train_on, crop_of, STEP_PIXELS
+            )
             for image_id, boxes in sorted(regions.items())
         }
-        return TrainingData(self.train, target, regions, samples, self.options.batch_size)
+        batch_size = self.options.batch_size
+        return TrainingData(self.train, target, regions, samples, batch_size, self._cache)
 
     def _evaluate(self) -> None:
         with self._timed("evaluate"):
@@ -230,6 +268,7 @@ class Round:
                 name: _training_summary(self._scratch / name, name == "segmentation")
                 for name in ("segmentation", "cost")
             },
+            "devices": self.strategy.num_replicas_in_sync,
             "seconds": self._seconds(),
             "versions": {
                 "cereals_tf": __version__,

@@ -1,17 +1,32 @@
 """Stepping a campaign from the outside: one round, or round after round."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
 import tensorflow as tf
 
 from cereals_tf.campaign.round import PoolIsEmptyError, Round
+from cereals_tf.campaign.shard import ALL, Shard
 from cereals_tf.campaign.state import Campaign, CommittedRound
-from data_prep.records import damage_named, refuse_damage
+from data_prep.beam_extra import beam_imported
+from data_prep.damage import damage_named, refuse_damage
+from trainers.strategy import open_strategy
+
+if TYPE_CHECKING:
+    from cereals_tf.campaign.beam_scoring import BeamScoring
 
 
-def step_campaign(campaign: Campaign) -> CommittedRound | None:
+def step_campaign(campaign: Campaign, strategy: str = "none") -> CommittedRound | None:
     """Complete the next round, or the one that was interrupted.
 
     Equal options and data give equal rounds, whether interrupted or not: TensorFlow's operations
-    are made deterministic.
+    are made deterministic. Another number of devices rounds otherwise, and normalises other parts
+    of a batch.
+
+    Args:
+        campaign: The campaign.
+        strategy: What trains the models, see `trainers.strategy`.
 
     Returns:
         The round, or None if the pool is empty.
@@ -19,18 +34,57 @@ def step_campaign(campaign: Campaign) -> CommittedRound | None:
     Raises:
         UserError: The campaign is busy, its data set changed or is damaged, or an option is wrong.
     """
-    data = campaign.data
-    shards = [path for split in ("train", "val") for path in data.shards(split)]
-    refuse_damage(shards)
-    tf.config.experimental.enable_op_determinism()
-    with campaign.lock(), damage_named(shards):
+    devices = open_strategy(strategy, campaign.options.batch_size)
+    with _at_work(campaign, ("train", "val")):
         try:
-            return Round(campaign).complete()
+            return Round(campaign, devices).complete()
         except PoolIsEmptyError:
             return None
 
 
-def run_campaign(campaign: Campaign, rounds: int, target: float) -> str:
+def score_campaign(campaign: Campaign, shard: Shard = ALL, beam_options: str | None = None) -> int:
+    """Score a share of the pool for the next round, which computes only what is missing then.
+
+    Several processes can do so at a time, on other shares or the same, but not while one steps.
+
+    Args:
+        campaign: The campaign.
+        shard: The share.
+        beam_options: Score the whole pool in a pipeline of Apache Beam, with these options of
+            Beam's as on a command line; `shard` has no say then. None: score without Beam.
+
+    Returns:
+        How many images the share has.
+
+    Raises:
+        UserError: The campaign is busy, its data set changed or is damaged, the next round has
+            nothing to score, or Beam is missing, refuses its options or fails.
+    """
+    pipeline = None if beam_options is None else _beam_scoring(beam_options)
+    Round(campaign).refuse_scoring()
+    with _at_work(campaign, ("train",), shared=True):
+        next_round = Round(campaign)
+        next_round.refuse_scoring()  # a step may have ended just now
+        return pipeline.score(next_round) if pipeline else next_round.score(shard)
+
+
+def _beam_scoring(options: str) -> "BeamScoring":
+    with beam_imported():
+        from cereals_tf.campaign.beam_scoring import BeamScoring
+
+        return BeamScoring(options)
+
+
+@contextmanager
+def _at_work(campaign: Campaign, splits: Sequence[str], shared: bool = False) -> Iterator[None]:
+    """Hold a campaign's lock, and name the damage in its data set if the block meets any."""
+    refuse_damage(campaign.data, splits)
+    tf.config.experimental.enable_op_determinism()
+    with campaign.lock(shared), damage_named(campaign.data, *splits):
+        yield
+
+
+def run_campaign(campaign: Campaign, rounds: int, target: float, strategy: str = "none") -> str:
     """Step until `rounds` rounds are complete, the mIoU reaches `target`, or the pool is empty.
 
     Returns:
@@ -42,5 +96,5 @@ def run_campaign(campaign: Campaign, rounds: int, target: float) -> str:
             return f"mIoU {complete[-1].metrics['miou']:.3f} reaches the target {target:g}"
         if len(complete) >= rounds:
             return f"{len(complete)} rounds are complete"
-        if step_campaign(campaign) is None:
+        if step_campaign(campaign, strategy) is None:
             return "the pool is empty, there is nothing left to annotate"

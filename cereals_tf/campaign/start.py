@@ -13,10 +13,13 @@ from cereals_tf.campaign.state import Campaign
 from data_prep.dataset import PreparedData
 from data_prep.errors import UserError
 from data_prep.files import refuse_occupied
+from data_prep.remote import RemotePath
 from trainers.inputs import ImageReader
 
 
-def start_campaign(folder: Path, data_folder: Path, chosen: dict[str, Any]) -> Campaign:
+def start_campaign(
+    folder: Path, data_folder: Path | RemotePath, chosen: dict[str, Any]
+) -> Campaign:
     """Create a campaign.
 
     Args:

@@ -16,6 +16,7 @@ from cereals_tf.campaign.options import Options, parse_image_size
 from data_prep.dataset import PreparedData
 from data_prep.errors import UserError
 from data_prep.files import new_folder, refuse_read_only, sync, sync_tree, write_atomically
+from data_prep.remote import RemotePath, folder_at
 from trainers.samples import Box
 
 FORMAT_VERSION = 1
@@ -147,7 +148,7 @@ class Campaign:
     """
 
     folder: Path
-    data_folder: Path
+    data_folder: Path | RemotePath
     fingerprint: str
     options: Options
 
@@ -187,8 +188,10 @@ class Campaign:
             found = content.get("format_version")
             raise UserError(f"{path}: format version {found}, expected {FORMAT_VERSION}")
         try:
+            if not isinstance(content["data"], str):
+                raise TypeError("'data', expected a path")
             options = Options.from_json(content["options"])
-            return cls(folder, Path(content["data"]), content["fingerprint"], options)
+            return cls(folder, folder_at(content["data"]), content["fingerprint"], options)
         except UserError as error:
             raise UserError(f"{path}: {error}") from None
         except (KeyError, TypeError, AttributeError) as error:
@@ -260,8 +263,11 @@ class Campaign:
         return CommittedRound(target)
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self, shared: bool = False) -> Iterator[None]:
         """Hold the campaign for this process; the lock goes when the process ends, however.
+
+        Args:
+            shared: Let other processes hold it too, those that share it as well.
 
         Raises:
             UserError: Another process holds it, or the folder is read-only.
@@ -270,16 +276,16 @@ class Campaign:
         path = self.folder / ".lock"
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = os.read(descriptor, 20).decode() or "unknown"
+            number = os.read(descriptor, 20).decode()
             os.close(descriptor)
-            raise UserError(
-                f"{self.folder}: process {holder} is working on this campaign"
-            ) from None
+            holder = f"process {number}" if number else "another process"
+            raise UserError(f"{self.folder}: {holder} is working on this campaign") from None
         try:
             os.ftruncate(descriptor, 0)
-            os.write(descriptor, str(os.getpid()).encode())
+            if not shared:
+                os.write(descriptor, str(os.getpid()).encode())
             yield
         finally:
             os.ftruncate(descriptor, 0)

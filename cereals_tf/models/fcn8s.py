@@ -5,7 +5,7 @@ from typing import Any
 import keras
 
 from cereals_tf.models.backbones import BACKBONES, conv_unit, scaled_width
-from cereals_tf.models.layers import BilinearInitializer, CropToGrid
+from cereals_tf.models.layers import BilinearInitializer, CropToGrid, HalfDropout
 
 
 def fcn8s(
@@ -86,7 +86,11 @@ def _fc6_fc7(
             kernel_size=size,
             padding="same",
         )
-        features = keras.layers.Dropout(dropout, name=f"{layer_name}_dropout")(features)
+        name = f"{layer_name}_dropout"
+        drop = (
+            HalfDropout(name=name) if dropout == 0.5 else keras.layers.Dropout(dropout, name=name)
+        )
+        features = drop(features)
     return features
 
 

@@ -28,6 +28,41 @@ def _ceil_div(size: Any, divisor: int) -> Any:
 
 
 @keras.saving.register_keras_serializable("cereals")
+class HalfDropout(keras.layers.Dropout):
+    """Dropout at rate 0.5 whose masks are random bits: a fraction of the random numbers to draw.
+
+    Monte-Carlo dropout draws a mask per pass, which would cost nearly as much as what follows it.
+    Input and output: float, of any shape.
+
+    Args:
+        **kwargs: `keras.layers.Dropout` arguments without `rate` and `noise_shape`.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(0.5, **kwargs)
+
+    def call(self, inputs: Any, training: bool | None = False) -> Any:
+        """Zero every unit with probability 0.5 and double the others, in training."""
+        if not training:
+            return inputs
+        *others, channels = keras.ops.shape(inputs)
+        shape = (*others, _ceil_div(channels, 16))
+        draws = keras.random.randint((*shape, 1), 0, 1 << 16, seed=self.seed_generator)
+        bits = keras.ops.bitwise_and(keras.ops.right_shift(draws, keras.ops.arange(16)), 1)
+        factors = keras.ops.reshape(keras.ops.cast(2 * bits, inputs.dtype), (*others, -1))
+        return inputs * (factors if channels % 16 == 0 else factors[..., :channels])
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        config = super().get_config()
+        return {key: config[key] for key in config if key not in ("rate", "noise_shape")}
+
+    def dependence(self, axis: int, sizes: tuple[int, ...]) -> Dependence:
+        """Tell what an output position depends on; see the module's docstring."""
+        return sizes[0], (_SAME_POSITION,)
+
+
+@keras.saving.register_keras_serializable("cereals")
 class PadToMultiple(keras.layers.Layer):
     """Zero-pads images at the bottom and right until `multiple` divides their height and width.
 

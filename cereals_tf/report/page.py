@@ -25,10 +25,10 @@ from cereals_tf.report.statistics import (
     unlabelled_cells,
 )
 from cereals_tf.tables import format_duration, format_iou
+from data_prep.damage import damage_named
 from data_prep.dataset import PreparedData
 from data_prep.errors import UserError
 from data_prep.files import new_folder
-from data_prep.records import damage_named
 from trainers.inputs import ImageReader
 
 PAGE = "index.html"
@@ -234,7 +234,7 @@ def _spending(
     reader = ImageReader(data, "train", campaign.image_size)
     chosen = regions_by_image(_chosen(rounds))
     before = regions_by_image(rounds[:1]) if rounds[1:] else {}
-    with damage_named(data.shards("train")):
+    with damage_named(data, "train"):
         acquired = class_pixels(reader, chosen, before)
     per_class = data.description["splits"]["train"]["pixels_per_class"]
     available = np.array([per_class[name] for name in data.classes.names])

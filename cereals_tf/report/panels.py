@@ -29,6 +29,7 @@ from cereals_tf.report.figures import INK, MUTED, WIDTH, plain, png
 from cereals_tf.report.statistics import regions_by_image, unlabelled_cells
 from data_prep import records
 from data_prep.clicks import STRIDE
+from data_prep.damage import damage_named
 from data_prep.dataset import Classes
 from data_prep.errors import UserError
 from data_prep.files import write_atomically
@@ -162,7 +163,7 @@ def acquisition_step(
     unknown = set(image_ids) - {entry.image_id for entry in reader.images}
     if unknown:
         raise UserError(f"{min(unknown)}: no image of the train split has this id")
-    with records.damage_named(campaign.data.shards("train")):
+    with damage_named(campaign.data, "train"):
         views = {
             view.image_id: view
             for view in _views(campaign, before[-1], reader, image_ids, labelled, new)

@@ -11,6 +11,8 @@ from data_prep.sources.source import (
     Annotation,
     Item,
     SourceOptions,
+    checked_id,
+    files_below,
     images_below,
     pair,
     read_json,
@@ -108,7 +110,8 @@ class CityscapesSource:
         images = images_below(self._images / split)
         annotations = {
             path.relative_to(self._annotations / split).with_suffix("").as_posix(): path
-            for path in sorted((self._annotations / split).rglob(f"*{self._suffix}.json"))
+            for path in files_below(self._annotations / split, [".json"])
+            if path.stem.endswith(self._suffix)
         }
         return pair(_by_frame(images, "_leftImg8bit"), _by_frame(annotations, self._suffix))
 
@@ -132,7 +135,7 @@ def _by_frame(files: dict[str, Path], suffix: str) -> dict[str, Path]:
         name = key.rpartition("/")[2]
         if not name.endswith(suffix):
             raise UserError(f"{path}: expected a name that ends in {suffix}{path.suffix}")
-        frame = name.removesuffix(suffix)
+        frame = checked_id(name.removesuffix(suffix), path)
         if frame in frames:
             raise UserError(f"{path}: duplicate id {frame!r}, also the id of {frames[frame]}")
         frames[frame] = path

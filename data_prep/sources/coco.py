@@ -19,17 +19,18 @@ from data_prep.sources.source import (
     SourceOptions,
     divided,
     file_inside,
-    is_unicode,
     key_below,
     outline_object,
     read_json,
 )
+from data_prep.text import is_unicode, shown
 
 IGNORE_ID = 255
 BACKGROUND = "background"
 _IMAGES = "{split}2017"
 _ANNOTATIONS = "annotations/instances_{split}2017.json"
 _MAX_RUN_BITS = 30
+_MAX_OUTLINE = 1_000_000
 
 
 class _Category(NamedTuple):
@@ -123,7 +124,7 @@ class CocoSource:
         return Annotation(label, [polygon for found in objects for polygon in found.polygons])
 
     def _object(self, path: Path, annotation: dict[str, Any], height: int, width: int) -> _Object:
-        where = f"{path}: annotation {annotation['id']}"
+        where = f"{path}: annotation {reprlib.repr(annotation['id'])}"
         segmentation, crowd = annotation.get("segmentation"), annotation.get("iscrowd", 0)
         if crowd not in (0, 1):
             raise UserError(f"{where} has 'iscrowd' {reprlib.repr(crowd)}, expected 0 or 1")
@@ -172,7 +173,7 @@ def _entries(path: Path, content: dict[str, Any], key: str) -> list[tuple[str, d
             raise UserError(f"{where} is {type(entry).__name__}, expected an object")
         identity = _whole(where, entry, "id")
         if identity in seen:
-            raise UserError(f"{where} has the duplicate id {identity}")
+            raise UserError(f"{where} has the duplicate id {reprlib.repr(identity)}")
         seen.add(identity)
     return [(f"{path}: {key}[{number}]", entry) for number, entry in enumerate(entries)]
 
@@ -192,7 +193,7 @@ def _categories(path: Path, content: dict[str, Any]) -> dict[int, _Category]:
         if not isinstance(name, str) or not name or not is_unicode(name):
             raise UserError(f"{where} has the name {reprlib.repr(name)}, expected text")
         if name in names:
-            raise UserError(f"{where} has the duplicate name {name!a}")
+            raise UserError(f"{where} has the duplicate name {shown(name)}")
         names.add(name)
         categories[entry["id"]] = _Category(name, entry.get("isthing") == 0)
     if not categories:
@@ -240,9 +241,13 @@ def _images(
     for where, entry in _entries(path, content, "annotations"):
         image_id, category = _whole(where, entry, "image_id"), _whole(where, entry, "category_id")
         if image_id not in by_id:
-            raise UserError(f"{where} has the image_id {image_id}, which no image has")
+            raise UserError(
+                f"{where} has the image_id {reprlib.repr(image_id)}, which no image has"
+            )
         if category not in categories:
-            raise UserError(f"{where} has the category_id {category}, which no category has")
+            raise UserError(
+                f"{where} has the category_id {reprlib.repr(category)}, which no category has"
+            )
         by_id[image_id].annotations.append(entry)
     return {image.item.image: image for image in by_id.values()}
 
@@ -250,7 +255,8 @@ def _images(
 def _parts(where: str, parts: list[Any], height: int, width: int) -> list[list[float]]:
     """Check the polygons [[x, y, x, y, ...], ...] of one annotation.
 
-    pycocotools would take four numbers for a box, fill memory for far points, and hang on NaN.
+    pycocotools would take four numbers for a box, fill memory for far points or for many that are
+    far from each other (some 100 bytes a pixel of outline), and hang on NaN.
     """
     margin = max(height, width)
     limits = (width + margin, height + margin)
@@ -268,7 +274,18 @@ def _parts(where: str, parts: list[Any], height: int, width: int) -> list[list[f
                 )
     if not parts:
         raise UserError(f"{where} has an empty segmentation")
+    length = sum(map(_outline_length, parts))
+    if length > _MAX_OUTLINE:
+        raise UserError(
+            f"{where} has an outline of {length:.0f} pixels, at most {_MAX_OUTLINE} are drawn"
+        )
     return parts
+
+
+def _outline_length(part: list[float]) -> float:
+    """Return the pixels along the edges of a polygon [x, y, x, y, ...]."""
+    points = np.reshape(part, (-1, 2))
+    return np.abs(points - np.roll(points, 1, axis=0)).max(axis=1).sum()
 
 
 def _runs(where: str, segmentation: Any, height: int, width: int) -> list[int]:
@@ -288,7 +305,10 @@ def _runs(where: str, segmentation: Any, height: int, width: int) -> list[int]:
     if not valid:
         raise UserError(f"{where} has an RLE whose counts are no lengths of runs")
     if sum(runs) != height * width:
-        raise UserError(f"{where} has an RLE of {sum(runs)} pixels, its image has {height * width}")
+        raise UserError(
+            f"{where} has an RLE of {reprlib.repr(sum(runs))} pixels, "
+            f"its image has {height * width}"
+        )
     return runs
 
 

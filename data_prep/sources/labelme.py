@@ -21,13 +21,14 @@ from data_prep.sources.source import (
     SourceOptions,
     divided,
     file_inside,
-    is_unicode,
+    files_below,
     key_below,
     open_image,
     outline_object,
     read_json,
     read_points,
 )
+from data_prep.text import is_unicode, shown
 
 BACKGROUND = "_background_"
 IGNORE = "__ignore__"
@@ -56,7 +57,7 @@ class LabelmeSource:
         self._splits: dict[str, list[Item]] = {}
         labels: set[str] = set()
         for split, part in _parts(folder).items():
-            files = [path for path in sorted(part.rglob("*.json")) if path != classes_file]
+            files = [path for path in files_below(part, [".json"]) if path != classes_file]
             if not files:
                 raise UserError(f"{part}: no JSON files of LabelMe")
             self._splits[split] = _items(folder, part, files, labels)
@@ -88,7 +89,7 @@ class LabelmeSource:
         for where, shape in _shapes(item.annotation, content):
             train_id = self._train_ids.get(_label(where, shape))
             if train_id is None:
-                raise UserError(f"{where} has the unknown class name {shape['label']!a}")
+                raise UserError(f"{where} has the unknown class name {shown(shape['label'])}")
             kind, points = _geometry(where, shape)
             mask = _painted(where, kind, shape, points, height, width)
             label[mask] = train_id
@@ -123,8 +124,8 @@ def _items(source: Path, part: Path, files: list[Path], labels: set[str]) -> lis
             raise UserError(f"{path}: annotates {image}, as {items[image].annotation} does")
         items[image] = Item(key_below(part, path), image, path)
         labels.update(_label(where, shape) for where, shape in _shapes(path, content))
-    for path in sorted(part.rglob("*")):
-        if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file() and path not in items:
+    for path in files_below(part, IMAGE_SUFFIXES):
+        if path not in items:
             raise UserError(f"{path}: image without an annotation")
     return sorted(items.values())
 
@@ -226,8 +227,11 @@ def _corners(points: np.ndarray) -> np.ndarray:
 
 def _refuse_rotated(path: Path) -> None:
     """Refuse an image that LabelMe shows rotated, so that its points are not of stored pixels."""
-    with Image.open(path) as image:
-        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    try:
+        with Image.open(path) as image:
+            orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception as error:  # Pillow raises whatever it stumbles over
+        raise UserError(f"{path}: its EXIF data cannot be read: {error}") from None
     if orientation in range(2, 9):
         raise UserError(
             f"{path}: EXIF orientation {orientation}, expected an image that is stored upright"

@@ -1,10 +1,11 @@
 """Images with id masks: CamVid's layout, and any image folder with any mask folder."""
 
-import json
+import reprlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from data_prep.dataset import Classes
 from data_prep.errors import UserError
@@ -17,7 +18,9 @@ from data_prep.sources.source import (
     images_below,
     open_image,
     pair,
+    read_json,
 )
+from data_prep.text import is_unicode
 
 _LAYOUTS = (
     ("{split}/images", "{split}/labels"),
@@ -125,10 +128,10 @@ def read_id_mask(path: Path) -> np.ndarray:
     image = open_image(path)
     if image.format != "PNG":
         raise UserError(f"{path}: an id mask is a PNG, found {image.format}, which alters ids")
-    if image.mode not in ("L", "P"):
-        raise UserError(
-            f"{path}: an id mask is 8-bit greyscale or palette, found mode {image.mode}"
-        )
+    with Image.open(path) as header:
+        mode = header.tile[0][3]  # of greyscale of fewer bits, Pillow stretches the values
+    if mode != "L" and image.mode != "P":
+        raise UserError(f"{path}: an id mask is 8-bit greyscale or palette, found mode {mode}")
     return np.array(image, np.uint8)
 
 
@@ -152,26 +155,23 @@ def read_classes(path: Path) -> Classes:
     Raises:
         UserError: No such file, broken JSON, or a field of the wrong form.
     """
-    try:
-        content = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such classes file (see --classes)") from None
-    except (ValueError, OSError, RecursionError) as error:
-        raise UserError(f"{path}: not a JSON file: {error}") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: expected an object with 'names', found {type(content).__name__}")
+    if not path.exists():
+        raise UserError(f"{path}: no such classes file (see --classes)")
+    content = read_json(path)
     names = _names(path, content.get("names"))
     ignore_id = content.get("ignore_id", 255)
     if type(ignore_id) is not int or not len(names) <= ignore_id <= 255:
         raise UserError(
-            f"{path}: 'ignore_id' is {ignore_id!r}, expected a whole number "
+            f"{path}: 'ignore_id' is {reprlib.repr(ignore_id)}, expected a whole number "
             f"from {len(names)} to 255"
         )
     return Classes(names, _palette(path, content.get("palette"), len(names)), ignore_id)
 
 
 def _names(path: Path, names: Any) -> tuple[str, ...]:
-    valid = isinstance(names, list) and all(isinstance(name, str) and name for name in names)
+    valid = isinstance(names, list) and all(
+        isinstance(name, str) and name and is_unicode(name) for name in names
+    )
     if not valid or not 2 <= len(names) <= 255:
         raise UserError(f"{path}: 'names' must be a list of 2 to 255 class names")
     if len(set(names)) != len(names):
@@ -182,11 +182,13 @@ def _names(path: Path, names: Any) -> tuple[str, ...]:
 def _palette(path: Path, palette: Any, classes: int) -> tuple[tuple[int, int, int], ...]:
     if palette is None:
         return evenly_spaced_palette(classes)
-    array = np.asarray(palette, dtype=object)
-    valid = array.shape == (classes, 3) and all(
-        type(value) is int and 0 <= value <= 255 for value in array.ravel()
+    valid = isinstance(palette, list) and all(
+        isinstance(colour, list)
+        and len(colour) == 3
+        and all(type(part) is int and 0 <= part <= 255 for part in colour)
+        for colour in palette
     )
-    if not valid:
+    if not valid or len(palette) != classes:
         raise UserError(f"{path}: 'palette' must hold {classes} [red, green, blue] of 0 to 255")
     return tuple(tuple(colour) for colour in palette)
 

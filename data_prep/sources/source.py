@@ -5,7 +5,8 @@ import json
 import math
 import os
 import reprlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -14,14 +15,16 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from data_prep.clicks import MAX_COORDINATE
-from data_prep.dataset import Classes
+from data_prep.dataset import MAX_PIXELS, Classes
 from data_prep.errors import UserError
 from data_prep.polygons import Polygon, outline_mask
+from data_prep.text import is_unicode, shown
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 # MPO is a JPEG file with further pictures behind the first, as many cameras write it.
 IMAGE_FORMATS = {"PNG": "png", "JPEG": "jpeg", "MPO": "jpeg"}
-MAX_PIXELS = 200_000_000
+# A scan that adds nothing is a few bytes, yet costs a pass over all pixels.
+MAX_JPEG_SCANS = 500
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,33 @@ class Source(Protocol):
         """
 
 
+class ImageHeader(NamedTuple):
+    """What an image file's header says: a key of `IMAGE_FORMATS`, and the size in pixels."""
+
+    format: str
+    height: int
+    width: int
+
+
+def read_header(file: Path | io.BytesIO, where: str = "") -> ImageHeader:
+    """Read a PNG or JPEG file's header, and check all that can be checked without its pixels.
+
+    Args:
+        file: The file's path, or its bytes.
+        where: What begins the message of an error, by default the path.
+
+    Raises:
+        UserError: No such image, damaged checksums, larger than `MAX_PIXELS`, or of more than
+            `MAX_JPEG_SCANS` scans.
+    """
+    where = where or str(file)
+    with _damage_named(where), Image.open(file, formats=("PNG", "JPEG")) as image:
+        _refuse_bomb(image, where)
+        header = ImageHeader(image.format, image.height, image.width)
+        image.verify()  # checksums, which `load` skips
+        return header
+
+
 def open_image(file: Path | io.BytesIO, where: str = "") -> Image.Image:
     """Open and fully decode a PNG or JPEG file.
 
@@ -105,39 +135,79 @@ def open_image(file: Path | io.BytesIO, where: str = "") -> Image.Image:
         where: What begins the message of an error, by default the path.
 
     Raises:
-        UserError: No such image, truncated, or larger than `MAX_PIXELS`.
+        UserError: See `read_header`, or truncated.
     """
     where = where or str(file)
+    read_header(file, where)
+    with _damage_named(where), Image.open(file, formats=("PNG", "JPEG")) as image:
+        image.load()
+        return image
+
+
+@contextmanager
+def _damage_named(where: str) -> Iterator[None]:
+    """Turn whatever Pillow raises for an image into a UserError that begins with `where`."""
     try:
-        with Image.open(file, formats=("PNG", "JPEG")) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise UserError(
-                    f"{where}: claims {image.height}x{image.width} pixels, "
-                    f"at most {MAX_PIXELS} are read"
-                )
-            image.verify()  # checksums, which `load` skips
-        with Image.open(file, formats=("PNG", "JPEG")) as image:
-            image.load()
-            return image
+        yield
+    except UserError:
+        raise
     except UnidentifiedImageError:
         raise UserError(f"{where}: not a PNG or JPEG image") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"{where}: cannot be decoded: {error}") from None
+    except Exception as error:  # a decoder raises whatever it stumbles over
+        raise UserError(
+            f"{where}: cannot be decoded: {str(error) or type(error).__name__}"
+        ) from None
+
+
+def _refuse_bomb(image: Image.Image, where: str) -> None:
+    """Refuse an image whose header or scans say that few bytes would keep a decoder busy."""
+    if image.width * image.height > MAX_PIXELS:
+        raise UserError(
+            f"{where}: claims {image.height}x{image.width} pixels, at most {MAX_PIXELS} are read"
+        )
+    if image.format != "PNG":
+        image.fp.seek(0)
+        scans = image.fp.read().count(b"\xff\xda")
+        if scans > MAX_JPEG_SCANS:
+            raise UserError(f"{where}: has {scans} scans, at most {MAX_JPEG_SCANS} are read")
+
+
+def files_below(folder: Path, suffixes: Sequence[str]) -> list[Path]:
+    """Return the files below a folder whose names end in one of the suffixes (lower case), sorted.
+
+    Raises:
+        UserError: No such folder, one that cannot be listed or is a link (which might lead in
+            circles), a name that is not UTF-8, or that of a pipe or of a link to nothing.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder")
+    found = []
+    for place, folders, files in os.walk(folder, onerror=_refuse_unlisted):
+        for name in folders:
+            if os.path.islink(os.path.join(place, name)):
+                link = os.path.join(place, name)
+                raise UserError(f"{link}: a link, expected a folder: links to one are not followed")
+        found += [Path(place, name) for name in files if Path(name).suffix.lower() in suffixes]
+    for path in found:
+        if not is_unicode(str(path.relative_to(folder))):
+            raise UserError(f"{str(path)!a}: expected a file name in UTF-8")
+        if not path.is_file():
+            raise UserError(f"{path}: expected a file, or a link to one")
+    return sorted(found)
+
+
+def _refuse_unlisted(error: OSError) -> None:
+    raise UserError(f"{error.filename}: cannot be read: {error.strerror}")
 
 
 def images_below(folder: Path) -> dict[str, Path]:
     """Return image files below a folder by their relative path without its suffix.
 
     Raises:
-        UserError: No such folder, no image in it, two files of the same name, or a name that is
-            not UTF-8.
+        UserError: No image, two files of the same name, or see `files_below` and `key_below`.
     """
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder")
     found: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() not in IMAGE_SUFFIXES or not path.is_file():
-            continue
+    for path in files_below(folder, IMAGE_SUFFIXES):
         key = key_below(folder, path)
         if key in found:
             raise UserError(f"{path}: duplicate id {key!r}, also the name of {found[key].name}")
@@ -151,17 +221,22 @@ def key_below(folder: Path, path: Path) -> str:
     """Return a file's path relative to a folder above it, without its suffix.
 
     Raises:
-        UserError: The name is not UTF-8.
+        UserError: See `checked_id`.
     """
-    key = path.relative_to(folder).with_suffix("").as_posix()
-    if not is_unicode(key):
+    return checked_id(path.relative_to(folder).with_suffix("").as_posix(), path)
+
+
+def checked_id(image_id: str, path: Path) -> str:
+    """Return an image id that a file's name gave.
+
+    Raises:
+        UserError: It is not UTF-8, or stands for a folder, as `..` does.
+    """
+    if not is_unicode(image_id):
         raise UserError(f"{str(path)!a}: expected a file name in UTF-8")
-    return key
-
-
-def is_unicode(text: str) -> bool:
-    """Whether no byte of a file name had to be escaped, and no text is half a character."""
-    return not any("\ud800" <= character <= "\udfff" for character in text)
+    if image_id.rpartition("/")[2] in ("", ".", ".."):
+        raise UserError(f"{path}: has the id {image_id!r}, expected more of a name")
+    return image_id
 
 
 def pair(images: dict[str, Path], annotations: dict[str, Path]) -> list[Item]:
@@ -198,6 +273,20 @@ def divided(items: Sequence[Item], val_percent: float) -> dict[str, list[Item]]:
     return splits
 
 
+def read_file(path: Path) -> bytes:
+    """Read a file that the source must have.
+
+    Raises:
+        UserError: It cannot be read, or is something that may have no end, as a pipe.
+    """
+    try:
+        if path.exists() and not path.is_file():
+            raise UserError(f"{path}: expected a file, or a link to one")
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON file that holds an object.
 
@@ -205,9 +294,7 @@ def read_json(path: Path) -> dict[str, Any]:
         UserError: It cannot be read, is broken or holds something else.
     """
     try:
-        content = json.loads(path.read_bytes())
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+        content = json.loads(read_file(path))
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: broken JSON: {error}") from None
     if not isinstance(content, dict):
@@ -248,10 +335,10 @@ def file_inside(source: Path, folder: Path, name: Any, where: str) -> Path:
     root = os.path.abspath(source)
     target = os.path.abspath(folder / name)
     if os.path.commonpath([root, target]) != root:
-        raise UserError(f"{where} names the file {name!a}, which is not inside {source}")
+        raise UserError(f"{where} names the file {shown(name)}, which is not inside {source}")
     path = source / os.path.relpath(target, root)
     if not os.path.isfile(path):
-        raise UserError(f"{where} names the file {name!a}: {str(path)!a} is no file")
+        raise UserError(f"{where} names the file {shown(name)}, which is no file in {folder}")
     return path
 
 

@@ -6,7 +6,14 @@ from pathlib import Path
 from data_prep.dataset import Classes
 from data_prep.errors import UserError
 from data_prep.sources.masks import annotation_of_mask, classes_if_given
-from data_prep.sources.source import Annotation, Item, SourceOptions, file_inside
+from data_prep.sources.source import (
+    Annotation,
+    Item,
+    SourceOptions,
+    file_inside,
+    key_below,
+    read_file,
+)
 
 _SUFFIXES = (".jpg", ".jpeg", ".png")
 _NAMES = (
@@ -76,22 +83,22 @@ class VocSource:
             for name, where in _listed(
                 self._folder / "ImageSets" / "Segmentation" / f"{split}.txt"
             ):
-                if name in seen:
-                    raise UserError(f"{where}: {name!r} is listed twice, also at {seen[name]}")
-                seen[name] = where
-                items.append(self._item(name, where))
+                item = self._item(name, where)
+                if item.image_id in seen:
+                    first = seen[item.image_id]
+                    raise UserError(f"{where}: {name!r} is listed twice, also at {first}")
+                seen[item.image_id] = where
+                items.append(item)
             splits[split] = sorted(items)
         return splits
 
     def _item(self, name: str, where: str) -> Item:
         images, masks = (self._folder / part for part in ("JPEGImages", "SegmentationClass"))
         names = [f"{name}{suffix}" for suffix in _SUFFIXES]
-        image = next((file for file in names if os.path.isfile(images / file)), names[0])
-        return Item(
-            name,
-            file_inside(images, images, image, where),
-            file_inside(masks, masks, f"{name}.png", where),
-        )
+        found = next((file for file in names if os.path.isfile(images / file)), names[0])
+        image = file_inside(images, images, found, where)
+        mask = file_inside(masks, masks, f"{name}.png", where)
+        return Item(key_below(images, image), image, mask)
 
     def annotation(self, item: Item, height: int, width: int) -> Annotation:
         """See `Source.annotation`."""
@@ -101,9 +108,7 @@ class VocSource:
 def _listed(path: Path) -> list[tuple[str, str]]:
     """Return the names in a list, each with the place where it stands, for messages."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+        lines = read_file(path).decode("utf-8-sig").splitlines()
     except UnicodeDecodeError:
         raise UserError(f"{path}: expected a list of image names in UTF-8") from None
     names = [

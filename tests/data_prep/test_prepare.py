@@ -32,10 +32,12 @@ from PIL import Image, ImageDraw
 
 from data_prep import prepare as prepare_module
 from data_prep.conversion import convert_item
+from data_prep.damage import damaged_records
 from data_prep.errors import UserError
 from data_prep.parallel import ordered_map
-from data_prep.prepare import prepare, serialize_checked
-from data_prep.records import damaged_records, decode_label, parse, polygons_of
+from data_prep.prepare import prepare
+from data_prep.records import decode_label, parse, polygons_of
+from data_prep.shards import serialize_checked
 from data_prep.sources import open_source
 from data_prep.sources.source import Item, SourceOptions
 
@@ -298,7 +300,7 @@ DAMAGED_MASKS = {
     "fewer classes": (_edit_json("classes.json", names=["a", "b"]), "labels/a.png: label id 2"),
     "other ignore id": (_edit_json("classes.json", ignore_id=255), "labels/a.png: label id 9"),
     "no classes": (_remove_file("classes.json"), "classes.json: no such classes file"),
-    "broken classes": (_replace("classes.json", b"{"), "classes.json: not a JSON file"),
+    "broken classes": (_replace("classes.json", b"{"), "classes.json: broken JSON"),
     "names no list": (_edit_json("classes.json", names="a"), "classes.json: 'names' must"),
     "bad palette": (_edit_json("classes.json", palette=[[1]]), "classes.json: 'palette' must"),
 }
@@ -733,7 +735,7 @@ def test_fuzzed_images_convert_soundly_or_are_refused(masks_source, tmp_path, ki
     with tf.io.TFRecordWriter(str(tmp_path / "shard")) as writer:
         for serialized in converted:
             writer.write(serialized)
-    assert damaged_records(tmp_path / "shard") == []
+    assert list(damaged_records(tmp_path / "shard")) == []
 
 
 VALUES = st.recursive(

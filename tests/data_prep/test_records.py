@@ -1,6 +1,7 @@
 """Records: written by the production encoder, read by the production decoder and by a plain one."""
 
 import io
+import shutil
 import struct
 from pathlib import Path
 
@@ -13,9 +14,11 @@ from PIL import Image
 
 from data_prep import records
 from data_prep.annotated_image import AnnotatedImage
+from data_prep.damage import damage_named, damaged_records, refuse_damage
+from data_prep.dataset import PreparedData
 from data_prep.errors import UserError
 from data_prep.polygons import Polygon
-from data_prep.records import damage_named, damaged_records, serialize
+from data_prep.records import serialize
 
 
 def _encoded(array, kind):
@@ -169,12 +172,9 @@ def _flip_length(content, start, end):
 
 
 @pytest.fixture
-def shards(tmp_path):
-    """Two shards of three records."""
-    return [
-        _written(tmp_path / name, [serialize(_record(seed=seed)[0]) for seed in range(3)])
-        for name in ("first-00000-of-00002", "second-00001-of-00002")
-    ]
+def data(tmp_path, masks_data):
+    """A prepared data set of three records of train and one of val, to damage."""
+    return PreparedData.open(shutil.copytree(masks_data.folder, tmp_path / "data"))
 
 
 def _damage_record(path: Path, number, damage):
@@ -188,15 +188,19 @@ def _damage_record(path: Path, number, damage):
 
 @pytest.mark.parametrize("damage", [_truncate, _flip, _flip_length])
 @pytest.mark.parametrize("number", [0, 2])
-def test_damaged_bytes_are_found_by_record_number(shards, damage, number):
-    _damage_record(shards[1], number, damage)
-    assert damaged_records(shards[0]) == []
-    ((found, reason),) = damaged_records(shards[1])
+def test_damaged_bytes_are_found_by_record_number(data, damage, number):
+    (train,), (val,) = data.shards("train"), data.shards("val")
+    _damage_record(train, number, damage)
+    assert list(damaged_records(val)) == []
+    ((found, reason),) = damaged_records(train)
     assert found == number
     assert reason and "\n" not in reason
-    message = f"{shards[1]}: record {number} is damaged"
-    with pytest.raises(UserError, match=message), damage_named(shards):
-        list(records.read_shards(shards))
+    message = f"{train}: record {number} is damaged"
+    with pytest.raises(UserError, match=message), damage_named(data, "val", "train"):
+        list(records.read_shards([val, train]))
+    with pytest.raises(UserError, match=message):
+        refuse_damage(data, ["val", "train"])
+    refuse_damage(data, ["val"])
 
 
 def test_bad_content_is_found_in_every_record_that_has_it(tmp_path):
@@ -221,21 +225,15 @@ def test_bad_content_is_found_in_every_record_that_has_it(tmp_path):
         b"no example",
     ]
     path = _written(tmp_path / "shard", contents)
-    damaged = damaged_records(path)
+    damaged = list(damaged_records(path))
     assert [number for number, _ in damaged] == [1, 2, 3, 5, 6, 7, 8]
     for _, reason in damaged:
         assert 5 < len(reason) <= 200
         assert not any(internal in reason for internal in ("\n", "function_node", "[Op:"))
-    with pytest.raises(UserError, match=f"{path}: record 1 is damaged"), damage_named([path]):
-        list(
-            records.read_shards([path]).map(
-                lambda record: records.decode_image(record["image/encoded"])
-            )
-        )
 
 
-def test_other_failures_pass_through_where_no_record_is_damaged(shards):
-    with pytest.raises(tf.errors.InvalidArgumentError), damage_named(shards):
+def test_other_failures_pass_through_where_no_record_is_damaged(data):
+    with pytest.raises(tf.errors.InvalidArgumentError), damage_named(data, "train"):
         tf.io.decode_png(b"no image")
-    with pytest.raises(KeyboardInterrupt), damage_named(shards):
+    with pytest.raises(KeyboardInterrupt), damage_named(data, "train"):
         raise KeyboardInterrupt

@@ -293,3 +293,37 @@ def test_interrupted_training_ends_with_the_same_weights_and_optimizer(tmp_path)
     assert _fit(again, lambda: pytest.fail("measured"), struck, **run) == expected
     for found, reference in zip(again.get_weights(), undisturbed.get_weights(), strict=True):
         np.testing.assert_array_equal(found, reference)
+
+
+def _half_model(seed, policy):
+    keras.utils.set_random_seed(seed)
+    keras.config.set_dtype_policy(policy)
+    try:
+        image = keras.Input((8, 8, 3))
+        x = keras.layers.Conv2D(16, 3, padding="same", activation="elu")(image)
+        x = keras.layers.Dropout(0.5)(keras.layers.BatchNormalization()(x))
+        x = keras.layers.Conv2D(1, 3, padding="same", dtype="float32")(x)
+        return keras.Model(image, x)
+    finally:
+        keras.config.set_dtype_policy("float32")
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_interrupted_training_in_mixed_precision_ends_the_same(tmp_path, policy):
+    """The gradients overflow at first, so that float16 has to lower the scale of its loss."""
+    run = {"epochs": len(METRICS), "patience": 9, "epoch_data": lambda seed: _epoch(seed, 30.0)}
+    calm, struck = tmp_path / "calm", tmp_path / "struck"
+    undisturbed, disturbed = _half_model(0, policy), _half_model(0, policy)
+    expected = _fit(undisturbed, _measure_from(calm), calm, **run)
+    with pytest.raises(KeyboardInterrupt):
+        _fit(disturbed, _measure_from(struck, fails_at=3), struck, **run)
+    disturbed = _half_model(5, policy)
+    assert _fit(disturbed, _measure_from(struck), struck, **run) == expected
+    for found, reference in zip(_values(disturbed), _values(undisturbed), strict=True):
+        np.testing.assert_array_equal(found, reference)
+    assert np.isfinite(expected.losses).all()
+    assert expected.losses[-1] < expected.losses[0]
+    optimizer = undisturbed.optimizer
+    assert isinstance(optimizer, keras.optimizers.LossScaleOptimizer) == (policy == "mixed_float16")
+    if policy == "mixed_float16":
+        assert float(optimizer.dynamic_scale) < optimizer.initial_scale

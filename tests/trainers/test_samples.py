@@ -128,3 +128,22 @@ def test_auto_takes_the_image_where_crops_add_up_to_more():
     assert len(plans["crop"]) == 3
     assert sum(sample.crop.area for sample in plans["crop"]) > 400 * 400
     assert plans["auto"] == plans["mask"]
+
+
+@given(_cases(), st.sampled_from([1000, 30000]))
+@settings(max_examples=100, deadline=None)
+def test_the_cost_of_a_step_counts_beside_the_pixels(case, step_pixels):
+    regions, height, width, margin = case
+    crop_for = _receptive_field(margin)
+    plans = {on: plan_samples(regions, height, width, on, crop_for, step_pixels) for on in TRAIN_ON}
+    cost = {
+        on: sum(sample.crop.area + step_pixels for sample in plan) for on, plan in plans.items()
+    }
+    assert cost["auto"] == min(cost["mask"], cost["crop"])
+    apart = plan_samples(regions, height, width, "crop", crop_for)
+    assert len(plans["crop"]) <= len(apart)
+    for sample in plans["crop"]:
+        assert sample.crop == crop_for(sample.core, height, width)
+    if len(regions) == 2 and not regions[0].overlaps(regions[1]):
+        singly = sum(crop_for(box, height, width).area + step_pixels for box in regions)
+        assert cost["crop"] <= singly

@@ -17,6 +17,7 @@ from cereals_tf.campaign.choose import budget_of, choose_best, choose_initial
 from cereals_tf.campaign.options import Options
 from cereals_tf.campaign.oracle import click_grids
 from cereals_tf.campaign.pool import Pool, region_of, resolve_region
+from cereals_tf.campaign.score_files import WindowScores, load_scores, save_scores
 from cereals_tf.campaign.scores import image_maps, score_pool
 from data_prep.dataset import PreparedData
 from data_prep.errors import UserError
@@ -111,8 +112,8 @@ def all_windows(pool):
             if not mask[y : y + height, x : x + width].any()
         ]
         if free:
-            with np.load(pool.scores / f"{key:08d}.npz") as scores:
-                arrays = [scores[name] for name in ("information", "cost_estimated", "cost")]
+            scores = load_scores(pool.scores / f"{key:08d}.npy")
+            arrays = [scores.information, scores.cost_estimated, scores.cost(pool.options)]
             for y, x in free:
                 values = (float(array[y // 8, x // 8]) for array in arrays)
                 found.append((Region(entry.image_id, y, x, height, width), *values))
@@ -195,9 +196,8 @@ def test_the_regions_tell_why_they_were_chosen(entropy_pool):
 @pytest.mark.parametrize("fusion", ["none", "ratio"])
 def test_ties_break_by_image_then_row_then_column(entropy_pool, tmp_path, fusion):
     for path in entropy_pool.scores.iterdir():
-        with np.load(path) as scores:
-            coarse = {name: np.rint(scores[name] / 4) for name in scores}
-        np.savez(tmp_path / path.name, **coarse)
+        parts = (part for part in load_scores(path) if part is not None)
+        save_scores(tmp_path / path.name, WindowScores(*(np.rint(part / 4) for part in parts)))
     options = replace(entropy_pool.options, fusion=fusion)
     pool = entropy_pool._replace(options=options, scores=tmp_path)
     chosen = choose(pool, area, np.inf)
@@ -245,7 +245,7 @@ def test_regions_may_overlap_up_to_a_share(pool_of):
 def test_score_files_hold_sums_over_what_is_unlabelled(request, fixture):
     pool = request.getfixturevalue(fixture)
     names = sorted(path.name for path in pool.scores.iterdir())
-    assert names == ["00000001.npz", "00000002.npz", "00000003.npz"]
+    assert names == ["00000001.npy", "00000002.npy", "00000003.npy"]
     images = {
         record["image/id"].numpy().decode(): pool.reader.image(record)
         for record in pool.reader.records()
@@ -254,18 +254,19 @@ def test_score_files_hold_sums_over_what_is_unlabelled(request, fixture):
     for key, entry in list(enumerate(pool.reader.images))[1:]:
         maps = image_maps(pool.options, pool.scorer, entry.image_id, images[entry.image_id], 3)
         unlabelled = ~covered(pool.labelled.get(entry.image_id, []), entry)[::8, ::8]
-        with np.load(pool.scores / f"{key:08d}.npz") as scores:
-            rows, columns = scores["information"].shape
-            assert rows * columns == len(list(windows(entry, 16, 24)))
-            for y, x in windows(entry, 16, 24):
-                cut = np.s_[y // 8 : y // 8 + 2, x // 8 : x // 8 + 3]
-                sums = [part[cut][unlabelled[cut]].sum() for part in maps]
-                found = [scores[name][y // 8, x // 8] for name in ("information", "cost_estimated")]
-                np.testing.assert_allclose(found, sums, rtol=1e-5, atol=1e-6)
-                cost = sums[1] if pool.options.cost == "est" else 0
-                if pool.options.cost == "gt":
-                    cost = sum(grids[entry.image_id].region(y, x, 16, 24))
-                np.testing.assert_allclose(scores["cost"][y // 8, x // 8], cost, rtol=1e-5)
+        scores = load_scores(pool.scores / f"{key:08d}.npy")
+        rows, columns = scores.information.shape
+        assert rows * columns == len(list(windows(entry, 16, 24)))
+        for y, x in windows(entry, 16, 24):
+            cut = np.s_[y // 8 : y // 8 + 2, x // 8 : x // 8 + 3]
+            sums = [part[cut][unlabelled[cut]].sum() for part in maps]
+            found = [part[y // 8, x // 8] for part in (scores.information, scores.cost_estimated)]
+            np.testing.assert_allclose(found, sums, rtol=1e-5, atol=1e-6)
+            cost = sums[1] if pool.options.cost == "est" else 0
+            if pool.options.cost == "gt":
+                cost = sum(grids[entry.image_id].region(y, x, 16, 24))
+            found = scores.cost(pool.options)[y // 8, x // 8]
+            np.testing.assert_allclose(found, cost, rtol=1e-5)
 
 
 @pytest.mark.parametrize("information", ["vote_entropy", "bald", "margin", "least_confidence"])
@@ -273,17 +274,16 @@ def test_every_measure_scores_and_goes_on_alike(pool_of, information):
     pool = pool_of(information=information)
     before = {path.name: path.read_bytes() for path in pool.scores.iterdir()}
     for path in sorted(pool.scores.iterdir()):
-        with np.load(path) as scores:
-            values = scores["information"]
+        values = load_scores(path).information
         assert np.isfinite(values).all() and values.min() >= 0 and values.max() > 0
-    (pool.scores / "00000002.npz").unlink()
+    (pool.scores / "00000002.npy").unlink()
     arguments = (Pool(pool.options, pool.reader, pool.labelled), pool.scorer)
     score_pool(*arguments, 3, pool.scores)
     assert {path.name: path.read_bytes() for path in pool.scores.iterdir()} == before
     if information in ("vote_entropy", "bald"):
-        (pool.scores / "00000002.npz").unlink()
+        (pool.scores / "00000002.npy").unlink()
         score_pool(*arguments, 4, pool.scores)
-        assert (pool.scores / "00000002.npz").read_bytes() != before["00000002.npz"]
+        assert (pool.scores / "00000002.npy").read_bytes() != before["00000002.npy"]
 
 
 def test_random_information_is_uniform_over_windows(pool_of, tmp_path):
@@ -294,8 +294,7 @@ def test_random_information_is_uniform_over_windows(pool_of, tmp_path):
         whole = Pool(pool.options, pool.reader, pool.labelled)
         score_pool(whole, pool.scorer, round_number, scores)
         for path in scores.iterdir():
-            with np.load(path) as found:
-                drawn.append(found["information"])
+            drawn.append(load_scores(path).information)
     numbers = np.sort(np.concatenate([part.ravel() for part in drawn]))
     assert len(numbers) > 2000
     assert len(np.unique(numbers)) > 0.99 * len(numbers)

@@ -74,7 +74,7 @@ SCRATCH = "working/scratch"
 KILLS = [
     Kill(
         "scoring, the second image",
-        *("cereals_tf.campaign.scores", "write_atomically", 2, False),
+        *("cereals_tf.campaign.scores", "save_scores", 2, False),
         (f"{SCRATCH}/scores",),
         ("working/regions.csv",),
     ),

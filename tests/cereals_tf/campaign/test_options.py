@@ -49,6 +49,7 @@ WRONG = {
     "patience": [0],
     "batch_size": [0],
     "learning_rate": [0.0, -1e-3, math.nan, math.inf],
+    "cache": ["", "ram"],
     "annotator": ["", "files"],
 }
 RIGHT = {
@@ -77,6 +78,7 @@ RIGHT = {
     "patience": [1],
     "batch_size": [1],
     "learning_rate": [1e-9, 1.0],
+    "cache": ["auto", "memory", "disk", "none"],
     "annotator": ["oracle"],
 }
 

@@ -75,7 +75,7 @@ def test_annotation_counts_every_pixel_once(reader, grids, drawn):
     new = drawn.draw(st.lists(any_box, min_size=1, max_size=5))
     labelled = {image_id: [r for r in before if r.image_id == image_id] for image_id in entries}
     candidates = [Candidate(region, 0.5, 2.0, 3.0) for region in new]
-    rows = annotate(reader, candidates, labelled, grids)
+    rows = annotate(reader, candidates, labelled)
 
     assert sum(map(len, labelled.values())) == len(before)
     masks = {entry.image_id: np.zeros((entry.height, entry.width), bool) for entry in reader.images}
@@ -94,10 +94,10 @@ def test_annotation_counts_every_pixel_once(reader, grids, drawn):
         ].region(*region[1:])
 
 
-def test_a_whole_image_takes_its_vertices(reader, grids):
+def test_a_whole_image_takes_its_vertices(reader):
     entry = reader.images[1]
     whole = Region(entry.image_id, 0, 0, entry.height, entry.width)
-    (row,) = annotate(reader, [Candidate(whole, None, None, None)], {}, grids)
+    (row,) = annotate(reader, [Candidate(whole, None, None, None)], {})
     assert row.pixels == entry.height * entry.width
     assert (row.clicks_vertices, row.clicks_intersections, row.clicks_corners) == (
         entry.clicks,

@@ -1,10 +1,17 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cereals_tf.models.layers import BilinearInitializer, CropToGrid, PadToMultiple, ResizeToGrid
+from cereals_tf.models.layers import (
+    BilinearInitializer,
+    CropToGrid,
+    HalfDropout,
+    PadToMultiple,
+    ResizeToGrid,
+)
 
 
 def _random(*shape):
@@ -83,3 +90,28 @@ def test_bilinear_initializer_interpolates_each_channel(factor):
 def test_bilinear_initializer_for_an_odd_kernel_sums_to_the_square_of_the_stride():
     kernel = np.asarray(BilinearInitializer()((3, 3, 1, 1)))[:, :, 0, 0]
     np.testing.assert_allclose(kernel, np.outer([0.5, 1, 0.5], [0.5, 1, 0.5]))
+
+
+@pytest.mark.parametrize("channels", [1, 7, 16, 40])
+def test_half_dropout_tosses_a_fair_coin_per_unit(channels):
+    """Of fair coins, n tosses stray from n / 2 by 5 sqrt(n) / 2 with a chance of 6e-7."""
+    layer = HalfDropout(seed=1)
+    ones = np.ones((2, 30, 30, channels), "float32")
+    kept = np.stack([np.asarray(layer(ones, training=True)) for _ in range(4)])
+    assert set(np.unique(kept)) == {0, 2}
+    kept = kept > 0
+    halves = [kept.reshape(4, -1), *(kept == np.roll(kept, 1, axis) for axis in range(4))]
+    halves += [(kept == np.roll(kept, shift, -1)).reshape(4, -1) for shift in range(1, channels)]
+    for tosses in halves:
+        assert abs(tosses.sum() - tosses.size / 2) < 5 * np.sqrt(tosses.size) / 2
+
+
+def test_half_dropout_leaves_inference_alone_and_differentiates():
+    layer, x = HalfDropout(), tf.constant(_random(1, 4, 4, 5))
+    np.testing.assert_array_equal(layer(x), x)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = layer(x, training=True)
+    np.testing.assert_array_equal(tape.gradient(y, x), np.where(y == 0, 0, 2))
+    assert layer(tf.cast(x, "bfloat16"), training=True).dtype == layer.compute_dtype
+    assert HalfDropout.from_config(layer.get_config()).get_config() == layer.get_config()

@@ -1,0 +1,127 @@
+"""Shards, the files of records of a data set: each is written whole, and noted when it is there."""
+
+import json
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import tensorflow as tf
+from tqdm import tqdm
+
+from data_prep.conversion import Converted
+from data_prep.errors import UserError
+from data_prep.files import sync
+from data_prep.records import decode_image, first_line, serialize
+from data_prep.remote import RemotePath
+from data_prep.sources.source import Item
+from data_prep.statistics import Statistics
+
+_PARTIAL = ".partial-"
+
+
+class Shard(NamedTuple):
+    """One file of records: its split, its name in the data set, and its items."""
+
+    split: str
+    name: str
+    items: Sequence[Item]
+
+
+def image_count(shards: Iterable[Shard]) -> int:
+    """Return how many images shards have."""
+    return sum(len(shard.items) for shard in shards)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where shards are written, perhaps by several processes, perhaps one shard by two of them.
+
+    A shard is finished when it and its note are there; the note comes last.
+
+    Attributes:
+        data: The folder of the shards.
+        notes: A local folder, beside `data` if that is local: the shards' statistics, and what is
+            being written.
+    """
+
+    data: Path | RemotePath
+    notes: Path
+
+    def missing(self, shards: Sequence[Shard]) -> list[Shard]:
+        """Return those of the shards that are not finished."""
+        noted = {path.relative_to(self.notes).as_posix() for path in self.notes.glob("*/*")}
+        return [
+            shard
+            for shard in shards
+            if shard.name not in noted or not (self.data / shard.name).is_file()
+        ]
+
+    def statistics(self, shard: Shard) -> Statistics:
+        """Return the statistics of a finished shard."""
+        return Statistics.from_json(json.loads((self.notes / shard.name).read_bytes()))
+
+    def clear(self) -> None:
+        """Remove what is left of shards whose writers were killed."""
+        for path in self.notes.glob(f"{_PARTIAL}*"):
+            path.unlink()
+
+    def write(self, shard: Shard, records: Iterable[tuple[bytes, Statistics]]) -> None:
+        """Write a shard and its note.
+
+        Args:
+            shard: The shard.
+            records: The serialised record of each item, in order, and its statistics.
+        """
+        parts = []
+        with (
+            self._written(self.data / shard.name) as partial,
+            tf.io.TFRecordWriter(str(partial)) as writer,
+        ):
+            for content, statistics in records:
+                writer.write(content)
+                parts.append(statistics)
+        with self._written(self.notes / shard.name) as partial:
+            partial.write_text(json.dumps(Statistics.total(parts).to_json()))
+
+    @contextmanager
+    def _written(self, path: Path | RemotePath) -> Iterator[Path]:
+        """Give the name of a file to write, which becomes `path` when the block ends."""
+        partial = self.notes / f"{_PARTIAL}{secrets.token_hex(8)}"
+        try:
+            yield partial
+            if isinstance(path, RemotePath):
+                path.upload(partial)
+            else:
+                path.parent.mkdir(exist_ok=True)
+                sync(partial)
+                partial.replace(path)
+                sync(path.parent)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+Write = Callable[[Sequence[Shard], Place, Callable[..., tqdm]], None]
+"""Writes shards at a place, and shows it on the bar that it makes."""
+
+
+def serialize_item(convert: Callable[[Item], Converted], item: Item) -> tuple[bytes, Statistics]:
+    """Convert an item and return its record, as `serialize_checked` does, and its statistics."""
+    converted = convert(item)
+    return serialize_checked(converted), converted.statistics
+
+
+def serialize_checked(converted: Converted) -> bytes:
+    """Return the record of a converted image.
+
+    Raises:
+        UserError: TensorFlow, stricter than Pillow, does not decode the image.
+    """
+    try:
+        decode_image(converted.image.image_encoded)
+    except tf.errors.OpError as error:
+        message = f"{converted.file}: cannot be decoded: {first_line(error)}"
+        raise UserError(message) from None
+    return serialize(converted.image)

@@ -1,0 +1,248 @@
+"""Group `selection`: choosing a round's regions over a pool of Cityscapes' size.
+
+The windows are those of 128x128 pixels on images of 1024x2048, from score files as a scoring leaves
+them. The peers do what they can: a loop over the picks in NumPy with the same rule, and
+scikit-activeml's batch selection, which knows no overlap and is compared without it.
+"""
+
+import csv
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from cereals_tf.acquisition.regions import Region, window_grid, window_sums
+from cereals_tf.acquisition.selection import Candidate, Windows, select
+from cereals_tf.campaign.choose import choose_best
+from cereals_tf.campaign.options import Options
+from cereals_tf.campaign.pool import Pool
+from cereals_tf.campaign.score_files import WindowScores, path_of, save_scores
+from data_prep.clicks import STRIDE
+from data_prep.dataset import IMAGES, PreparedData
+from tests.bench.measure import ROOT, Ratio, Row, in_child, interleaved
+from trainers.inputs import ImageReader
+
+PEERS = ROOT / ".venv-peers"
+
+
+class Size(NamedTuple):
+    """How much is measured: images, their size, regions' side, what peers get, turns."""
+
+    images: int
+    height: int
+    width: int
+    region: int
+    loop_images: int
+    peer_images: int
+    peer_picks: int
+    repeats: int
+
+
+FULL = Size(2975, 1024, 2048, 128, 60, 4, 200, 3)
+QUICK = Size(12, 128, 256, 32, 6, 2, 10, 1)
+SHARE = 0.05
+"""Share of the pool's area that is chosen."""
+
+
+def rows(quick: bool) -> Iterator[Row]:
+    """Measure selection from files, its memory, and the peers on what they can do."""
+    size = QUICK if quick else FULL
+    with tempfile.TemporaryDirectory() as folder:
+        yield from _whole_pool(size, Path(folder), quick)
+    yield from _loop(size)
+    if (PEERS / "installed").exists() and not quick:
+        yield from _scikit_activeml(size)
+    elif not quick:
+        print("selection: no scikit-activeml to compare with: make bench-peers", file=sys.stderr)
+
+
+def _whole_pool(size: Size, folder: Path, quick: bool) -> Iterator[Row]:
+    write_pool(size.images, folder, size)
+    windows = size.images * int(np.prod(_grid(size)))
+    pool = open_pool(folder, size)
+    seconds = interleaved(
+        {
+            "choose": partial(choose_from, pool, folder, size),
+            "read": partial(_read_all, pool, folder),
+        },
+        size.repeats,
+    )
+    ratio = Ratio.of(seconds["choose"], seconds["read"])
+    best = min(seconds["choose"])
+    yield Row(
+        "selection",
+        f"choose {SHARE:.0%} of {size.images:,} images, {windows / 1e6:.0f} million windows",
+        best,
+        "s",
+        "reading the score files and their maxima",
+        ratio.median,
+        "",
+        f"product fusion; {ratio}",
+    )
+    peaks = {}
+    for images in (size.images // 10, size.images):
+        answer = in_child("tests.bench.selection:choose_in", str(folder), images, quick)
+        peaks[images] = answer["peak_mib"]
+    few, many = peaks
+    yield Row(
+        "selection",
+        f"peak memory, {many:,} images",
+        peaks[many],
+        "MiB",
+        f"{few:,} images",
+        peaks[many] / peaks[few],
+        "<= 1.25",
+        "process with TensorFlow; mapped files that are read count while they fit",
+    )
+
+
+def _loop(size: Size) -> Iterator[Row]:
+    pool = list(_windows(size.loop_images, size))
+    budget = SHARE * size.loop_images * size.height * size.width
+    chosen: dict[str, Sequence[Region]] = {}
+
+    def ours() -> None:
+        selection = select(iter(pool), _area, budget)
+        chosen["ours"] = [candidate.region for candidate in selection.chosen]
+
+    def loop() -> None:
+        chosen["loop"] = _pick_one_by_one(pool, int(budget // size.region**2))
+
+    seconds = interleaved({"ours": ours, "loop": loop}, size.repeats)
+    if chosen["ours"] != chosen["loop"]:
+        raise AssertionError("the loop chose other regions")
+    ratio = Ratio.of(seconds["loop"], seconds["ours"])
+    yield Row(
+        "selection",
+        f"loop in NumPy, {size.loop_images} images, {len(chosen['loop'])} regions",
+        min(seconds["loop"]),
+        "s",
+        "our selection of the same regions",
+        ratio.median,
+        ">= 1.0",
+        str(ratio),
+    )
+
+
+def _scikit_activeml(size: Size) -> Iterator[Row]:
+    scores = np.stack([windows.score for windows in _windows(size.peer_images, size)])
+    # A window that is a cell overlaps nothing, as there.
+    pool = [
+        Windows(f"{number:04d}", STRIDE, STRIDE, *[part] * 3, np.ones(part.shape, bool))
+        for number, part in enumerate(scores)
+    ]
+    chosen = []
+
+    def ours() -> None:
+        chosen[:] = select(iter(pool), lambda candidate: 1.0, size.peer_picks).chosen
+
+    seconds = interleaved({"ours": ours}, size.repeats)["ours"]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "scores.npy")
+        np.save(path, scores.reshape(-1))
+        answer = in_child(
+            "tests.bench.peer_activeml:choose",
+            str(path),
+            size.peer_picks,
+            size.repeats,
+            python=str(PEERS / "bin" / "python"),
+        )["result"]
+    places = [
+        int(c.region.image_id) * scores[0].size
+        + c.region.y // STRIDE * scores.shape[2]
+        + c.region.x // STRIDE
+        for c in chosen
+    ]
+    if places != answer["chosen"]:
+        raise AssertionError("scikit-activeml chose other windows")
+    ratio = Ratio.of(answer["seconds"], seconds)
+    yield Row(
+        "selection",
+        f"scikit-activeml, {size.peer_picks} of {scores.size:,} windows, no overlap rule",
+        min(answer["seconds"]),
+        "s",
+        "our selection of the same windows",
+        ratio.median,
+        ">= 1.0",
+        str(ratio),
+    )
+
+
+def _pick_one_by_one(pool: Sequence[Windows], count: int) -> list[Region]:
+    """Look for the best window of all anew for each pick."""
+    scores = np.stack([windows.score for windows in pool])
+    region, chosen = pool[0].height, []
+    reach = region // STRIDE - 1
+    for _ in range(count):
+        image, row, column = np.unravel_index(scores.argmax(), scores.shape)
+        rows = slice(max(0, row - reach), row + reach + 1)
+        scores[image, rows, max(0, column - reach) : column + reach + 1] = -np.inf
+        place = (int(row) * STRIDE, int(column) * STRIDE)
+        chosen.append(Region(pool[image].image_id, *place, region, region))
+    return chosen
+
+
+def _grid(size: Size) -> tuple[int, int]:
+    return window_grid(size.height, size.width, size.region, size.region)
+
+
+def _windows(images: int, size: Size) -> Iterator[Windows]:
+    """Give the windows of images: sums of spotty maps, so that neighbours are alike."""
+    rng = np.random.default_rng(0)
+    cells = size.region // STRIDE
+    for number in range(images):
+        spots = rng.gamma(0.5, rng.uniform(0.5, 1), (size.height // STRIDE, size.width // STRIDE))
+        sums = window_sums(spots, (cells, cells)).astype(np.float32)
+        allowed = np.ones(sums.shape, bool)
+        cost = sums[::-1, ::-1]
+        yield Windows(f"{number:06d}", size.region, size.region, sums, sums, cost, allowed)
+
+
+def write_pool(images: int, folder: Path, size: Size) -> None:
+    """Write the score files of a pool, and the list of its images."""
+    for number, windows in enumerate(_windows(images, size)):
+        scores = WindowScores(windows.information, windows.cost)
+        save_scores(path_of(folder, number), scores)
+    with (folder / IMAGES).open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["split", "image_id", "height", "width", "clicks"])
+        for number in range(images):
+            writer.writerow(["train", f"{number:06d}", size.height, size.width, 1])
+
+
+def open_pool(folder: Path, size: Size) -> Pool:
+    """Return the pool that `write_pool` wrote."""
+    data = PreparedData(folder, {"splits": {"train": {"images": size.images, "shards": []}}})
+    options = Options(region=str(size.region), fusion="product")
+    return Pool(options, ImageReader(data, "train"), {})
+
+
+def choose_from(pool: Pool, folder: Path, size: Size) -> list[Candidate]:
+    """Choose `SHARE` of a pool's area."""
+    return choose_best(pool, folder, _area, SHARE * len(pool.candidates) * size.height * size.width)
+
+
+def choose_in(folder: str, images: int, quick: bool) -> int:
+    """Choose among the first images of a pool that was written, in a process of its own."""
+    size = QUICK if quick else FULL
+    path = Path(folder)
+    lines = (path / IMAGES).read_text().splitlines()[: images + 1]
+    with tempfile.TemporaryDirectory() as part:
+        for number in range(images):
+            path_of(Path(part), number).symlink_to(path_of(path, number))
+        Path(part, IMAGES).write_text("\n".join(lines) + "\n")
+        pool = open_pool(Path(part), size._replace(images=images))
+        return len(choose_from(pool, Path(part), size))
+
+
+def _read_all(pool: Pool, folder: Path) -> None:
+    for number, _ in pool.candidates.values():
+        np.load(path_of(folder, number), mmap_mode="r").max(axis=(1, 2))
+
+
+def _area(candidate: Candidate) -> float:
+    return float(candidate.region.height * candidate.region.width)

@@ -1,0 +1,63 @@
+"""Training on several devices of this machine, with tf.distribute."""
+
+import tensorflow as tf
+
+from data_prep.errors import UserError
+
+STRATEGIES = ("none", "mirrored")
+
+
+def open_strategy(name: str, batch_size: int) -> tf.distribute.Strategy:
+    """Return the strategy in whose scope a model is built that `fit` is to train with it.
+
+    Args:
+        name: `none`: one device. `mirrored`: all GPUs of this machine, its CPU devices if there are
+            none; each holds the model and gets an equal part of the images of a step.
+        batch_size: Images in a step, on all devices together.
+
+    Raises:
+        UserError: Unknown name, or the devices cannot share the images of a step equally.
+    """
+    if name not in STRATEGIES:
+        raise UserError(f"--strategy={name}: expected one of {', '.join(STRATEGIES)}")
+    if name == "none":
+        return tf.distribute.get_strategy()
+    strategy = tf.distribute.MirroredStrategy()
+    replicas = strategy.num_replicas_in_sync
+    if batch_size % replicas:
+        raise UserError(
+            f"--strategy={name}: {replicas} devices share the images of a step, so the campaign's "
+            f"--batch_size must be a multiple of {replicas}; it is {batch_size}"
+        )
+    return strategy
+
+
+def split_among(batches: tf.data.Dataset, replicas: int) -> tf.data.Dataset:
+    """Prepare batches that replicas split, so that together they do what one device does.
+
+    The weights of a batch are made to sum to one: the weighted sums of the parts then add up to the
+    weighted mean of the whole, however the weight is spread. A batch that cannot be split equally
+    is filled up with its last sample, which weighs nothing then; no part is empty.
+
+    Args:
+        batches: (images, targets, weights), each [B, ...].
+        replicas: How many devices there are.
+    """
+
+    def prepare(
+        images: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        missing = -tf.shape(images)[0] % replicas
+        shares = tf.math.divide_no_nan(weights, tf.reduce_sum(weights))
+        filled = (_fill(images, missing), _fill(targets, missing))
+        return *filled, tf.concat([shares, tf.zeros_like(_last(shares, missing))], axis=0)
+
+    return batches.map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+
+
+def _fill(part: tf.Tensor, missing: tf.Tensor) -> tf.Tensor:
+    return tf.concat([part, _last(part, missing)], axis=0)
+
+
+def _last(part: tf.Tensor, times: tf.Tensor) -> tf.Tensor:
+    return tf.repeat(part[-1:], times, axis=0)
