@@ -106,6 +106,24 @@ def cost_loss() -> keras.losses.Loss:
     return keras.losses.MeanSquaredError(reduction="mean_with_sample_weight")
 
 
+def compile_model(model: keras.Model, loss: keras.losses.Loss, learning_rate: float) -> None:
+    """Give a model its loss and the supplement's optimizer, whose state can then be loaded.
+
+    Args:
+        model: The model. If it was built in the scope of a strategy with several devices, each
+            adds its part of a batch to the loss, see `trainers.strategy.split_among`.
+        loss: A mean over weighted positions.
+        learning_rate: Adam's.
+    """
+    strategy = model.distribute_strategy
+    if strategy.num_replicas_in_sync > 1:
+        loss = type(loss).from_config({**loss.get_config(), "reduction": "sum"})
+    with strategy.scope():
+        optimizer = FusedAdam(learning_rate, beta_1=BETA_1, beta_2=BETA_2)
+        model.compile(optimizer=optimizer, loss=loss, jit_compile=False)
+        model.optimizer.build(model.trainable_variables)
+
+
 def fit(
     model: keras.Model,
     objective: Objective,
@@ -135,7 +153,7 @@ def fit(
     """
     tf.random.set_seed(seed)
     replicas = model.distribute_strategy.num_replicas_in_sync
-    _compile(model, objective.loss, options.learning_rate)
+    compile_model(model, objective.loss, options.learning_rate)
     checkpoints = _Checkpoints(folder)
     state = checkpoints.resume(model)
     total = options.epochs * steps
@@ -169,18 +187,6 @@ def fit(
     if state.metrics:
         checkpoints.restore(model, state.best_epoch(objective.higher_is_better))
     return state
-
-
-def _compile(model: keras.Model, loss: keras.losses.Loss, learning_rate: float) -> None:
-    """Give the model its loss and its optimizer, whose state can then be loaded."""
-    strategy = model.distribute_strategy
-    if strategy.num_replicas_in_sync > 1:
-        # See `split_among`.
-        loss = type(loss).from_config({**loss.get_config(), "reduction": "sum"})
-    with strategy.scope():
-        optimizer = FusedAdam(learning_rate, beta_1=BETA_1, beta_2=BETA_2)
-        model.compile(optimizer=optimizer, loss=loss, jit_compile=False)
-        model.optimizer.build(model.trainable_variables)
 
 
 class _StepProgress(keras.callbacks.Callback):

@@ -13,7 +13,8 @@ from cereals_tf.acquisition.information import MEASURES
 from cereals_tf.acquisition.monte_carlo import committee
 from cereals_tf.models import build_segmentation_model
 from tests.bench.peer_process import Setting, asked, serve
-from trainers.fitting import BETA_1, BETA_2, segmentation_loss
+from trainers.fitting import compile_model, segmentation_loss
+from trainers.normalization import fused_normalization
 
 
 def main() -> None:
@@ -99,14 +100,13 @@ def step(setting: Setting, precision: str) -> Callable[[], None]:
     labels = tf.random.uniform(
         (1, -(-setting.height // 8), -(-setting.width // 8)), maxval=setting.classes, dtype=tf.int32
     )
-    optimizer = keras.optimizers.Adam(1e-4, beta_1=BETA_1, beta_2=BETA_2)
-    model.compile(optimizer=optimizer, loss=segmentation_loss(), jit_compile=False)
-    model.optimizer.build(model.trainable_variables)
+    compile_model(model, segmentation_loss(), 1e-4)
     model.make_train_function()
     batches = iter(tf.data.Dataset.from_tensors((images, labels, tf.ones(labels.shape))).repeat())
 
     def run() -> None:
-        model.train_function(batches)
+        with fused_normalization(model):
+            model.train_function(batches)
 
     return run
 

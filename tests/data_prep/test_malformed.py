@@ -379,7 +379,7 @@ def _raw_png(
     """A PNG whose header says what it is told to."""
     header = _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0))
     if content is None:
-        content = bytes((1 + width) * height)
+        content = bytes(min((1 + width) * height, 1 << 16))
     data = _chunk(b"IDAT", zlib.compress(content))
     return b"\x89PNG\r\n\x1a\n" + header + chunks + data + end
 
@@ -458,7 +458,8 @@ def _grey(bits: int) -> bytes:
     return _raw_png(depth=bits, content=row * HEIGHT)
 
 
-FRAMES = {"save_all": True, "append_images": [Image.fromarray(PIXELS[::-1])] * 2}
+FRAME = Image.fromarray(PIXELS[::-1])
+FRAMES = {"save_all": True, "append_images": [FRAME] * 2}
 ODD_IMAGES = {
     "grey of 1 bit": _grey(1),
     "grey of 2 bits": _grey(2),
@@ -477,7 +478,9 @@ ODD_IMAGES = {
     "bytes behind its end": _raw_png() + b"more",
     "grey JPEG": _saved("L", "jpeg"),
     "CMYK JPEG": _saved("CMYK", "jpeg"),
-    "JPEG with another behind it": _encoded(Image.fromarray(PIXELS), "mpo", **FRAMES),
+    "JPEG with another behind it": _encoded(
+        Image.fromarray(PIXELS), "mpo", save_all=True, append_images=[FRAME]
+    ),
     "JPEG with broken EXIF": _jpeg(exif=b"Exif\0\0MM\x01*\0\0\0\x08", dpi=(72, 72)),
     "JPEG with bytes behind its end": SOUND_JPEG + b"more",
 }

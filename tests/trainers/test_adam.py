@@ -32,8 +32,9 @@ def _trained(optimizer, steps=30):
 def test_weights_and_moments_are_those_of_keras():
     expected, found = (_trained(kind(**OPTIONS)) for kind in (keras.optimizers.Adam, FusedAdam))
     assert len(found) == len(expected) == 2 + 3 * len(SHAPES)
-    for array, other in zip(found, expected, strict=True):
-        np.testing.assert_allclose(array, other, rtol=1e-4, atol=1e-12)
+    for index, (array, other) in enumerate(zip(found, expected, strict=True)):
+        limit = 1e-5 if index < len(SHAPES) else 1e-12  # weights, then the optimizer's numbers
+        np.testing.assert_allclose(array, other, rtol=1e-4, atol=limit)
 
 
 def test_gradients_of_single_rows_count():

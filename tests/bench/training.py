@@ -1,0 +1,278 @@
+"""Training: what the input pipeline adds to the steps, and what makes a step or an epoch cheaper.
+
+FCN8s on VGG-16 at width multiplier 0.25; drawn street scenes.
+"""
+
+import itertools
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from cereals_tf.campaign.round import crop_rule
+from cereals_tf.models import build_segmentation_model
+from data_prep import records
+from data_prep.dataset import PreparedData
+from data_prep.prepare import prepare
+from data_prep.sources.source import SourceOptions
+from data_prep.toy import write_toy
+from tests.bench.measure import Ratio, Row, interleaved
+from trainers.cache import Cache
+from trainers.evaluation import SegmentationEvaluator
+from trainers.fitting import compile_model, segmentation_loss
+from trainers.inputs import ImageReader, TrainingData
+from trainers.normalization import fused_normalization
+from trainers.samples import STEP_PIXELS, TRAIN_ON, Box, plan_samples
+
+SEED = 0
+LEARNING_RATE = 1e-4
+CONTENDERS = ("float32", "mixed_bfloat16", "mixed_float16")
+SHARE_OF_POOL = 0.05
+"""Of a pool, in `_labelled_records`."""
+
+
+class Size(NamedTuple):
+    """How much is measured.
+
+    Attributes:
+        images: Scenes in each split.
+        height: Height of the scenes, pixels.
+        width: Width of the scenes, pixels.
+        region: Side of an annotated region, pixels.
+        pool: Records in the pool of which few are labelled.
+        width_multiplier: Of the model.
+        repeats: Turns of each comparison.
+    """
+
+    images: int
+    height: int
+    width: int
+    region: int
+    pool: int
+    width_multiplier: float
+    repeats: int
+
+
+FULL = Size(4, 1024, 2048, 128, 2000, 0.25, 5)
+QUICK = Size(2, 64, 96, 16, 20, 0.03125, 1)
+
+Run = Callable[[], None]
+
+
+def rows(quick: bool) -> Iterator[Row]:
+    """Measure epochs, steps and reading.
+
+    Yields:
+        Epochs over the same steps on arrays in memory, from everywhere that samples are kept; crop
+        and auto over mask; evaluation over training; steps of other precisions, batch sizes and
+        operations; reading the labelled records of a pool.
+    """
+    size = QUICK if quick else FULL
+    with tempfile.TemporaryDirectory() as folder:
+        write_toy(Path(folder, "drawn"), size.images, size.images, size.height, size.width)
+        prepare(Path(folder, "drawn"), Path(folder, "data"), "cityscapes", SourceOptions())
+        data = PreparedData.open(Path(folder, "data"))
+        model = _model(size, "float32")
+        yield from _epochs(model, data, Path(folder, "cache"), size)
+        yield from _crops(model, data, size)
+        yield from _steps(size)
+        yield from _labelled_records(data, Path(folder, "pool"), size)
+
+
+def _model(size: Size, precision: str) -> keras.Model:
+    keras.utils.set_random_seed(SEED)
+    model = build_segmentation_model(
+        19, width_multiplier=size.width_multiplier, precision=precision
+    )
+    compile_model(model, segmentation_loss(), LEARNING_RATE)
+    return model
+
+
+def _trains(model: keras.Model, epoch: Callable[[], tf.data.Dataset], fused: bool = True) -> Run:
+    """Return what trains an epoch as `fit` does."""
+
+    def train() -> None:
+        model.fit(epoch(), shuffle=False, verbose=0)
+
+    def train_fused() -> None:
+        with fused_normalization(model):
+            train()
+
+    return train_fused if fused else train
+
+
+# Epochs.
+
+
+def _training_data(
+    model: keras.Model,
+    reader: ImageReader,
+    regions: Mapping[str, Sequence[Box]],
+    train_on: str,
+    cache: Cache,
+) -> TrainingData:
+    sizes = {entry.image_id: (entry.height, entry.width) for entry in reader.images}
+    crop_of = crop_rule(model)
+    samples = {
+        image_id: plan_samples(boxes, *sizes[image_id], train_on, crop_of, STEP_PIXELS)
+        for image_id, boxes in regions.items()
+    }
+    return TrainingData(reader, "segmentation", regions, samples, 1, cache)
+
+
+def _epochs(model: keras.Model, data: PreparedData, folder: Path, size: Size) -> Iterator[Row]:
+    """Compare epochs over whole images with the same steps on arrays that are in memory."""
+    reader = ImageReader(data, "train")
+    regions = _regions(reader, size, itertools.repeat(1))
+    trainings = {
+        way: _training_data(model, reader, regions, "mask", Cache(way, folder))
+        for way in ("memory", "disk", "none")
+    }
+    batches = list(trainings["memory"].epoch(SEED))
+    arrays = [np.concatenate([batch[i] for batch in batches]) for i in range(3)]
+
+    def train_on_arrays() -> None:
+        images, labels, weights = arrays
+        with fused_normalization(model):
+            model.fit(images, labels, sample_weight=weights, batch_size=1, verbose=0)
+
+    evaluator = SegmentationEvaluator(model, ImageReader(data, "val"), False, Cache("memory"))
+    functions = {"arrays": train_on_arrays, "evaluation": evaluator.confusion}
+    for way, training in trainings.items():
+        functions[way] = _trains(model, lambda training=training: training.epoch(SEED))
+    seconds = interleaved(functions, size.repeats)
+    for way in trainings:
+        target = "" if way == "none" else "<= 1.05"
+        what = f"epoch over whole images, cache {way}"
+        yield _row(what, seconds[way], size.images, "arrays in memory", seconds["arrays"], target)
+    yield _row(
+        "evaluation at stride 8, cache memory",
+        seconds["evaluation"],
+        size.images,
+        "epoch over as many whole images",
+        seconds["memory"],
+    )
+
+
+def _crops(model: keras.Model, data: PreparedData, size: Size) -> Iterator[Row]:
+    """Compare crop and auto with mask: one region an image, and from one to ever more."""
+    reader = ImageReader(data, "train")
+    plans = {
+        "one region an image": _regions(reader, size, itertools.repeat(1)),
+        "1, 4, 16, 64 regions": _regions(reader, size, (4**i for i in itertools.count())),
+    }
+    for name, regions in plans.items():
+        trainings = {
+            train_on: _training_data(model, reader, regions, train_on, Cache("memory"))
+            for train_on in TRAIN_ON
+        }
+        functions = {
+            train_on: _trains(model, lambda training=training: training.epoch(SEED))
+            for train_on, training in trainings.items()
+        }
+        seconds = interleaved(functions, size.repeats)
+        fed = {train_on: _fed_pixels(training) for train_on, training in trainings.items()}
+        for train_on in ("crop", "auto"):
+            yield _row(
+                f"epoch of {train_on}, {name}",
+                seconds[train_on],
+                size.images,
+                "epoch of mask",
+                seconds["mask"],
+                "<= 0.2" if (train_on, name) == ("crop", "one region an image") else "",
+                f"{trainings[train_on].steps} steps, pixels x {fed[train_on] / fed['mask']:.3f}",
+            )
+        if len(set(map(len, regions.values()))) > 1:
+            better = [min(turn) for turn in zip(seconds["mask"], seconds["crop"], strict=True)]
+            what = f"epoch of auto, {name}"
+            yield _row(what, seconds["auto"], size.images, "better of both", better, "<= 1.05")
+
+
+def _fed_pixels(training: TrainingData) -> int:
+    return sum(sample.crop.area for part in training.samples.values() for sample in part)
+
+
+def _regions(
+    reader: ImageReader, size: Size, counts: Iterator[int]
+) -> dict[str, list[Box]]:
+    """Draw so many regions that do not overlap in each image, from the cells of a grid."""
+    rng = np.random.default_rng(SEED)
+    side, regions = size.region, {}
+    for entry, count in zip(reader.images, counts, strict=False):
+        columns = entry.width // side
+        cells = columns * (entry.height // side)
+        drawn = rng.permutation(cells)[: min(count, cells)]
+        places = (divmod(int(cell), columns) for cell in drawn)
+        regions[entry.image_id] = [Box(y * side, x * side, side, side) for y, x in places]
+    return regions
+
+
+# Steps.
+
+
+def _steps(size: Size) -> Iterator[Row]:
+    """Compare steps: Keras's operations, precisions, batch sizes."""
+    half, eighth = (size.height // 2, size.width // 2), (size.height // 8, size.width // 8)
+    plain = _model(size, "float32")
+    optimizer = keras.optimizers.Adam(LEARNING_RATE, beta_1=0.99, beta_2=0.999)
+    plain.compile(optimizer=optimizer, loss=segmentation_loss(), jit_compile=False)
+    models = {precision: _model(size, precision) for precision in CONTENDERS}
+    for height, width in (half, eighth):
+        shape = f"{height}x{width}"
+        single = _batches(1, height, width)
+        functions = {name: _trains(model, single) for name, model in models.items()}
+        functions["Keras"] = _trains(plain, single, fused=False)
+        functions["batch of 4"] = _trains(models["float32"], _batches(4, height, width))
+        seconds = interleaved(functions, size.repeats)
+        count = 4
+        base = ("float32, batch of 1", seconds["float32"])
+        yield _row(f"step, {shape}", base[1], count, "Keras's Adam and moments", seconds["Keras"])
+        for name in CONTENDERS[1:]:
+            yield _row(f"step, {shape}, {name}", seconds[name], count, *base)
+        yield _row(f"step, {shape}, batch of 4", seconds["batch of 4"], count, *base)
+
+
+def _batches(batch_size: int, height: int, width: int) -> Callable[[], tf.data.Dataset]:
+    """Return what gives four images in batches."""
+    rng = np.random.default_rng(SEED)
+    grid = (4, -(-height // 8), -(-width // 8))
+    images = rng.integers(0, 256, (4, height, width, 3), np.uint8)
+    arrays = (images, rng.integers(0, 19, grid, np.int32), np.ones(grid, np.float32))
+    kept = tf.data.Dataset.from_tensor_slices(arrays).batch(batch_size).cache()
+    return lambda: kept
+
+
+# Reading.
+
+
+def _labelled_records(data: PreparedData, folder: Path, size: Size) -> Iterator[Row]:
+    """Compare reading the few labelled records of a pool with looking through all of it."""
+    (first, *_) = records.read_shards(data.shards("train")).take(1)
+    shard = data.shards("train")[0].relative_to(data.folder)
+    path = folder / shard
+    path.parent.mkdir(parents=True)
+    (content,) = tf.data.TFRecordDataset(str(data.shards("train")[0])).take(1)
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for _ in range(size.pool):
+            writer.write(content.numpy())
+    raise NotImplementedError(first)
+
+
+def _row(
+    what: str,
+    seconds: Sequence[float],
+    count: int,
+    floor: str,
+    floor_seconds: Sequence[float],
+    target: str = "",
+    note: str = "",
+) -> Row:
+    """Compare seconds, turn by turn; the value is per image."""
+    ratio = Ratio.of(seconds, floor_seconds)
+    value = 1e3 * float(np.median(seconds)) / count
+    spread = f"{ratio}; {note}" if note else str(ratio)
+    return Row("training", what, value, "ms/image", floor, ratio.median, target, spread)
