@@ -4,6 +4,7 @@ Every stage leaves a file in `working/`; a stage whose file is there is not done
 that was interrupted goes on where it stopped. Each stage draws from a seed of its own.
 """
 
+import gc
 import json
 import platform
 import shutil
@@ -234,6 +235,8 @@ class Round:
             fit(model, objective(model), data.epoch, data.steps, options, seed, folder)
             _save_without_optimizer(model, build(), self.folder / product)
         shutil.rmtree(self._cache.folder, ignore_errors=True)
+        del model, data  # they refer to each other, and to the samples in memory
+        gc.collect()
 
     def _training_data(self, target: Target, model: keras.Model) -> TrainingData:
         rounds = [done.regions for done in self.rounds] + [read_regions(self.folder / REGIONS)]

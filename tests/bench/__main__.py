@@ -24,6 +24,7 @@ GROUPS = {
     "model": "tests.bench.model",
     "selection": "tests.bench.selection",
     "scoring": "tests.bench.scoring",
+    "training": "tests.bench.training",
 }
 """Modules with `rows(quick: bool) -> Iterator[Row]`, by the name of their group."""
 WIDTH_OF_LOGS = 140

@@ -90,8 +90,9 @@ def information(setting: Setting, precision: str, name: str) -> Callable[[], Non
     """Build the information map of a committee."""
     model, images = _model(setting, precision), _images(setting)
     logits = committee(model, setting.members)
-    measure = MEASURES[name].function
-    return _compiled(lambda: measure(tf.nn.softmax(tf.cast(logits(images), tf.float32))))
+    measure = MEASURES[name]
+    prepared = tf.identity if measure.accepts_logits else tf.nn.softmax
+    return _compiled(lambda: measure.function(prepared(tf.cast(logits(images), tf.float32))))
 
 
 def step(setting: Setting, precision: str) -> Callable[[], None]:

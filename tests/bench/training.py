@@ -15,24 +15,25 @@ import tensorflow as tf
 
 from cereals_tf.campaign.round import crop_rule
 from cereals_tf.models import build_segmentation_model
-from data_prep import records
 from data_prep.dataset import PreparedData
 from data_prep.prepare import prepare
+from data_prep.random_access import columns, read_at, record_offsets
 from data_prep.sources.source import SourceOptions
 from data_prep.toy import write_toy
 from tests.bench.measure import Ratio, Row, interleaved
 from trainers.cache import Cache
 from trainers.evaluation import SegmentationEvaluator
-from trainers.fitting import compile_model, segmentation_loss
+from trainers.fitting import BETA_1, BETA_2, compile_model, segmentation_loss
 from trainers.inputs import ImageReader, TrainingData
 from trainers.normalization import fused_normalization
 from trainers.samples import STEP_PIXELS, TRAIN_ON, Box, plan_samples
 
 SEED = 0
 LEARNING_RATE = 1e-4
-CONTENDERS = ("float32", "mixed_bfloat16", "mixed_float16")
-SHARE_OF_POOL = 0.05
-"""Of a pool, in `_labelled_records`."""
+HALF = "mixed_bfloat16"
+STEPS_OF_ONE = 4
+LABELLED_SHARE = 0.05
+RECORD_BYTES = 1 << 20
 
 
 class Size(NamedTuple):
@@ -43,7 +44,7 @@ class Size(NamedTuple):
         height: Height of the scenes, pixels.
         width: Width of the scenes, pixels.
         region: Side of an annotated region, pixels.
-        pool: Records in the pool of which few are labelled.
+        pool: Records of a pool of which few are labelled.
         width_multiplier: Of the model.
         repeats: Turns of each comparison.
     """
@@ -57,7 +58,7 @@ class Size(NamedTuple):
     repeats: int
 
 
-FULL = Size(4, 1024, 2048, 128, 2000, 0.25, 5)
+FULL = Size(4, 1024, 2048, 128, 1000, 0.25, 3)
 QUICK = Size(2, 64, 96, 16, 20, 0.03125, 1)
 
 Run = Callable[[], None]
@@ -80,7 +81,7 @@ def rows(quick: bool) -> Iterator[Row]:
         yield from _epochs(model, data, Path(folder, "cache"), size)
         yield from _crops(model, data, size)
         yield from _steps(size)
-        yield from _labelled_records(data, Path(folder, "pool"), size)
+        yield from _labelled_records(Path(folder, "pool"), size)
 
 
 def _model(size: Size, precision: str) -> keras.Model:
@@ -196,9 +197,7 @@ def _fed_pixels(training: TrainingData) -> int:
     return sum(sample.crop.area for part in training.samples.values() for sample in part)
 
 
-def _regions(
-    reader: ImageReader, size: Size, counts: Iterator[int]
-) -> dict[str, list[Box]]:
+def _regions(reader: ImageReader, size: Size, counts: Iterator[int]) -> dict[str, list[Box]]:
     """Draw so many regions that do not overlap in each image, from the cells of a grid."""
     rng = np.random.default_rng(SEED)
     side, regions = size.region, {}
@@ -217,30 +216,33 @@ def _regions(
 def _steps(size: Size) -> Iterator[Row]:
     """Compare steps: Keras's operations, precisions, batch sizes."""
     half, eighth = (size.height // 2, size.width // 2), (size.height // 8, size.width // 8)
+    models = {precision: _model(size, precision) for precision in ("float32", HALF)}
     plain = _model(size, "float32")
-    optimizer = keras.optimizers.Adam(LEARNING_RATE, beta_1=0.99, beta_2=0.999)
+    optimizer = keras.optimizers.Adam(LEARNING_RATE, beta_1=BETA_1, beta_2=BETA_2)
     plain.compile(optimizer=optimizer, loss=segmentation_loss(), jit_compile=False)
-    models = {precision: _model(size, precision) for precision in CONTENDERS}
     for height, width in (half, eighth):
-        shape = f"{height}x{width}"
-        single = _batches(1, height, width)
-        functions = {name: _trains(model, single) for name, model in models.items()}
-        functions["Keras"] = _trains(plain, single, fused=False)
-        functions["batch of 4"] = _trains(models["float32"], _batches(4, height, width))
+        single, together = (_batches(count, height, width) for count in (1, STEPS_OF_ONE))
+        functions = {
+            "ours": _trains(models["float32"], single),
+            "Keras": _trains(plain, single, fused=False),
+            HALF: _trains(models[HALF], single),
+            "together": _trains(models["float32"], together),
+        }
         seconds = interleaved(functions, size.repeats)
-        count = 4
-        base = ("float32, batch of 1", seconds["float32"])
-        yield _row(f"step, {shape}", base[1], count, "Keras's Adam and moments", seconds["Keras"])
-        for name in CONTENDERS[1:]:
-            yield _row(f"step, {shape}, {name}", seconds[name], count, *base)
-        yield _row(f"step, {shape}, batch of 4", seconds["batch of 4"], count, *base)
+        for what, name, floor, floor_name in (
+            ("", "ours", "Keras's Adam and batch normalisation", "Keras"),
+            (f", {HALF}", HALF, "float32", "ours"),
+            (f", batch of {STEPS_OF_ONE}", "together", "batch of 1", "ours"),
+        ):
+            step = f"step, {height}x{width}{what}"
+            yield _row(step, seconds[name], STEPS_OF_ONE, floor, seconds[floor_name])
 
 
 def _batches(batch_size: int, height: int, width: int) -> Callable[[], tf.data.Dataset]:
-    """Return what gives four images in batches."""
+    """Return what gives a few images in batches."""
     rng = np.random.default_rng(SEED)
-    grid = (4, -(-height // 8), -(-width // 8))
-    images = rng.integers(0, 256, (4, height, width, 3), np.uint8)
+    grid = (STEPS_OF_ONE, -(-height // 8), -(-width // 8))
+    images = rng.integers(0, 256, (STEPS_OF_ONE, height, width, 3), np.uint8)
     arrays = (images, rng.integers(0, 19, grid, np.int32), np.ones(grid, np.float32))
     kept = tf.data.Dataset.from_tensor_slices(arrays).batch(batch_size).cache()
     return lambda: kept
@@ -249,17 +251,32 @@ def _batches(batch_size: int, height: int, width: int) -> Callable[[], tf.data.D
 # Reading.
 
 
-def _labelled_records(data: PreparedData, folder: Path, size: Size) -> Iterator[Row]:
+def _labelled_records(path: Path, size: Size) -> Iterator[Row]:
     """Compare reading the few labelled records of a pool with looking through all of it."""
-    (first, *_) = records.read_shards(data.shards("train")).take(1)
-    shard = data.shards("train")[0].relative_to(data.folder)
-    path = folder / shard
-    path.parent.mkdir(parents=True)
-    (content,) = tf.data.TFRecordDataset(str(data.shards("train")[0])).take(1)
+    rng = np.random.default_rng(SEED)
     with tf.io.TFRecordWriter(str(path)) as writer:
         for _ in range(size.pool):
-            writer.write(content.numpy())
-    raise NotImplementedError(first)
+            writer.write(rng.bytes(RECORD_BYTES if size is FULL else 100))
+    count = max(1, int(LABELLED_SHARE * size.pool))
+    labelled = sorted(rng.permutation(size.pool)[:count])
+
+    def read_labelled() -> None:
+        offsets = list(record_offsets(path))
+        places = columns([(str(path), offsets[number]) for number in labelled])
+        _exhaust(read_at(tf.data.Dataset.from_tensor_slices(places)))
+
+    functions = {
+        "labelled": read_labelled,
+        "all": lambda: _exhaust(tf.data.TFRecordDataset(str(path))),
+    }
+    seconds = interleaved(functions, size.repeats)
+    what = f"reading {count} labelled of {size.pool} records"
+    yield _row(what, seconds["labelled"], count, "reading all", seconds["all"])
+
+
+def _exhaust(dataset: tf.data.Dataset) -> None:
+    for _ in dataset:
+        pass
 
 
 def _row(
