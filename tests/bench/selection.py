@@ -216,7 +216,13 @@ def write_pool(images: int, folder: Path, size: Size) -> None:
 
 def open_pool(folder: Path, size: Size) -> Pool:
     """Return the pool that `write_pool` wrote."""
-    data = PreparedData(folder, {"splits": {"train": {"images": size.images, "shards": []}}})
+    train = {
+        "images": size.images,
+        "shards": [],
+        "image_sizes": {f"{size.height}x{size.width}": size.images},
+        "clicks": size.images,
+    }
+    data = PreparedData(folder, {"splits": {"train": train}})
     options = Options(region=str(size.region), fusion="product")
     return Pool(options, ImageReader(data, "train"), {})
 
