@@ -40,7 +40,8 @@ class Size(NamedTuple):
     """How much is measured.
 
     Attributes:
-        images: Scenes in each split.
+        images: Scenes in the train split.
+        few: As many of them go through an epoch over whole images, and as many are in val.
         height: Height of the scenes, pixels.
         width: Width of the scenes, pixels.
         region: Side of an annotated region, pixels.
@@ -50,6 +51,7 @@ class Size(NamedTuple):
     """
 
     images: int
+    few: int
     height: int
     width: int
     region: int
@@ -58,8 +60,8 @@ class Size(NamedTuple):
     repeats: int
 
 
-FULL = Size(4, 1024, 2048, 128, 1000, 0.25, 3)
-QUICK = Size(2, 64, 96, 16, 20, 0.03125, 1)
+FULL = Size(4, 2, 1024, 2048, 128, 1000, 0.25, 3)
+QUICK = Size(2, 1, 64, 96, 16, 20, 0.03125, 1)
 
 Run = Callable[[], None]
 
@@ -74,7 +76,7 @@ def rows(quick: bool) -> Iterator[Row]:
     """
     size = QUICK if quick else FULL
     with tempfile.TemporaryDirectory() as folder:
-        write_toy(Path(folder, "drawn"), size.images, size.images, size.height, size.width)
+        write_toy(Path(folder, "drawn"), size.images, size.few, size.height, size.width)
         prepare(Path(folder, "drawn"), Path(folder, "data"), "cityscapes", SourceOptions())
         data = PreparedData.open(Path(folder, "data"))
         model = _model(size, "float32")
@@ -128,7 +130,7 @@ def _training_data(
 def _epochs(model: keras.Model, data: PreparedData, folder: Path, size: Size) -> Iterator[Row]:
     """Compare epochs over whole images with the same steps on arrays that are in memory."""
     reader = ImageReader(data, "train")
-    regions = _regions(reader, size, itertools.repeat(1))
+    regions = _regions(reader, size, itertools.repeat(1, size.few))
     trainings = {
         way: _training_data(model, reader, regions, "mask", Cache(way, folder))
         for way in ("memory", "disk", "none")
@@ -149,11 +151,11 @@ def _epochs(model: keras.Model, data: PreparedData, folder: Path, size: Size) ->
     for way in trainings:
         target = "" if way == "none" else "<= 1.05"
         what = f"epoch over whole images, cache {way}"
-        yield _row(what, seconds[way], size.images, "arrays in memory", seconds["arrays"], target)
+        yield _row(what, seconds[way], size.few, "arrays in memory", seconds["arrays"], target)
     yield _row(
         "evaluation at stride 8, cache memory",
         seconds["evaluation"],
-        size.images,
+        size.few,
         "epoch over as many whole images",
         seconds["memory"],
     )
