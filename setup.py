@@ -13,7 +13,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["cereals_tf*", "data_prep*", "trainers*"]),
-    package_data={"cereals_tf": ["**/*.html", "**/*.css"]},
+    package_data={"cereals_tf": ["**/*.html", "**/*.css", "**/*.json"]},
     install_requires=[
         "fire>=0.7.1,<0.8",
         "jinja2>=3.1",
@@ -34,6 +34,8 @@ setup(
         "coco": ["pycocotools>=2.0.8"],
         # tensorflow-io's file systems load with this TensorFlow only.
         "io": ["tensorflow==2.17.*", "tensorflow-io==0.37.1"],
+        "labelstudio": ["label-studio-sdk>=2.1,<3"],
+        "tensorboard": ["tensorboard>=2.17"],
         "test": [
             "apache-beam>=2.70",
             "cityscapesscripts>=2.2",
@@ -43,8 +45,10 @@ setup(
             "pytest-xdist>=3.5",
             "ruff>=0.9",
             "shapely>=2.0.6",
+            "tensorboard>=2.17",
         ],
         "test-io": ["moto[server]>=5", "pytest>=8"],
+        "test-labelstudio": ["label-studio==1.23.*", "pytest>=8"],
     },
     entry_points={"console_scripts": ["cereals = cereals_tf.cli:console"]},
 )

@@ -7,11 +7,14 @@ the functions that need it.
 import json
 import sys
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cereals_tf.quiet import load_tensorflow
 from data_prep.errors import UserError
 from data_prep.remote import RemotePath, folder_at, local_folder
+
+if TYPE_CHECKING:
+    from cereals_tf.annotation.labelstudio_server import Server
 
 
 def toy(
@@ -55,6 +58,7 @@ def prepare(
     tolerance: float = 2.0,
     val_percent: float = 20.0,
     annotations: str = "",
+    unlabelled_train: bool = False,
     workers: int = 0,
     runner: str = "local",
     beam_options: str = "",
@@ -77,6 +81,10 @@ def prepare(
         annotations: gtFine or gtCoarse (cityscapes, by default gtFine); the JSON file in SOURCE,
             {split} standing for train or val (coco, by default
             annotations/instances_{split}2017.json).
+        unlabelled_train: People will annotate train (start --annotator=files). Where the source has
+            no splits, images without an annotation are train, the others val (masks, coco,
+            labelme). Where it has, no image of train may have one; without this option, such a
+            train split is recognised too.
         workers: Images that are converted at a time, large data sets in as many processes; 0: one
             per core (runner local).
         runner: local, or beam: as a pipeline of Apache Beam (pip install 'cereals-tf[beam]'), so
@@ -97,9 +105,15 @@ def prepare(
     from data_prep.sources.source import SourceOptions
 
     options = SourceOptions(
-        images or None, labels or None, classes, tolerance, val_percent, annotations or None
+        images or None,
+        labels or None,
+        classes,
+        tolerance,
+        val_percent,
+        annotations or None,
+        unlabelled_train,
     )
-    convert(local_folder(source), folder_at(out), dataset, options, workers, in_beam)
+    convert(local_folder(source), folder_at(out), dataset, options, workers, in_beam, _note)
     inspect(out)
 
 
@@ -113,7 +127,6 @@ def inspect(data: str, *, verify: bool = False, json: bool = False) -> None:
     """
     from cereals_tf import tables
     from data_prep.dataset import PreparedData
-    from data_prep.findings import findings
 
     folder = folder_at(data)
     if verify or isinstance(folder, RemotePath):
@@ -124,7 +137,7 @@ def inspect(data: str, *, verify: bool = False, json: bool = False) -> None:
 
         verify_records(prepared)
     if json:
-        _print_json({**prepared.description, "warnings": findings(prepared)})
+        _print_json(tables.dataset_summary(prepared))
     else:
         tables.show_dataset(prepared)
 
@@ -147,6 +160,9 @@ def start(campaign: str, *, data: str, **options: Any) -> None:
 def step(campaign: str, *, strategy: str = "none") -> None:
     """Do the campaign's next round, or finish an interrupted one.
 
+    Where people annotate (start --annotator=files), it stops once the round's regions are chosen,
+    and completes the round when all of them are collected or skipped.
+
     Args:
         campaign: The campaign's folder.
         strategy: none (train on one device) or mirrored (on all GPUs of this machine, which share
@@ -157,11 +173,10 @@ def step(campaign: str, *, strategy: str = "none") -> None:
 
     opened = Campaign.open(campaign)
     load_tensorflow()
-    from cereals_tf.campaign.run import step_campaign
+    from cereals_tf.campaign.run import step_campaign, why_it_stopped
 
-    done = step_campaign(opened, strategy)
-    if done is None:
-        _note(f"{campaign}: the pool is empty, there is nothing left to annotate")
+    if step_campaign(opened, strategy) is None:
+        _note(f"{campaign}: {why_it_stopped(opened)}")
     tables.show_rounds(opened)
 
 
@@ -200,6 +215,8 @@ def score(
 
 def run(campaign: str, *, rounds: int, target: float = 1.0, strategy: str = "none") -> None:
     """Step until so many rounds are complete, a target is met or the pool is empty.
+
+    Where people annotate (start --annotator=files), it stops at a round that waits for them.
 
     Args:
         campaign: The campaign's folder.
@@ -242,6 +259,7 @@ def status(campaign: str, *, reference: str = "", json: bool = False) -> None:
         _print_json({**tables.rounds_summary(opened), **saved})
     else:
         tables.show_rounds(opened)
+        tables.show_next(opened)
         if saved:
             tables.show_savings(saved)
 
@@ -288,23 +306,181 @@ def export(campaign: str, out: str, *, round: int = -1) -> None:
     _note(f"{out}: the models of round {chosen.number}")
 
 
-def report(campaign: str, out: str = "", *, beside: str = "") -> None:
+def tasks(
+    campaign: str,
+    out: str = "",
+    *,
+    format: str = "labelme",
+    preannotate: bool = False,
+    url: str = "",
+    project: str = "",
+    token: str = "",
+) -> None:
+    """Write what annotators open: the images of the round that waits, its regions drawn in them.
+
+    The same command goes on after an interruption, and never overwrites what is drawn already.
+
+    Args:
+        campaign: The campaign's folder.
+        out: Folder for the tasks; left out with --url.
+        format: labelme (JSON files beside the images, labels.txt, labelmerc.yaml with the colours)
+            or labelstudio (tasks.json to import, config.xml, images/).
+        preannotate: Draw what the model of the round before sees in the regions, as polygons.
+        url: Address of a running Label Studio that gets the tasks, as http://localhost:8080
+            (format labelstudio; pip install 'cereals-tf[labelstudio]').
+        project: Number of its project, or the name of one, which is created if it is new.
+        token: Access token of its user. Default: the environment variable LABEL_STUDIO_API_KEY.
+    """
+    from cereals_tf.annotation import formats
+    from cereals_tf.campaign.state import Campaign
+
+    chosen = formats.named(format)
+    server = _label_studio(url, project, token, format, out)
+    if not out and server is None:
+        raise UserError("tasks: OUT is missing, expected a folder for the tasks")
+    opened = Campaign.open(campaign)
+    load_tensorflow()
+    from cereals_tf.annotation.handout import hand_out, outgoing_tasks
+
+    if server:
+        from cereals_tf.annotation.labelstudio_server import push
+
+        pushed = push(server, outgoing_tasks(opened, preannotate), opened.data.classes)
+        _note(
+            f"{server.url}/projects/{pushed.project}: {pushed.new} new regions to annotate, "
+            f"{pushed.before} were there"
+        )
+        named = f"--url={server.url} --project={pushed.project}"
+        _note(f"next: cereals collect {campaign} --format={format} {named}")
+        return
+    regions = hand_out(opened, local_folder(out), chosen, preannotate)
+    _note(f"{out}: {regions} regions to annotate; {chosen.advice(out)}")
+    _note(f"next: cereals collect {campaign} {chosen.result(out)} --format={format}")
+
+
+def collect(
+    campaign: str,
+    source: str = "",
+    *,
+    format: str = "labelme",
+    partial: bool = False,
+    skip: str = "",
+    url: str = "",
+    project: str = "",
+    token: str = "",
+) -> None:
+    """Take in what annotators drew inside the regions of the round that waits.
+
+    Can be called as often as work comes in. All is checked before anything is stored.
+
+    Args:
+        campaign: The campaign's folder.
+        source: What annotators made: the folder with LabelMe's JSON files, or the file that Label
+            Studio exports as JSON. May be left out with --skip; left out with --url.
+        format: labelme or labelstudio.
+        partial: Keep pixels without a shape as ignored, instead of refusing the region.
+        skip: Numbers of regions that nobody will annotate, joined by commas. They are never
+            proposed again.
+        url: Address of a running Label Studio, whose submitted annotations are taken (format
+            labelstudio; pip install 'cereals-tf[labelstudio]').
+        project: Number or name of its project.
+        token: Access token of its user. Default: the environment variable LABEL_STUDIO_API_KEY.
+    """
+    from cereals_tf.annotation import formats
+    from cereals_tf.annotation.collect import collect as collect_drawings
+    from cereals_tf.campaign.state import Campaign
+
+    chosen, skipped = formats.named(format), _numbers("skip", skip)
+    server = _label_studio(url, project, token, format, source)
+    if not source and not skipped and server is None:
+        raise UserError("collect: SOURCE is missing, expected what annotators made")
+    opened = Campaign.open(campaign)
+    if server:
+        from cereals_tf.annotation.collect import requested
+        from cereals_tf.annotation.labelstudio_server import pull
+        from cereals_tf.annotation.tasks import request_id
+
+        drawings = pull(server, request_id(list(requested(opened).values())))
+    else:
+        drawings = chosen.read_drawings(local_folder(source)) if source else []
+    _note(f"{campaign}: {collect_drawings(opened, drawings, partial, skipped).summary}")
+
+
+def report(campaign: str, out: str = "", *, rounds: str = "", beside: str = "") -> None:
     """Write pictures and an HTML page about a campaign.
 
     Args:
         campaign: The campaign's folder.
         out: New folder for the report. Default: report/ in the campaign, replaced.
+        rounds: Rounds whose acquisition is shown in pictures, joined by commas, from 1 to the one
+            to come. Default: the first and the last.
         beside: Other campaigns' folders, joined by commas, whose curves are drawn beside this one.
     """
     from cereals_tf.campaign.state import Campaign
 
+    shown = _numbers("rounds", rounds)
     opened = Campaign.open(campaign)
     others = [Campaign.open(folder) for folder in beside.split(",") if folder]
     load_tensorflow()
     from cereals_tf.report import write_report
 
-    page = write_report(opened, local_folder(out) if out else None, others)
+    page = write_report(opened, local_folder(out) if out else None, others, shown)
     _note(f"{page}: open it in a browser")
+
+
+def reproduce(
+    out: str,
+    *,
+    data: str,
+    informations: str = "entropy,vote_entropy,random",
+    regions: str = "image,1/4,1/8,1/16",
+    fusions: str = "ratio,product,convex0.5,convex0.75,convex0.9",
+    fusion_region: str = "1/16",
+    costs: str = "gt,est",
+    repeats: int = 5,
+    rounds: int = 10,
+    shard: str = "1/1",
+    grid: str = "",
+    **options: Any,
+) -> None:
+    """Run the paper's Table 1 on a data set: a grid of campaigns; the same command goes on.
+
+    Writes table.md, table.tex, rounds.csv, results.json and curves.png. Each repeat has a reference
+    beside its campaigns, the same model trained on everything. Where nothing depends on estimated
+    costs, a linear model that trains in no time takes the cost model's place.
+
+    Args:
+        out: Folder for the campaigns and the results; what is there is not done again.
+        data: The prepared data set.
+        informations: Measures of information, joined by commas.
+        regions: Sizes of the regions of campaigns without fusion: image, 1/N of the images' width,
+            or pixels; joined by commas.
+        fusions: Fusions of each measure but random, beside none: ratio, product, convexALPHA;
+            joined by commas, or '' for none.
+        fusion_region: Size of the regions of campaigns with fusion.
+        costs: Where their costs come from, est and gt, joined by commas.
+        repeats: Campaigns of each kind, with seeds from --seed on.
+        rounds: Rounds of a campaign, the first one included.
+        shard: I/N does the I-th of N equal shares, I from 1 to N (0 means N), for several processes
+            or machines that share OUT.
+        grid: A JSON file with these settings, as the grid.json in OUT; what is typed goes before.
+        **options: Fields of `cereals_tf.campaign.options.Options` by name.
+    """
+    from cereals_tf.campaign.options import Options
+    from cereals_tf.campaign.shard import parse_shard
+    from cereals_tf.reproduce.grid import Grid, names
+
+    share = parse_shard(shard)
+    lists = (names(text) for text in (informations, regions, fusions))
+    chosen = Grid(*lists, fusion_region, names(costs), repeats, rounds)
+    base = Options(**options)
+    load_tensorflow()
+    from cereals_tf.reproduce.reproduce import read_grid
+    from cereals_tf.reproduce.reproduce import reproduce as reproduce_grid
+
+    if grid:
+        chosen, base = read_grid(local_folder(grid), chosen, base)
+    reproduce_grid(local_folder(out), folder_at(data), chosen, base, share)
 
 
 def demo(out: str = "cereals-demo") -> None:
@@ -325,12 +501,15 @@ COMMANDS = (
     inspect,
     start,
     step,
+    tasks,
+    collect,
     score,
     run,
     status,
     evaluate,
     export,
     report,
+    reproduce,
     demo,
 )
 
@@ -346,6 +525,36 @@ def _options_of_beam(runner: str, options: str) -> str | None:
     if runner == "local" and options:
         raise UserError(f"--beam_options={options!r}: expected --runner=beam beside it")
     return options if runner == "beam" else None
+
+
+def _label_studio(
+    url: str, project: str, token: str, format: str, folder: str
+) -> "Server | None":
+    """Return the Label Studio that the options name, None if they name none.
+
+    Raises:
+        UserError: They do not fit each other.
+    """
+    from cereals_tf.annotation.labelstudio_server import Server
+
+    if not url:
+        for name, value in (("project", project), ("token", token)):
+            if value:
+                raise UserError(f"--{name}: expected --url beside it")
+        return None
+    if format != "labelstudio":
+        raise UserError(f"--url={url}: expected --format=labelstudio beside it")
+    if folder:
+        raise UserError(f"{folder}: not with --url, expected one or the other")
+    return Server.of(url, project, token)
+
+
+def _numbers(option: str, text: str) -> list[int]:
+    """Return numbers that are joined by commas, none where there is no text."""
+    parts = [part.strip() for part in text.split(",")] if text else []
+    if not all(part.isascii() and part.isdigit() for part in parts):
+        raise UserError(f"--{option}={text}: expected whole numbers joined by commas, as 1,3")
+    return [int(part) for part in parts]
 
 
 def _print_json(content: dict[str, Any]) -> None:

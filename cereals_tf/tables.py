@@ -7,8 +7,19 @@ from rich.console import Console
 from rich.table import Table
 
 from cereals_tf.campaign.state import Campaign
+from cereals_tf.campaign.waiting import waiting
 from data_prep.dataset import PreparedData
 from data_prep.findings import findings
+
+_UNKNOWN = "n/a"
+_OF_LABELS = (
+    "pixels_ignored",
+    "pixels_per_class",
+    "clicks",
+    "clicks_ignored",
+    "clicks_per_class",
+    "polygon_iou_per_class",
+)
 
 
 def rounds_summary(campaign: Campaign) -> dict[str, Any]:
@@ -25,14 +36,18 @@ def rounds_summary(campaign: Campaign) -> dict[str, Any]:
                 "seconds": round(sum(metrics["seconds"].values()), 1),
             }
         )
-    return {"rounds": rounds, "waiting": False}
+    asked = waiting(campaign)
+    return {
+        "rounds": rounds,
+        "waiting": asked is not None,
+        **({"request": asked.summary()} if asked else {}),
+    }
 
 
 def show_rounds(campaign: Campaign) -> None:
-    """Print a line per committed round."""
+    """Print a line per committed round, where there is one."""
     summary = rounds_summary(campaign)["rounds"]
     if not summary:
-        print(f"{campaign.folder}: no round is complete yet, next: cereals step", file=sys.stderr)
         return
     table = Table(title=str(campaign.folder), title_justify="left")
     for heading in ("round", "mIoU", "pixels %", "clicks %", "time"):
@@ -42,12 +57,21 @@ def show_rounds(campaign: Campaign) -> None:
             str(row["round"]),
             format_iou(row["miou"]),
             f"{row['pixels_percent']:.1f}",
-            f"{row['clicks_percent']:.1f}",
+            format_percent(row["clicks_percent"]),
             format_duration(row["seconds"]),
         )
     _print(table)
-    if campaign.working.exists():
-        print(f"round {len(summary)} is unfinished, cereals step continues it", file=sys.stderr)
+
+
+def show_next(campaign: Campaign) -> None:
+    """Print what is to be done next to a campaign, where it needs saying."""
+    number, asked = len(campaign.rounds()), waiting(campaign)
+    if asked:
+        print(f"{campaign.folder}: {asked.text()}", file=sys.stderr)
+    elif campaign.working.exists():
+        print(f"round {number} is unfinished, cereals step continues it", file=sys.stderr)
+    elif not number:
+        print(f"{campaign.folder}: no round is complete yet, next: cereals step", file=sys.stderr)
 
 
 def show_savings(saved: dict[str, float | None]) -> None:
@@ -71,6 +95,15 @@ def show_iou(campaign: Campaign, result: dict[str, Any]) -> None:
     _print(table)
 
 
+def dataset_summary(data: PreparedData) -> dict[str, Any]:
+    """Return what `inspect --json` prints; null for what labels would say where there are none."""
+    splits = {
+        name: split if data.labelled(name) else {**split, **dict.fromkeys(_OF_LABELS)}
+        for name, split in data.description["splits"].items()
+    }
+    return {**data.description, "splits": splits, "warnings": findings(data)}
+
+
 def show_dataset(data: PreparedData) -> None:
     """Print a data set's splits and classes, and what of it will hurt later."""
     splits = data.description["splits"]
@@ -78,14 +111,17 @@ def show_dataset(data: PreparedData) -> None:
     for heading in ("split", "images", "sizes", "shards", "ignored %", "clicks", "clicks/image"):
         table.add_column(heading, justify="left" if heading == "split" else "right")
     for name, split in splits.items():
+        of_labels = (
+            f"{100 * split['pixels_ignored'] / split['pixels']:.1f}",
+            f"{split['clicks']:,}",
+            f"{split['clicks'] / split['images']:.0f}",
+        )
         table.add_row(
             name,
             f"{split['images']:,}",
             _sizes(split["image_sizes"]),
             str(len(split["shards"])),
-            f"{100 * split['pixels_ignored'] / split['pixels']:.1f}",
-            f"{split['clicks']:,}",
-            f"{split['clicks'] / split['images']:.0f}",
+            *(of_labels if data.labelled(name) else (_UNKNOWN,) * len(of_labels)),
         )
     _print(table)
     _print(_class_table(data))
@@ -103,13 +139,13 @@ def _class_table(data: PreparedData) -> Table:
     table.add_column("polygon IoU", justify="right")
     for class_name in data.classes.names:
         cells = []
-        for split in splits.values():
+        for name, split in splits.items():
             for kind in ("pixels", "clicks"):
                 count = split[f"{kind}_per_class"][class_name]
                 share = 100 * count / split[kind] if split[kind] else 0.0
-                cells.append(f"{share:.2f}" if count else "-")
-        agreement = splits["train"]["polygon_iou_per_class"][class_name]
-        table.add_row(class_name, *cells, format_iou(agreement))
+                shown = f"{share:.2f}" if count else "-"
+                cells.append(shown if data.labelled(name) else _UNKNOWN)
+        table.add_row(class_name, *cells, format_iou(data.polygon_iou_per_class[class_name]))
     return table
 
 
@@ -121,6 +157,11 @@ def _sizes(sizes: dict[str, int]) -> str:
 def format_iou(value: float | None) -> str:
     """Return an mIoU or IoU as it is shown, `-` where it is not defined."""
     return "-" if value is None else f"{value:.3f}"
+
+
+def format_percent(value: float | None) -> str:
+    """Return a share as it is shown, `n/a` where it is unknown."""
+    return _UNKNOWN if value is None else f"{value:.1f}"
 
 
 def format_duration(seconds: float) -> str:

@@ -1,7 +1,11 @@
 """One annotated image, as every source gives it and every record holds it."""
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
 
 from data_prep.polygons import Polygon
 
@@ -27,3 +31,10 @@ class AnnotatedImage:
     width: int
     label_encoded: bytes
     polygons: Sequence[Polygon]
+
+
+def encode_label(label: np.ndarray) -> bytes:
+    """Return train ids, uint8 [H, W], as an 8-bit greyscale PNG."""
+    buffer = io.BytesIO()
+    Image.fromarray(label).save(buffer, format="png", compress_level=6)
+    return buffer.getvalue()

@@ -84,7 +84,7 @@ class _Tasks:
         folder.mkdir()
         for number, shard in enumerate(shards):
             items = [
-                (item.image_id, str(item.image.absolute()), str(item.annotation.absolute()))
+                (item.image_id, *(path and str(path.absolute()) for path in item[1:]))
                 for item in shard.items
             ]
             content = json.dumps([shard.split, shard.name, items])
@@ -97,7 +97,9 @@ class _Tasks:
 
     def shard(self, number: int) -> Shard:
         split, name, items = json.loads((self.folder / f"{number}.json").read_bytes())
-        return Shard(split, name, [Item(key, Path(image), Path(by)) for key, image, by in items])
+        return Shard(
+            split, name, [Item(key, Path(image), by and Path(by)) for key, image, by in items]
+        )
 
 
 def _write_shard(

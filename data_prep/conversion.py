@@ -5,7 +5,6 @@ A worker process imports this module, which does without TensorFlow because that
 """
 
 import importlib
-import io
 import multiprocessing
 import os
 import threading
@@ -21,11 +20,17 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from PIL import Image
 
-from data_prep.annotated_image import AnnotatedImage
+from data_prep.annotated_image import AnnotatedImage, encode_label
 from data_prep.polygons import paint
-from data_prep.sources.source import IMAGE_FORMATS, Item, Source, read_header
+from data_prep.sources.source import (
+    IMAGE_FORMATS,
+    Annotation,
+    Item,
+    Source,
+    read_header,
+    refuse_rotated,
+)
 from data_prep.statistics import Statistics
 
 
@@ -53,7 +58,7 @@ def convert_item(source: Source, item: Item) -> Converted:
         UserError: A file is damaged, or image and annotation do not fit each other.
     """
     image_format, height, width = read_header(item.image)
-    label, polygons = source.annotation(item, height, width)
+    label, polygons = _annotation(source, item, height, width)
     painted = paint(polygons, height, width, background=source.background)
     image = AnnotatedImage(
         image_id=item.image_id,
@@ -61,17 +66,19 @@ def convert_item(source: Source, item: Item) -> Converted:
         image_format=IMAGE_FORMATS[image_format],
         height=height,
         width=width,
-        label_encoded=_encode_png(label),
+        label_encoded=encode_label(label),
         polygons=polygons,
     )
     statistics = Statistics.of_image(item.image_id, label, polygons, painted, source.classes)
     return Converted(image, item.image, statistics)
 
 
-def _encode_png(label: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(label).save(buffer, format="png", compress_level=6)
-    return buffer.getvalue()
+def _annotation(source: Source, item: Item, height: int, width: int) -> Annotation:
+    """Return an image's annotation, which is all ignored where people still have to annotate it."""
+    if item.annotation:
+        return source.annotation(item, height, width)
+    refuse_rotated(item.image)
+    return Annotation(np.full((height, width), source.classes.ignore_id, np.uint8), [])
 
 
 @contextmanager

@@ -32,10 +32,17 @@ from data_prep.records import (
 
 
 class Stated(NamedTuple):
-    """What a data set says of the records of one split: classes, and images by id, in order."""
+    """What a data set says of the records of one split.
+
+    Attributes:
+        classes: The classes.
+        images: The images by id, in order.
+        labelled: Whether the split has labels.
+    """
 
     classes: Classes
     images: Mapping[str, ImageEntry]
+    labelled: bool
 
     @classmethod
     def of(cls, data: PreparedData, split: str) -> "Stated":
@@ -44,7 +51,8 @@ class Stated(NamedTuple):
         Raises:
             UserError: Its list of images is damaged.
         """
-        return cls(data.classes, {entry.image_id: entry for entry in data.images[split]})
+        images = {entry.image_id: entry for entry in data.images[split]}
+        return cls(data.classes, images, data.labelled(split))
 
 
 def refuse_damage(data: PreparedData, splits: Iterable[str]) -> None:
@@ -233,3 +241,5 @@ def _check_pixels(record: dict[str, tf.Tensor], stated: Stated | None) -> None:
         raise ValueError(f"image {image.shape[:2]} and label {label.shape}, not {_size(record)}")
     if stated:
         _check_ids("a pixel", np.unique(label), stated.classes)
+        if not stated.labelled and np.any(label.numpy() != stated.classes.ignore_id):
+            raise ValueError("a labelled pixel, in a split without labels")

@@ -111,9 +111,26 @@ class PreparedData:
         Raises:
             UserError: There is no such split.
         """
+        return [self.folder / name for name in self._split(split)["shards"]]
+
+    def labelled(self, split: str) -> bool:
+        """Whether a split has labels; where it has none, people will annotate it.
+
+        Raises:
+            UserError: There is no such split.
+        """
+        return self._split(split).get("labelled", True)
+
+    @property
+    def polygon_iou_per_class(self) -> dict[str, float | None]:
+        """How well polygons, painted back, agree with masks in the first split that has labels."""
+        split = next(split for split in self.splits if self.labelled(split))
+        return self.description["splits"][split]["polygon_iou_per_class"]
+
+    def _split(self, split: str) -> dict[str, Any]:
         if split not in self.description["splits"]:
             raise UserError(f"{self.folder}: no split {split!r}, it has {', '.join(self.splits)}")
-        return [self.folder / name for name in self.description["splits"][split]["shards"]]
+        return self.description["splits"][split]
 
     @cached_property
     def images(self) -> dict[str, list[ImageEntry]]:

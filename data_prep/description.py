@@ -65,7 +65,7 @@ def check_description(path: Path, content: Any) -> None:
     if not isinstance(splits.value, dict) or not all(map(is_unicode, splits.value)):
         splits.refuse("an object of splits by name")
     for split in ("train", "val", *splits.value):
-        _check_split(splits.of(split), names)
+        _check_split(splits.of(split), names, split == "train")
 
 
 def _class_names(field: _Field) -> list[str]:
@@ -89,7 +89,7 @@ def _check_palette(field: _Field, classes: int) -> None:
         field.refuse(f"{classes} [red, green, blue] of 0 to 255")
 
 
-def _check_split(split: _Field, names: list[str]) -> None:
+def _check_split(split: _Field, names: list[str], may_lack_labels: bool) -> None:
     images = split.of("images").whole(least=1)
     _check_shards(split.of("shards"))
     sizes = split.of("image_sizes")
@@ -108,6 +108,20 @@ def _check_split(split: _Field, names: list[str]) -> None:
         value = overlaps.of(name).value
         if value is not None and (type(value) not in (int, float) or not 0 <= value <= 1):
             overlaps.of(name).refuse("null or 0 to 1")
+    if "labelled" in split.value:
+        _check_labelled(split, may_lack_labels)
+
+
+def _check_labelled(split: _Field, may_lack_labels: bool) -> None:
+    labelled = split.of("labelled")
+    if type(labelled.value) is not bool:
+        labelled.refuse("true or false")
+    if labelled.value:
+        return
+    if not may_lack_labels:
+        labelled.refuse("true, as only train may lack labels")
+    if split.value["pixels_ignored"] != split.value["pixels"] or split.value["clicks"]:
+        labelled.refuse("true, as there are labelled pixels or clicks")
 
 
 def _check_shards(field: _Field) -> None:

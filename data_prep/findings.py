@@ -36,9 +36,10 @@ def _ids_in_both_splits(data: PreparedData) -> Iterator[str]:
 
 def _absent_classes(data: PreparedData) -> Iterator[str]:
     train, val = (_pixels(data, split) for split in ("train", "val"))
-    if absent := [name for name, count in train.items() if not count]:
+    in_train = [name for name, count in train.items() if count or not data.labelled("train")]
+    if absent := [name for name in train if name not in in_train]:
         yield f"no pixel of train shows: {', '.join(absent)}"
-    if absent := [name for name, count in val.items() if not count and train.get(name)]:
+    if absent := [name for name in in_train if not val[name]]:
         yield f"no pixel of val shows, so that nothing is measured of: {', '.join(absent)}"
 
 
@@ -58,12 +59,12 @@ def _different_shares(data: PreparedData) -> Iterator[str]:
 def _ignored(data: PreparedData) -> Iterator[str]:
     for name, split in data.description["splits"].items():
         share = split["pixels_ignored"] / split["pixels"]
-        if share > IGNORED_SHARE:
+        if share > IGNORED_SHARE and data.labelled(name):
             yield f"{share:.0%} of the pixels of {name} are unlabelled; they train and test nothing"
 
 
 def _loose_polygons(data: PreparedData) -> Iterator[str]:
-    agreement = data.description["splits"]["train"]["polygon_iou_per_class"]
+    agreement = data.polygon_iou_per_class
     loose = {name: iou for name, iou in agreement.items() if iou is not None and iou < POLYGON_IOU}
     if loose:
         worst = sorted(loose, key=loose.get)[:3]

@@ -49,6 +49,7 @@ def prepare(
     options: SourceOptions,
     workers: int = 1,
     beam_options: str | None = None,
+    note: Callable[[str], object] = lambda text: None,
 ) -> None:
     """Convert a source of a kind in `SOURCES` into the prepared data set `out`.
 
@@ -66,6 +67,7 @@ def prepare(
             that asks for them does its work behind `if __name__ == "__main__"`.
         beam_options: Convert in a pipeline of Apache Beam, with these options of Beam's as on a
             command line; `workers` has no say then. None: convert without Beam.
+        note: Told, before the work begins, in a sentence, if people will have to annotate train.
 
     Raises:
         UserError: The source is damaged or inconsistent (the file is named), `out` exists,
@@ -76,6 +78,8 @@ def prepare(
     writer = None if beam_options is None else _beam_writer(beam_options)
     source = open_source(kind, folder, options)
     shards = list(_shards(source.items()))
+    if not _labelled(shards, "train"):
+        note(f"{folder}: {_without_labels(source, shards)}")
     fingerprint = _fingerprint(kind, options, source.classes, shards)
     if writer is None:
         write = partial(_write_here, source, workers or cores())
@@ -114,6 +118,18 @@ def _shards(splits: dict[str, list[Item]]) -> Iterator[Shard]:
             yield Shard(split, f"Split-{split}/data_tfrecord-{i:05d}-of-{count:05d}", part)
 
 
+def _labelled(shards: Iterable[Shard], split: str) -> bool:
+    return any(item.annotation for shard in shards if shard.split == split for item in shard.items)
+
+
+def _without_labels(source: Source, shards: Sequence[Shard]) -> str:
+    images = image_count(shard for shard in shards if shard.split == "train")
+    return (
+        f"train has no labels: people will annotate its {images} images (start --annotator=files) "
+        f"with the classes from {source.classes_from}: {', '.join(source.classes.names)}"
+    )
+
+
 def _fingerprint(
     kind: str, options: SourceOptions, classes: Classes, shards: Sequence[Shard]
 ) -> str:
@@ -124,7 +140,7 @@ def _fingerprint(
     """
     items = [item for shard in shards for item in shard.items]
     states = {}
-    for path in sorted({path for item in items for path in (item.image, item.annotation)}):
+    for path in sorted({path for item in items for path in item[1:] if path}):
         try:
             status = path.stat()
         except OSError as error:
@@ -206,7 +222,8 @@ def _describe(place: Place, kind: str, classes: Classes, shards: Sequence[Shard]
     for split in dict.fromkeys(shard.split for shard in shards):
         of_split = [shard for shard in shards if shard.split == split]
         total = Statistics.total(place.statistics(shard) for shard in of_split)
-        splits[split] = total.describe(classes, [shard.name for shard in of_split])
+        labelled = _labelled(shards, split)
+        splits[split] = total.describe(classes, [shard.name for shard in of_split], labelled)
         rows += [(split, *row) for row in total.rows]
     description = {
         "format_version": FORMAT_VERSION,

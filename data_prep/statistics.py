@@ -72,8 +72,8 @@ class Statistics:
         rows = [tuple(row) for row in content["rows"]]
         return cls(rows, *(np.array(content[field.name], np.int64) for field in fields(cls)[1:]))
 
-    def describe(self, classes: Classes, shards: Sequence[str]) -> dict[str, Any]:
-        """Return a split's part of `dataset.json`."""
+    def describe(self, classes: Classes, shards: Sequence[str], labelled: bool) -> dict[str, Any]:
+        """Return a split's part of `dataset.json`; only a split without labels is marked."""
         sizes = Counter(f"{height}x{width}" for _, height, width, _ in self.rows)
         intersection, union = self.overlap
         return {
@@ -90,6 +90,7 @@ class Statistics:
                 name: round(float(intersection[i] / union[i]), 6) if union[i] else None
                 for i, name in enumerate(classes.names)
             },
+            **({} if labelled else {"labelled": False}),
         }
 
 

@@ -33,8 +33,20 @@ def start_campaign(
     options = Options(**chosen)
     refuse_occupied(folder)
     data = PreparedData.open(data_folder)
+    options = fitted_options(options, data)
+    check_models(options, len(data.classes))
+    return Campaign.create(folder, data, with_absolute_weights(options))
+
+
+def fitted_options(options: Options, data: PreparedData) -> Options:
+    """Return options as a campaign on this data set has them, `--region=auto` resolved.
+
+    Raises:
+        UserError: An option does not fit the data.
+    """
     for split in ("train", "val"):
         data.shards(split)
+    _check_annotator(options, data)
     train = ImageReader(data, "train", parse_image_size(options.image_size))
     sizes = {(entry.height, entry.width) for entry in train.images}
     if options.batch_size > 1 and len(sizes) > 1:
@@ -42,16 +54,26 @@ def start_campaign(
             f"--batch_size={options.batch_size}: the train images have {len(sizes)} sizes, "
             "give --image_size or use batches of 1"
         )
-    options = replace(options, region=resolve_region(options.region, train.images))
-    choose_initial(Pool(options, train, {}))
-    _check_budget(options, train)
-    _check_models(options, len(data.classes))
-    return Campaign.create(folder, data, replace(options, weights=_absolute(options.weights)))
+    region = resolve_region(options.region, train.images)
+    fitted = replace(options, region=region)
+    choose_initial(Pool(fitted, train, {}))
+    _check_budget(fitted, train)
+    return fitted
 
 
-def _absolute(weights: str) -> str:
+def with_absolute_weights(options: Options) -> Options:
     """Make a weights file's path independent of where later steps are run."""
-    return weights if weights in ("", "imagenet") else str(Path(weights).resolve())
+    if options.weights in ("", "imagenet"):
+        return options
+    return replace(options, weights=str(Path(options.weights).resolve()))
+
+
+def _check_annotator(options: Options, data: PreparedData) -> None:
+    if options.annotator == "oracle" and not data.labelled("train"):
+        raise UserError(
+            f"--annotator=oracle: {data.folder} has no labels of train, expected "
+            "--annotator=files, people who annotate"
+        )
 
 
 def _check_budget(options: Options, train: ImageReader) -> None:
@@ -64,8 +86,12 @@ def _check_budget(options: Options, train: ImageReader) -> None:
         )
 
 
-def _check_models(options: Options, num_classes: int) -> None:
-    """Build both models once, so that a wrong plug-in or weights file is refused now."""
+def check_models(options: Options, num_classes: int) -> None:
+    """Build both models once, so that a wrong plug-in or weights file is refused now.
+
+    Raises:
+        UserError: A model cannot be built or has no use for the options.
+    """
     segmentation, cost = build_segmentation(options, num_classes), build_cost(options)
     initialise(segmentation, options, "segmentation")
     initialise(cost, options, "cost")

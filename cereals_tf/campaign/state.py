@@ -1,31 +1,38 @@
 """A campaign on disk: campaign.json, one folder a committed round, and the round in progress."""
 
-import csv
 import fcntl
-import io
 import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from cereals_tf.campaign.annotations import AnnotationStore
 from cereals_tf.campaign.options import Options, parse_image_size
+from cereals_tf.campaign.request import RequestedRegion, read_request
+from cereals_tf.campaign.rows import read_rows, write_rows
 from data_prep.dataset import PreparedData
 from data_prep.errors import UserError
-from data_prep.files import new_folder, refuse_read_only, sync, sync_tree, write_atomically
+from data_prep.files import new_folder, refuse_read_only, sync, sync_tree
 from data_prep.remote import RemotePath, folder_at
 from trainers.samples import Box
 
 FORMAT_VERSION = 1
 DESCRIPTION = "campaign.json"
+REQUEST = "request.csv"
+ANNOTATIONS = "annotations"
 REGIONS = "regions.csv"
 METRICS = "metrics.json"
 SEGMENTATION = "segmentation.keras"
 COST = "cost.keras"
 ROUND_FILES = (REGIONS, SEGMENTATION, COST, METRICS)
+
+
+class BusyError(UserError):
+    """Another process is working on a campaign."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +41,8 @@ class AnnotatedRegion:
 
     Positions and sizes are in pixels of the campaign's image size. Score, information (nats, summed
     over the region) and estimated cost (clicks) are None for regions drawn at random in round 0.
-    `pixels` are those that no earlier region had labelled.
+    `pixels` are those that no earlier region had labelled. `seconds` are what people needed, None
+    where nobody measured.
     """
 
     image_id: str
@@ -49,6 +57,7 @@ class AnnotatedRegion:
     clicks_vertices: int
     clicks_intersections: int
     clicks_corners: int
+    seconds: float | None = None
 
     @property
     def box(self) -> Box:
@@ -62,12 +71,7 @@ class AnnotatedRegion:
 
 def write_regions(path: Path, regions: Sequence[AnnotatedRegion]) -> None:
     """Write regions.csv atomically."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow([column.name for column in fields(AnnotatedRegion)])
-    for region in regions:
-        writer.writerow(["" if value is None else value for value in vars(region).values()])
-    write_atomically(path, text.getvalue().encode())
+    write_rows(path, AnnotatedRegion, regions)
 
 
 def read_regions(path: Path) -> list[AnnotatedRegion]:
@@ -76,27 +80,7 @@ def read_regions(path: Path) -> list[AnnotatedRegion]:
     Raises:
         UserError: Not such a file.
     """
-
-    def value(column: Any, text: str) -> Any:
-        if column.type is str:
-            return text
-        if column.type is int:
-            return int(text)
-        return float(text) if text else None
-
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            return [
-                AnnotatedRegion(
-                    **{
-                        column.name: value(column, row[column.name])
-                        for column in fields(AnnotatedRegion)
-                    }
-                )
-                for row in csv.DictReader(file)
-            ]
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read: {error}") from None
+    return read_rows(path, AnnotatedRegion)
 
 
 @dataclass(frozen=True)
@@ -114,6 +98,23 @@ class CommittedRound:
     def regions(self) -> list[AnnotatedRegion]:
         """What was annotated in this round."""
         return read_regions(self.folder / REGIONS)
+
+    @cached_property
+    def request(self) -> list[RequestedRegion]:
+        """What people were asked for in this round, nothing where an oracle annotated it."""
+        path = self.folder / REQUEST
+        return read_request(path) if path.exists() else []
+
+    @property
+    def skipped(self) -> list[RequestedRegion]:
+        """The regions of the request that people skipped."""
+        annotated = {(region.image_id, region.box) for region in self.regions}
+        return [asked for asked in self.request if (asked.image_id, asked.box) not in annotated]
+
+    @property
+    def annotations(self) -> AnnotationStore:
+        """What people annotated in this round."""
+        return AnnotationStore(self.folder / ANNOTATIONS)
 
     @cached_property
     def metrics(self) -> dict[str, Any]:
@@ -221,6 +222,20 @@ class Campaign:
         """The folder of the round in progress."""
         return self.folder / "working"
 
+    @property
+    def annotations(self) -> AnnotationStore:
+        """What people annotated so far in the round in progress."""
+        return AnnotationStore(self.working / ANNOTATIONS)
+
+    def request(self) -> list[RequestedRegion] | None:
+        """Return the regions that the round in progress waits for; None: it does not wait.
+
+        It waits from the choice of its regions until `step` takes in what was annotated.
+        """
+        path = self.working / REQUEST
+        waits = path.exists() and not (self.working / REGIONS).exists()
+        return read_request(path) if waits else None
+
     def rounds(self) -> list[CommittedRound]:
         """Return the committed rounds in order.
 
@@ -270,7 +285,8 @@ class Campaign:
             shared: Let other processes hold it too, those that share it as well.
 
         Raises:
-            UserError: Another process holds it, or the folder is read-only.
+            BusyError: Another process holds it.
+            UserError: The folder is read-only.
         """
         refuse_read_only(self.folder)
         path = self.folder / ".lock"
@@ -281,7 +297,7 @@ class Campaign:
             number = os.read(descriptor, 20).decode()
             os.close(descriptor)
             holder = f"process {number}" if number else "another process"
-            raise UserError(f"{self.folder}: {holder} is working on this campaign") from None
+            raise BusyError(f"{self.folder}: {holder} is working on this campaign") from None
         try:
             os.ftruncate(descriptor, 0)
             if not shared:

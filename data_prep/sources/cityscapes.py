@@ -11,12 +11,13 @@ from data_prep.sources.source import (
     Annotation,
     Item,
     SourceOptions,
+    annotations_below,
     checked_id,
-    files_below,
     images_below,
     pair,
     read_json,
     read_points,
+    splits_of,
 )
 
 IGNORE_ID = 255
@@ -83,34 +84,36 @@ CLASSES = Classes(
 class CityscapesSource:
     """`leftImg8bit/SPLIT/CITY/*_leftImg8bit.png` with `gtFine/SPLIT/CITY/*_gtFine_polygons.json`.
 
-    Images may be JPEG too. The splits are the folders found; train and val must be there.
+    Images may be JPEG too. The splits are the folders found; train and val must be there. Train may
+    have no annotation at all: people will annotate its images.
     """
 
     classes = CLASSES
+    classes_from = "Cityscapes"
     background = IGNORE_ID
 
     def __init__(self, folder: Path, options: SourceOptions) -> None:
         annotations = options.annotations or "gtFine"
         if annotations not in ("gtFine", "gtCoarse"):
             raise UserError(f"--annotations={annotations}: unknown, expected gtFine or gtCoarse")
+        self._options = options
         self._images = folder / "leftImg8bit"
         self._annotations = folder / annotations
         self._suffix = f"_{annotations}_polygons"
 
     def items(self) -> dict[str, list[Item]]:
         """See `Source.items`."""
-        for split in ("train", "val"):
-            for folder in (self._images / split, self._annotations / split):
-                if not folder.is_dir():
-                    raise UserError(f"{folder}: no such folder")
+        for folder in (*(self._images / split for split in ("train", "val")), self._annotations):
+            if not folder.is_dir():
+                raise UserError(f"{folder}: no such folder")
         splits = [split for split in ("train", "val", "test") if (self._images / split).is_dir()]
-        return {split: self._pairs(split) for split in splits}
+        return splits_of({split: self._pairs(split) for split in splits}, self._options)
 
     def _pairs(self, split: str) -> list[Item]:
         images = images_below(self._images / split)
         annotations = {
             path.relative_to(self._annotations / split).with_suffix("").as_posix(): path
-            for path in files_below(self._annotations / split, [".json"])
+            for path in annotations_below(self._annotations / split, [".json"], split)
             if path.stem.endswith(self._suffix)
         }
         return pair(_by_frame(images, "_leftImg8bit"), _by_frame(annotations, self._suffix))

@@ -1,5 +1,6 @@
 """COCO: instances as polygons or run lengths in JSON, rasterised by pycocotools."""
 
+import os
 import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,11 +18,13 @@ from data_prep.sources.source import (
     Annotation,
     Item,
     SourceOptions,
-    divided,
     file_inside,
+    images_below,
     key_below,
     outline_object,
+    pair,
     read_json,
+    splits_of,
 )
 from data_prep.text import is_unicode, shown
 
@@ -61,6 +64,11 @@ class CocoSource:
     One annotation file for all images, `--annotations` without `{split}`, is divided into train and
     val. Only images that a file lists are read.
 
+    Train may have no annotation file: people will annotate all images of its folder. With
+    `unlabelled_train` the file may also list images alone, which otherwise show only background,
+    and one file for all images makes val of those that have annotations and train of all others in
+    the folder.
+
     The classes are the categories in the order of their ids. Pixels without annotation belong to
     the class `background`, which comes first unless a category has this name. Where a category is
     marked as stuff (`isthing` is 0) they are void instead, and ignored. Crowds (`iscrowd`) are
@@ -82,28 +90,30 @@ class CocoSource:
                 f"--annotations={annotations} is one file for all images: expected one folder "
                 f"in --images, found {images}"
             )
-        self._splits: dict[str, dict[Path, _Image]] = {}
+        self._splits: dict[str, list[Item]] = {}
+        self._images: dict[Path, _Image] = {}
         categories: dict[int, _Category] = {}
         for split, path in _annotation_files(folder, annotations).items():
+            pictures = folder / images.replace("{split}", split)
+            if split == "train" and not os.path.lexists(path):
+                self._splits[split] = pair(images_below(pictures), {})
+                continue
             content = read_json(path)
+            if split == "train" and options.unlabelled_train:
+                content.setdefault("annotations", [])
             found = _categories(path, content)
             if categories and found != categories:
                 raise UserError(f"{path}: its categories are not those of the other splits")
             categories = found
-            pictures = folder / images.replace("{split}", split)
-            self._splits[split] = _images(path, content, pictures, categories)
+            listed = _images(path, content, pictures, categories)
+            self._splits[split] = _items(split, listed, pictures, options.unlabelled_train)
+            self._images |= listed
         self.classes, self._train_ids, self.background = _classes(path, categories)
-        self._images = {
-            key: image for found in self._splits.values() for key, image in found.items()
-        }
+        self.classes_from = str(path)
 
     def items(self) -> dict[str, list[Item]]:
         """See `Source.items`."""
-        splits = {
-            split: sorted(image.item for image in images.values())
-            for split, images in self._splits.items()
-        }
-        return divided(splits[""], self._options.val_percent) if "" in splits else splits
+        return splits_of(self._splits, self._options)
 
     def annotation(self, item: Item, height: int, width: int) -> Annotation:
         """See `Source.annotation`."""
@@ -250,6 +260,20 @@ def _images(
             )
         by_id[image_id].annotations.append(entry)
     return {image.item.image: image for image in by_id.values()}
+
+
+def _items(
+    split: str, listed: dict[Path, _Image], folder: Path, unlabelled_train: bool
+) -> list[Item]:
+    """Return the items of a split, or of the split "" that stands for all images."""
+    items = {image.item.image_id: image.item for image in listed.values()}
+    annotated = {image.item.image_id for image in listed.values() if image.annotations}
+    if split == "train" and unlabelled_train and not annotated:
+        items = {key: item._replace(annotation=None) for key, item in items.items()}
+    if not split and unlabelled_train:
+        unlisted = pair(images_below(folder), {})
+        items = {item.image_id: item for item in unlisted} | {key: items[key] for key in annotated}
+    return sorted(items.values())
 
 
 def _parts(where: str, parts: list[Any], height: int, width: int) -> list[list[float]]:

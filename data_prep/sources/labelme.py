@@ -8,7 +8,7 @@ from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import numpy as np
-from PIL import ExifTags, Image, ImageDraw
+from PIL import Image, ImageDraw
 
 from data_prep.dataset import Classes
 from data_prep.errors import UserError
@@ -19,7 +19,6 @@ from data_prep.sources.source import (
     Annotation,
     Item,
     SourceOptions,
-    divided,
     file_inside,
     files_below,
     key_below,
@@ -27,18 +26,23 @@ from data_prep.sources.source import (
     outline_object,
     read_json,
     read_points,
+    refuse_rotated,
+    splits_of,
 )
 from data_prep.text import is_unicode, shown
 
 BACKGROUND = "_background_"
 IGNORE = "__ignore__"
 IGNORE_ID = 255
+_FOUND = "the JSON files found (a classes file may name more, see --classes)"
 _SPLITS = ("train", "val", "test")
 _POINTS = {"polygon": None, "oriented_rectangle": 4, "rectangle": 2, "circle": 2, "mask": 2}
 
 
 class LabelmeSource:
     """Images with LabelMe's JSON files, at any depth: in `train` and `val`, or to be divided.
+
+    Train may have no JSON file at all: people will annotate its images.
 
     The image is the file that `imagePath` names; embedded `imageData` is not read.
 
@@ -58,10 +62,12 @@ class LabelmeSource:
         labels: set[str] = set()
         for split, part in _parts(folder).items():
             files = [path for path in files_below(part, [".json"]) if path != classes_file]
-            if not files:
-                raise UserError(f"{part}: no JSON files of LabelMe")
+            if not files and split != "train":
+                raise UserError(f"{part}: no JSON files of LabelMe, expected some: they make val")
             self._splits[split] = _items(folder, part, files, labels)
-        self.classes = classes_if_given(folder, options) or _classes(folder, labels)
+        given = classes_if_given(folder, options)
+        self.classes = given or _classes(folder, labels)
+        self.classes_from = str(classes_file) if given else _FOUND
         if IGNORE in self.classes.names:
             raise UserError(f"{classes_file}: {IGNORE} stands for 'ignore_id', it is no class")
         self._train_ids = {name: i for i, name in enumerate(self.classes.names)}
@@ -70,9 +76,7 @@ class LabelmeSource:
 
     def items(self) -> dict[str, list[Item]]:
         """See `Source.items`."""
-        if "" in self._splits:
-            return divided(self._splits[""], self._options.val_percent)
-        return self._splits
+        return splits_of(self._splits, self._options)
 
     def annotation(self, item: Item, height: int, width: int) -> Annotation:
         """See `Source.annotation`."""
@@ -83,20 +87,16 @@ class LabelmeSource:
                 f"{item.annotation}: says [imageHeight, imageWidth] {reprlib.repr(stated)}, "
                 f"its image {item.image.name} is {[height, width]}"
             )
-        _refuse_rotated(item.image)
+        refuse_rotated(item.image)
         label = np.full((height, width), self.background, np.uint8)
         polygons: list[Polygon] = []
-        for where, shape in _shapes(item.annotation, content):
-            train_id = self._train_ids.get(_label(where, shape))
+        for where, shape in shapes_of(item.annotation, content):
+            train_id = self._train_ids.get(label_of(where, shape))
             if train_id is None:
                 raise UserError(f"{where} has the unknown class name {shown(shape['label'])}")
-            kind, points = _geometry(where, shape)
-            mask = _painted(where, kind, shape, points, height, width)
+            mask, outlines = drawn_shape(where, shape, height, width, self._options.tolerance)
             label[mask] = train_id
-            if kind in ("circle", "mask"):
-                polygons += outline_object(mask, train_id, self._options.tolerance)
-            else:
-                polygons.append(Polygon(train_id, _corners(points) if len(points) == 2 else points))
+            polygons += [Polygon(train_id, points) for points in outlines]
         return Annotation(label, polygons)
 
 
@@ -123,10 +123,12 @@ def _items(source: Path, part: Path, files: list[Path], labels: set[str]) -> lis
         if image in items:
             raise UserError(f"{path}: annotates {image}, as {items[image].annotation} does")
         items[image] = Item(key_below(part, path), image, path)
-        labels.update(_label(where, shape) for where, shape in _shapes(path, content))
+        labels.update(label_of(where, shape) for where, shape in shapes_of(path, content))
     for path in files_below(part, IMAGE_SUFFIXES):
         if path not in items:
-            raise UserError(f"{path}: image without an annotation")
+            items[path] = Item(key_below(part, path), path, None)
+    if not items:
+        raise UserError(f"{part}: no images (.png, .jpg or .jpeg)")
     return sorted(items.values())
 
 
@@ -135,13 +137,18 @@ def _classes(folder: Path, labels: set[str]) -> Classes:
     if not 2 <= len(names) <= IGNORE_ID:
         raise UserError(
             f"{folder}: has {len(names)} labels {reprlib.repr(names)}, expected 2 to {IGNORE_ID}; "
-            f"a classes file (see --classes) may add {BACKGROUND}, the pixels without a shape"
+            f"a classes file (see --classes) names others, as {BACKGROUND}, the pixels without a "
+            "shape"
         )
     return Classes(tuple(names), evenly_spaced_palette(len(names)), IGNORE_ID)
 
 
-def _shapes(path: Path, content: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """Return the shapes of a file, each with its place for messages."""
+def shapes_of(path: Path, content: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Return the shapes of a file, each with its place for messages.
+
+    Raises:
+        UserError: They are no list of objects.
+    """
     shapes = content.get("shapes")
     if not isinstance(shapes, list):
         raise UserError(f"{path}: 'shapes' is {type(shapes).__name__}, expected a list")
@@ -151,11 +158,43 @@ def _shapes(path: Path, content: dict[str, Any]) -> list[tuple[str, dict[str, An
     return [(f"{path}: shape {number}", shape) for number, shape in enumerate(shapes)]
 
 
-def _label(where: str, shape: dict[str, Any]) -> str:
+def label_of(where: str, shape: dict[str, Any]) -> str:
+    """Return a shape's label.
+
+    Raises:
+        UserError: It has none; `where` begins the message.
+    """
     label = shape.get("label")
     if not isinstance(label, str) or not label or not is_unicode(label):
         raise UserError(f"{where} has label {reprlib.repr(label)}, expected a name")
     return label
+
+
+def drawn_shape(
+    where: str, shape: dict[str, Any], height: int, width: int, tolerance: float
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Return what a shape covers and what was clicked to draw it.
+
+    Args:
+        where: What begins a message about it.
+        shape: The shape in LabelMe's JSON.
+        height: Height of the image in pixels.
+        width: Width of the image in pixels.
+        tolerance: How far the contours of circles and masks may be simplified, pixels.
+
+    Returns:
+        bool [height, width], and the vertices (x, y) of polygons, float64 [V, 2] each.
+
+    Raises:
+        UserError: The shape has no area or is damaged.
+    """
+    kind, points = _geometry(where, shape)
+    mask = _painted(where, kind, shape, points, height, width)
+    if kind in ("circle", "mask"):
+        outlines = [polygon.points for polygon in outline_object(mask, 0, tolerance)]
+    else:
+        outlines = [_corners(points) if len(points) == 2 else points]
+    return mask, outlines
 
 
 def _geometry(where: str, shape: dict[str, Any]) -> tuple[str, np.ndarray]:
@@ -223,16 +262,3 @@ def _corners(points: np.ndarray) -> np.ndarray:
     """Return the four corners of the rectangle between two points."""
     (left, top), (right, bottom) = points.min(axis=0), points.max(axis=0)
     return np.array([[left, top], [right, top], [right, bottom], [left, bottom]])
-
-
-def _refuse_rotated(path: Path) -> None:
-    """Refuse an image that LabelMe shows rotated, so that its points are not of stored pixels."""
-    try:
-        with Image.open(path) as image:
-            orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception as error:  # Pillow raises whatever it stumbles over
-        raise UserError(f"{path}: its EXIF data cannot be read: {error}") from None
-    if orientation in range(2, 9):
-        raise UserError(
-            f"{path}: EXIF orientation {orientation}, expected an image that is stored upright"
-        )

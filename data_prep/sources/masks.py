@@ -11,14 +11,17 @@ from data_prep.dataset import Classes
 from data_prep.errors import UserError
 from data_prep.polygons import outline_mask
 from data_prep.sources.source import (
+    IMAGE_SUFFIXES,
     Annotation,
     Item,
     SourceOptions,
-    divided,
+    annotations_below,
+    files_by_key,
     images_below,
     open_image,
     pair,
     read_json,
+    splits_of,
 )
 from data_prep.text import is_unicode
 
@@ -37,7 +40,8 @@ class MaskSource:
     """Image files, 8-bit id masks of the same names, and a JSON file of classes.
 
     Without `--images` and `--labels` the usual layouts are looked for, `train/images` beside
-    `train/labels` first. A layout without `{split}` is divided into train and val.
+    `train/labels` first. A layout without `{split}` is divided into train and val. Train may have
+    no mask at all: people will annotate its images.
 
     Polygons are the masks' contours, simplified at `tolerance` pixels; the mask stays the label.
     """
@@ -46,6 +50,7 @@ class MaskSource:
         self._folder = folder
         self._options = options
         self.classes = read_classes(folder / options.classes)
+        self.classes_from = str(folder / options.classes)
         self.background = self.classes.ignore_id
         self._images, self._labels = self._layout()
 
@@ -60,7 +65,8 @@ class MaskSource:
         if any(given):
             raise UserError("--images and --labels go together: give both or neither")
         for images, labels in _LAYOUTS:
-            if all(self._of_split(part, "train").is_dir() for part in (images, labels)):
+            of_labels = (self._of_split(labels, split) for split in ("train", "val"))
+            if self._of_split(images, "train").is_dir() and any(map(Path.is_dir, of_labels)):
                 return images, labels
         raise UserError(
             f"{self._folder}: neither train/images with train/labels nor images with labels: "
@@ -71,7 +77,7 @@ class MaskSource:
         """See `Source.items`."""
         patterns = (self._images, self._labels)
         if "{split}" not in self._images:
-            return divided(self._pairs(""), self._options.val_percent)
+            return splits_of({"": self._pairs("")}, self._options)
         present = [
             split
             for split in _SPLITS
@@ -80,16 +86,15 @@ class MaskSource:
         for split in ("train", "val"):
             if split not in present:
                 raise UserError(f"{self._of_split(self._images, split)}: no such folder")
-        return {split: self._pairs(split) for split in present}
+        return splits_of({split: self._pairs(split) for split in present}, self._options)
 
     def _of_split(self, pattern: str, split: str) -> Path:
         return self._folder / pattern.replace("{split}", split)
 
     def _pairs(self, split: str) -> list[Item]:
-        images, labels = (
-            images_below(self._of_split(part, split)) for part in (self._images, self._labels)
-        )
-        return pair(images, labels)
+        images = images_below(self._of_split(self._images, split))
+        folder = self._of_split(self._labels, split)
+        return pair(images, files_by_key(folder, annotations_below(folder, IMAGE_SUFFIXES, split)))
 
     def annotation(self, item: Item, height: int, width: int) -> Annotation:
         """See `Source.annotation`."""

@@ -8,11 +8,12 @@ import reprlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from data_prep.clicks import MAX_COORDINATE
 from data_prep.dataset import MAX_PIXELS, Classes
@@ -42,6 +43,8 @@ class SourceOptions:
         val_percent: Share of the images that become the val split where the source has no splits.
         annotations: Cityscapes' annotation type, `gtFine` (default) or `gtCoarse`; COCO's JSON
             file, `{split}` standing for the split's name.
+        unlabelled_train: No image of train has an annotation. Where the source has no splits, val
+            is the images that have one, and train those that have none.
 
     Raises:
         UserError: The tolerance is not 0 or more.
@@ -53,6 +56,7 @@ class SourceOptions:
     tolerance: float = 2.0
     val_percent: float = 20.0
     annotations: str | None = None
+    unlabelled_train: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.tolerance < math.inf:
@@ -60,11 +64,11 @@ class SourceOptions:
 
 
 class Item(NamedTuple):
-    """One image of a source and the files that annotate it."""
+    """One image of a source and the file that annotates it; None where people still have to."""
 
     image_id: str
     image: Path
-    annotation: Path
+    annotation: Path | None
 
 
 class Annotation(NamedTuple):
@@ -79,21 +83,25 @@ class Source(Protocol):
 
     Attributes:
         classes: Class names, palette and ignore id.
+        classes_from: Where the names of the classes come from, for messages.
         background: Train id of the pixels that no polygon covers.
     """
 
     classes: Classes
+    classes_from: str
     background: int
 
     def items(self) -> dict[str, list[Item]]:
         """Return the items of each split, sorted by image id.
+
+        Either all images of a split have an annotation or, in train, none.
 
         Raises:
             UserError: An image has no annotation, or the reverse, or a split is empty.
         """
 
     def annotation(self, item: Item, height: int, width: int) -> Annotation:
-        """Read the annotation of an image of this size.
+        """Read the annotation of an image of this size, which has one.
 
         Raises:
             UserError: The annotation is damaged or does not fit the image; the file is named.
@@ -206,14 +214,24 @@ def images_below(folder: Path) -> dict[str, Path]:
     Raises:
         UserError: No image, two files of the same name, or see `files_below` and `key_below`.
     """
+    found = files_by_key(folder, files_below(folder, IMAGE_SUFFIXES))
+    if not found:
+        raise UserError(f"{folder}: no images (.png, .jpg or .jpeg)")
+    return found
+
+
+def files_by_key(folder: Path, files: Sequence[Path]) -> dict[str, Path]:
+    """Return files below a folder by their relative path without its suffix.
+
+    Raises:
+        UserError: Two files of the same name, or see `key_below`.
+    """
     found: dict[str, Path] = {}
-    for path in files_below(folder, IMAGE_SUFFIXES):
+    for path in files:
         key = key_below(folder, path)
         if key in found:
             raise UserError(f"{path}: duplicate id {key!r}, also the name of {found[key].name}")
         found[key] = path
-    if not found:
-        raise UserError(f"{folder}: no images (.png, .jpg or .jpeg)")
     return found
 
 
@@ -239,17 +257,78 @@ def checked_id(image_id: str, path: Path) -> str:
     return image_id
 
 
-def pair(images: dict[str, Path], annotations: dict[str, Path]) -> list[Item]:
-    """Pair images and annotations of the same key.
+def annotations_below(folder: Path, suffixes: Sequence[str], split: str) -> list[Path]:
+    """Return the `files_below` a split's folder of annotations, which train may lack.
 
     Raises:
-        UserError: One without the other.
+        UserError: See `files_below`.
     """
-    for key in sorted(images.keys() ^ annotations.keys()):
-        if key in images:
-            raise UserError(f"{images[key]}: image without an annotation")
+    if split == "train" and not os.path.lexists(folder):
+        return []
+    return files_below(folder, suffixes)
+
+
+def pair(images: dict[str, Path], annotations: dict[str, Path]) -> list[Item]:
+    """Return an item for each image, with the annotation of the same key if there is one.
+
+    Raises:
+        UserError: An annotation without an image.
+    """
+    for key in sorted(annotations.keys() - images.keys()):
         raise UserError(f"{annotations[key]}: annotation without an image")
-    return [Item(key, images[key], annotations[key]) for key in sorted(images)]
+    return [Item(key, images[key], annotations.get(key)) for key in sorted(images)]
+
+
+def splits_of(parts: dict[str, list[Item]], options: SourceOptions) -> dict[str, list[Item]]:
+    """Return a source's splits; of train none may have an annotation, else all images must.
+
+    Args:
+        parts: The items of each split, or of the split "" that stands for all images. Those are
+            divided, with `unlabelled_train` into images without and with an annotation, otherwise
+            by `val_percent`.
+        options: The options that say so.
+
+    Raises:
+        UserError: An image lacks an annotation, or has one in spite of `unlabelled_train`; a split
+            would be empty; or two files without an annotation have the same id.
+    """
+    if "" in parts and options.unlabelled_train:
+        parts = _divided_by_annotation(parts[""])
+    for split, items in parts.items():
+        annotated = [item for item in items if item.annotation]
+        if split == "train" and annotated and options.unlabelled_train:
+            raise UserError(
+                f"--unlabelled_train: {annotated[0].annotation} annotates an image of train, "
+                "expected none that does"
+            )
+        if len(annotated) < len(items) and (split != "train" or annotated):
+            lacking = next(item for item in items if not item.annotation)
+            hint = "" if split else "; with --unlabelled_train such images are train, others val"
+            raise UserError(f"{lacking.image}: image without an annotation{hint}")
+        if not annotated:
+            _refuse_duplicates(items)
+    return divided(parts[""], options.val_percent) if "" in parts else parts
+
+
+def _divided_by_annotation(items: Sequence[Item]) -> dict[str, list[Item]]:
+    _refuse_duplicates(items)
+    splits = {
+        "train": [item for item in items if not item.annotation],
+        "val": [item for item in items if item.annotation],
+    }
+    for (split, members), word in zip(splits.items(), ("without", "with"), strict=True):
+        if not members:
+            raise UserError(
+                f"--unlabelled_train: none of {len(items)} images is {word} an annotation, "
+                f"expected some: they become {split}"
+            )
+    return splits
+
+
+def _refuse_duplicates(items: Sequence[Item]) -> None:
+    for item, other in pairwise(items):
+        if item.image_id == other.image_id:
+            raise UserError(f"{other.image}: duplicate id {item.image_id!r}, also of {item.image}")
 
 
 def divided(items: Sequence[Item], val_percent: float) -> dict[str, list[Item]]:
@@ -340,6 +419,24 @@ def file_inside(source: Path, folder: Path, name: Any, where: str) -> Path:
     if not os.path.isfile(path):
         raise UserError(f"{where} names the file {shown(name)}, which is no file in {folder}")
     return path
+
+
+def refuse_rotated(path: Path) -> None:
+    """Refuse an image that tools show rotated, so that points drawn there are not of its pixels.
+
+    Raises:
+        UserError: The image's EXIF data say so, or cannot be read.
+    """
+    try:
+        with Image.open(path) as image:
+            orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception as error:  # Pillow raises whatever it stumbles over
+        raise UserError(f"{path}: its EXIF data cannot be read: {error}") from None
+    if orientation in range(2, 9):
+        raise UserError(
+            f"{path}: EXIF orientation {orientation}, expected an image that is stored upright "
+            "(ImageMagick: mogrify -auto-orient)"
+        )
 
 
 def outline_object(mask: np.ndarray, class_id: int, tolerance: float) -> list[Polygon]:

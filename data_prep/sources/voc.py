@@ -13,6 +13,7 @@ from data_prep.sources.source import (
     file_inside,
     key_below,
     read_file,
+    splits_of,
 )
 
 _SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -60,15 +61,19 @@ class VocSource:
     """`JPEGImages`, `SegmentationClass` and the lists `ImageSets/Segmentation/{train,val}.txt`.
 
     They lie in the source or in its `VOCdevkit/VOC2012`. Only listed images are read. A mask's
-    palette indices are the ids. The classes are VOC's, void (255) is ignored, unless there is a
-    classes file. Polygons are the masks' contours, simplified at `tolerance` pixels.
+    palette indices are the ids. Train may have no mask at all: people will annotate its images.
+
+    The classes are VOC's, void (255) is ignored, unless there is a classes file. Polygons are the
+    masks' contours, simplified at `tolerance` pixels.
     """
 
     def __init__(self, folder: Path, options: SourceOptions) -> None:
         inner = folder / "VOCdevkit" / "VOC2012"
         self._folder = inner if inner.is_dir() else folder
-        self._tolerance = options.tolerance
-        self.classes = classes_if_given(folder, options) or CLASSES
+        self._options = options
+        given = classes_if_given(folder, options)
+        self.classes = given or CLASSES
+        self.classes_from = str(folder / options.classes) if given else "PASCAL VOC"
         self.background = self.classes.ignore_id
 
     def items(self) -> dict[str, list[Item]]:
@@ -80,29 +85,32 @@ class VocSource:
         seen: dict[str, str] = {}
         for split in ("train", "val"):
             items = []
-            for name, where in _listed(
-                self._folder / "ImageSets" / "Segmentation" / f"{split}.txt"
-            ):
-                item = self._item(name, where)
+            listed = _listed(self._folder / "ImageSets" / "Segmentation" / f"{split}.txt")
+            labelled = split != "train" or any(self._has_mask(name) for name, _ in listed)
+            for name, where in listed:
+                item = self._item(name, where, labelled)
                 if item.image_id in seen:
                     first = seen[item.image_id]
                     raise UserError(f"{where}: {name!r} is listed twice, also at {first}")
                 seen[item.image_id] = where
                 items.append(item)
             splits[split] = sorted(items)
-        return splits
+        return splits_of(splits, self._options)
 
-    def _item(self, name: str, where: str) -> Item:
+    def _has_mask(self, name: str) -> bool:
+        return os.path.isfile(self._folder / "SegmentationClass" / f"{name}.png")
+
+    def _item(self, name: str, where: str, labelled: bool) -> Item:
         images, masks = (self._folder / part for part in ("JPEGImages", "SegmentationClass"))
         names = [f"{name}{suffix}" for suffix in _SUFFIXES]
         found = next((file for file in names if os.path.isfile(images / file)), names[0])
         image = file_inside(images, images, found, where)
-        mask = file_inside(masks, masks, f"{name}.png", where)
+        mask = file_inside(masks, masks, f"{name}.png", where) if labelled else None
         return Item(key_below(images, image), image, mask)
 
     def annotation(self, item: Item, height: int, width: int) -> Annotation:
         """See `Source.annotation`."""
-        return annotation_of_mask(item, height, width, self.classes, self._tolerance)
+        return annotation_of_mask(item, height, width, self.classes, self._options.tolerance)
 
 
 def _listed(path: Path) -> list[tuple[str, str]]:

@@ -732,14 +732,18 @@ NO_FILES = {
 }
 
 
-@pytest.mark.parametrize("what", NO_FILES)
+_OPTIONAL = {("voc", "classes.json"), ("labelme", "classes.json")}
+_UNLABELLED = {("coco", LAYOUTS["coco"].annotation, "nothing")}  # people will annotate train
+
+
 @pytest.mark.parametrize(
-    ("kind", "name"),
+    ("kind", "name", "what"),
     [
-        pytest.param(kind, name, id=f"{kind}: {name}")
+        pytest.param(kind, name, what, id=f"{kind}: {name}-{what}")
         for kind, layout in LAYOUTS.items()
         for name in (layout.image, layout.annotation, *layout.more)
-        if (kind, name) not in {("voc", "classes.json"), ("labelme", "classes.json")}
+        for what in NO_FILES
+        if (kind, name) not in _OPTIONAL and (kind, name, what) not in _UNLABELLED
     ],
 )
 def test_what_is_no_file_is_refused(refused_source, kind, name, what):

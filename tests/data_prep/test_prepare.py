@@ -255,6 +255,10 @@ def _remove(name):
     return lambda source: shutil.rmtree(source / name)
 
 
+def _remove_each(*names):
+    return lambda source: [shutil.rmtree(source / name) for name in names]
+
+
 def _remove_file(name):
     return lambda source: (source / name).unlink()
 
@@ -274,7 +278,7 @@ def _edit_json(name, **fields):
 DAMAGED_MASKS = {
     "no train": (_remove("train"), "train"),
     "no val": (_remove("val"), "val/images: no such folder"),
-    "no labels": (_remove("train/labels"), "masks_source|--images"),
+    "no labels": (_remove_each("train/labels", "val/labels"), "masks_source: .*--images"),
     "no labels of val": (_remove("val/labels"), "val/labels: no such folder"),
     "empty images": (_empty("train/images"), "train/images: no images"),
     "empty val": (_empty("val"), "val/images: no images"),
@@ -309,7 +313,7 @@ _POLYGONS, _PICTURE = f"gtFine/{_TOWN}_gtFine_polygons.json", f"leftImg8bit/{_TO
 _UNNAMED = "leftImg8bit/train/toytown/picture.png"
 DAMAGED_CITYSCAPES = {
     "no images": (_remove("leftImg8bit"), "leftImg8bit/train: no such folder"),
-    "no annotations": (_remove("gtFine"), "gtFine/train: no such folder"),
+    "no annotations": (_remove("gtFine"), "gtFine: no such folder"),
     "no val": (_remove("leftImg8bit/val"), "leftImg8bit/val: no such folder"),
     "empty images": (_empty("leftImg8bit/val"), "leftImg8bit/val: no images"),
     "empty annotations": (_empty("gtFine/val"), "_leftImg8bit.png: image without an annotation"),

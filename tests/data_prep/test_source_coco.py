@@ -217,7 +217,7 @@ def test_pycocotools_is_asked_for_by_name(tmp_path, monkeypatch):
     [
         ({"annotations": "all.json"}, "--annotations=all.json is one file"),
         ({"annotations": "all.json", "images": "train2017"}, r"all\.json: cannot be read"),
-        ({"annotations": "{split}.json"}, r"train\.json: cannot be read"),
+        ({"annotations": "{split}.json"}, r"val\.json: cannot be read"),
         ({"images": "{split}"}, "train: no such folder"),
         (
             {"annotations": "annotations/instances_val2017.json", "images": "val2017"},

@@ -102,12 +102,11 @@ def test_names_that_are_not_utf8_are_refused(tmp_path):
     str(caught.value).encode()
 
 
-def test_pairs_need_both_sides(tmp_path):
+def test_annotations_are_paired_with_their_images(tmp_path):
     a, b = tmp_path / "a.png", tmp_path / "b.png"
     (item,) = pair({"x": a}, {"x": b})
     assert item == ("x", a, b)
-    with pytest.raises(UserError, match=r"a\.png: image without an annotation"):
-        pair({"x": a, "y": a}, {"y": b})
+    assert pair({"y": a, "x": a}, {"y": b}) == [("x", a, None), ("y", a, b)]
     with pytest.raises(UserError, match=r"b\.png: annotation without an image"):
         pair({"y": a}, {"x": b, "y": b})
 

@@ -1,0 +1,251 @@
+"""The grid of Table 1: which campaigns there are, and with which options."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from cereals_tf.campaign.options import INFORMATION, Options, parse_region
+from data_prep.clicks import STRIDE
+from data_prep.errors import UserError
+
+IMAGE = "image"
+NONE = "none"
+REFERENCE = "reference"
+CONVEX = re.compile(r"convex(0(?:\.\d+)?|1(?:\.0+)?)")
+LINEAR_COST_MODEL = "cereals_tf.reproduce.linear_cost:linear_cost_model"
+"""Takes the cost model's place where nothing depends on it, as its training would take half of the
+time."""
+
+SET_BY_GRID = {
+    "region": "regions",
+    "information": "informations",
+    "fusion": "fusions",
+    "alpha": "fusions",
+    "cost": "costs",
+}
+"""Options of a campaign that the grid sets, and the grid's field that does."""
+
+
+@dataclass(frozen=True)
+class Fusion:
+    """How a campaign fuses information and cost.
+
+    Attributes:
+        kind: `none`, `ratio` (Eq. 3), `product` (Eq. 4) or `convex` (Eq. 5).
+        alpha: Weight of the information, for `convex` only.
+    """
+
+    kind: str
+    alpha: float | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> "Fusion":
+        """Parse `none`, `ratio`, `product` or `convex0.75`.
+
+        Raises:
+            UserError: None of these.
+        """
+        if text in (NONE, "ratio", "product"):
+            return cls(text)
+        convex = CONVEX.fullmatch(text)
+        if not convex:
+            raise UserError(
+                f"--fusions: {text!r} is none of ratio, product, convexALPHA, as convex0.75"
+            )
+        return cls("convex", float(convex[1]))
+
+    def __str__(self) -> str:
+        return self.kind if self.alpha is None else f"{self.kind}{self.alpha:g}"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of the table: what is repeated with several seeds.
+
+    Attributes:
+        information: A measure.
+        region: The regions' size as the user named it, as `1/16`, `image` or `64`.
+        size: The size as `Options.region` has it.
+        fusion: How information and cost are fused.
+        cost: `est` or `gt`; None without fusion.
+    """
+
+    information: str
+    region: str
+    size: str
+    fusion: Fusion
+    cost: str | None
+
+    @property
+    def name(self) -> str:
+        """A name that is unique in its grid, and fit for a folder."""
+        parts = (self.information, self.size, str(self.fusion), self.cost)
+        return "-".join(part for part in parts if part)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Which campaigns there are.
+
+    Attributes:
+        informations: Measures of information.
+        regions: Sizes of regions for the campaigns without fusion: `image`, a share of the image's
+            width as `1/8`, or pixels.
+        fusions: Fusions besides none; of each measure but random.
+        fusion_region: The size of the regions of the campaigns with fusion.
+        costs: Where their costs come from: est, gt.
+        repeats: Seeds of each cell.
+        rounds: Rounds of a campaign, the first one included.
+    """
+
+    informations: tuple[str, ...] = ("entropy", "vote_entropy", "random")
+    regions: tuple[str, ...] = (IMAGE, "1/4", "1/8", "1/16")
+    fusions: tuple[str, ...] = ("ratio", "product", "convex0.5", "convex0.75", "convex0.9")
+    fusion_region: str = "1/16"
+    costs: tuple[str, ...] = ("gt", "est")
+    repeats: int = 5
+    rounds: int = 10
+
+    def __post_init__(self) -> None:
+        for name, choices in (("informations", INFORMATION), ("costs", ("gt", "est"))):
+            for value in getattr(self, name):
+                if value not in choices:
+                    raise UserError(f"--{name}: {value!r} is none of {', '.join(choices)}")
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, tuple) and len(set(value)) < len(value):
+                raise UserError(f"--{field.name}={','.join(value)}: names something twice")
+        if not self.informations or not self.regions:
+            raise UserError("--informations, --regions: expected at least one of each")
+        for text in self.fusions:
+            if Fusion.parse(text).kind == NONE:
+                raise UserError("--fusions: none is part of every grid")
+        for name in ("repeats", "rounds"):
+            if getattr(self, name) < 1:
+                raise UserError(f"--{name}={getattr(self, name)}: expected at least 1")
+
+    def cells(self, width: int) -> list[Cell]:
+        """Return all cells for images of this width in pixels, those without fusion first.
+
+        Raises:
+            UserError: A size of regions is no size, or two are the same.
+        """
+        sizes = {region: region_size(region, width) for region in self.regions}
+        if len(set(sizes.values())) < len(sizes):
+            raise UserError(
+                f"--regions={','.join(sizes)}: of images {width} pixels wide, some are the same "
+                f"size: {', '.join(sizes.values())}"
+            )
+        plain = Fusion(NONE)
+        cells = [
+            Cell(information, region, size, plain, None)
+            for information in self.informations
+            for region, size in sizes.items()
+        ]
+        return cells + list(self._fused(width))
+
+    def _fused(self, width: int) -> Iterator[Cell]:
+        size = region_size(self.fusion_region, width) if self.fusions else ""
+        for information in self.informations:
+            for text in self.fusions if information != "random" else ():
+                for cost in self.costs:
+                    fusion = Fusion.parse(text)
+                    yield Cell(information, self.fusion_region, size, fusion, cost)
+
+
+def region_size(text: str, width: int) -> str:
+    """Return a region's size as `Options.region` has it.
+
+    Args:
+        text: `image`, a share of the width as `1/8` (made a multiple of 8), or pixels.
+        width: Width of the images, pixels.
+
+    Raises:
+        UserError: None of these.
+    """
+    share = re.fullmatch(r"1/([1-9]\d{0,3})", text)
+    if share:
+        side = max(STRIDE, round(width / int(share[1]) / STRIDE) * STRIDE)
+        return f"{side}x{side}"
+    try:
+        size = parse_region(text)
+    except ValueError as error:
+        message = f"--regions: {text!r} is neither image, nor 1/N of the width, nor {error}"
+        raise UserError(message) from None
+    return IMAGE if size is None else f"{size[0]}x{size[1]}"
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A campaign of the grid.
+
+    Attributes:
+        name: Its folder's name.
+        cell: Its cell; None for the reference, a model trained on the whole train split.
+        repeat: Which repeat, from 0.
+        options: Its options.
+        rounds: How many rounds it has.
+    """
+
+    name: str
+    cell: Cell | None
+    repeat: int
+    options: Options
+    rounds: int
+
+
+def plan(grid: Grid, base: Options, width: int) -> list[Planned]:
+    """Return all campaigns of a grid, repeat after repeat, each with its reference first.
+
+    Args:
+        grid: The grid.
+        base: The options that all campaigns share; its seed is that of the first repeat.
+        width: Width of the images, pixels.
+
+    Raises:
+        UserError: An option that the grid sets, or a wrong size of regions.
+    """
+    _refuse_set_by_grid(base)
+    cells = grid.cells(width)
+    planned = []
+    for repeat in range(grid.repeats):
+        seed = base.seed + repeat
+        options = replace(
+            base, seed=seed, initial="100%", fusion=NONE, cost_model=LINEAR_COST_MODEL
+        )
+        planned.append(Planned(f"{REFERENCE}-seed{seed}", None, repeat, options, 1))
+        for cell in cells:
+            options = replace(base, seed=seed, **options_of(cell))
+            name = f"{cell.name}-seed{seed}"
+            planned.append(Planned(name, cell, repeat, options, grid.rounds))
+    return planned
+
+
+def options_of(cell: Cell) -> dict[str, Any]:
+    """Return the options that a cell sets."""
+    options: dict[str, Any] = {
+        "region": cell.size,
+        "information": cell.information,
+        "fusion": cell.fusion.kind,
+    }
+    if cell.fusion.alpha is not None:
+        options["alpha"] = cell.fusion.alpha
+    if cell.cost:
+        options["cost"] = cell.cost
+    if cell.cost != "est":
+        options["cost_model"] = LINEAR_COST_MODEL
+    return options
+
+
+def _refuse_set_by_grid(base: Options) -> None:
+    for name, field in SET_BY_GRID.items():
+        if getattr(base, name) != getattr(Options, name):
+            raise UserError(f"--{name}={getattr(base, name)}: the grid sets it, use --{field}")
+    if base.annotator != "oracle":
+        raise UserError(f"--annotator={base.annotator}: a grid is annotated by the oracle")
+
+
+def names(text: str) -> tuple[str, ...]:
+    """Split what was typed for a list."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())

@@ -1,0 +1,151 @@
+"""`cereals reproduce`: the campaigns of a grid, and the tables and curves of what is there."""
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from cereals_tf.campaign.options import Options
+from cereals_tf.campaign.shard import Shard
+from cereals_tf.campaign.start import check_models, fitted_options, with_absolute_weights
+from cereals_tf.campaign.state import read_json
+from cereals_tf.report.figures import png
+from cereals_tf.reproduce.campaigns import CAMPAIGNS, complete_grid
+from cereals_tf.reproduce.curves import grid_curves
+from cereals_tf.reproduce.grid import Grid, Planned, plan
+from cereals_tf.reproduce.results import Outcome, by_cell, csv_rows, read_outcomes, to_json
+from cereals_tf.reproduce.table import tables, to_latex, to_markdown, to_terminal
+from data_prep.dataset import PreparedData
+from data_prep.errors import UserError
+from data_prep.files import write_atomically
+from data_prep.remote import RemotePath
+
+GRID = "grid.json"
+OPTIONS = "options"
+
+
+def reproduce(
+    out: Path, data_folder: Path | RemotePath, grid: Grid, base: Options, shard: Shard
+) -> None:
+    """Complete a share of a grid's campaigns, and write what the whole grid gave so far.
+
+    Args:
+        out: The grid's folder; what it has of these campaigns already is not done again.
+        data_folder: The prepared data set.
+        grid: Which campaigns there are.
+        base: The options that they share.
+        shard: The share of the campaigns to complete.
+
+    Raises:
+        UserError: An option is wrong or does not fit the data or what is in the folder.
+    """
+    data = PreparedData.open(data_folder)
+    planned = _checked(plan(grid, base, _width(data, base)), data)
+    (out / CAMPAIGNS).mkdir(parents=True, exist_ok=True)
+    described = {**asdict(grid), OPTIONS: _changed(base)}
+    write_atomically(out / GRID, (json.dumps(described, indent=1) + "\n").encode())
+    left = complete_grid(out, data, shard.of(planned))
+    outcomes = read_outcomes(out, data, planned)
+    write_results(out, outcomes)
+    for table in tables(by_cell(outcomes)):
+        Console(soft_wrap=False, markup=False, emoji=False).print(to_terminal(table))
+    missing = len(planned) - sum(len(o.rounds) >= o.planned.rounds for o in outcomes)
+    if missing:
+        text = f"{out}: {missing} of {len(planned)} campaigns are unfinished"
+        text += f", {len(left)} of them with another process" if left else ""
+        print(text, file=sys.stderr)
+
+
+def _checked(planned: Sequence[Planned], data: PreparedData) -> list[Planned]:
+    """Return campaigns with their options as they will have them.
+
+    Raises:
+        UserError: An option does not fit the data, or a model cannot be built.
+    """
+    fitted = [replace(one, options=fitted_options(one.options, data)) for one in planned]
+    for cost_model in {one.options.cost_model for one in fitted}:
+        first = next(one for one in fitted if one.options.cost_model == cost_model)
+        check_models(first.options, len(data.classes))
+    return [replace(one, options=with_absolute_weights(one.options)) for one in fitted]
+
+
+def _width(data: PreparedData, base: Options) -> int:
+    """Return the width of the train images, of the smallest where they differ."""
+    if base.image_size:
+        return int(base.image_size.split("x")[-1])
+    return min(entry.width for entry in data.images["train"])
+
+
+def _changed(base: Options) -> dict[str, Any]:
+    return {
+        field.name: getattr(base, field.name)
+        for field in fields(Options)
+        if getattr(base, field.name) != field.default
+    }
+
+
+def write_results(out: Path, outcomes: Sequence[Outcome]) -> None:
+    """Write table.md, table.tex, rounds.csv, results.json and curves.png."""
+    cells = by_cell(outcomes)
+    made = tables(cells)
+    references = [
+        outcome.rounds[0]["miou"] or 0.0 for outcome in outcomes if outcome.planned.cell is None
+    ]
+    files = {
+        "table.md": to_markdown(made).encode(),
+        "table.tex": to_latex(made).encode(),
+        "rounds.csv": _csv(csv_rows(outcomes)).encode(),
+        "results.json": (json.dumps(to_json(outcomes), indent=1) + "\n").encode(),
+    }
+    if cells:
+        files["curves.png"] = png(grid_curves(cells, references))
+    for name, content in files.items():
+        write_atomically(out / name, content)
+
+
+def _csv(rows: Sequence[dict[str, Any]]) -> str:
+    text = io.StringIO(newline="")
+    if rows:
+        writer = csv.DictWriter(text, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return text.getvalue()
+
+
+def read_grid(path: Path, grid: Grid, base: Options) -> tuple[Grid, Options]:
+    """Read a grid from a file like the grid.json that `reproduce` writes.
+
+    Args:
+        path: The file.
+        grid: What was typed; a field that is not as by default has precedence over the file.
+        base: Likewise.
+
+    Raises:
+        UserError: The file cannot be read, or has something that is no part of a grid.
+    """
+    content = read_json(path)
+    options = content.pop(OPTIONS, {})
+    known = {field.name: field for field in fields(Grid)}
+    for name, value in content.items():
+        if name not in known:
+            raise UserError(f"{path}: {name!r} is none of {', '.join(known)}, {OPTIONS}")
+        if isinstance(value, list):
+            value = tuple(value)
+        if type(value) is not type(known[name].default) or (
+            isinstance(value, tuple) and not all(isinstance(part, str) for part in value)
+        ):
+            raise UserError(f"{path}: {name!r} is {value!r}, expected as in {known[name].default}")
+        if getattr(grid, name) == known[name].default:
+            grid = replace(grid, **{name: value})
+    try:
+        if not isinstance(options, dict):
+            raise UserError(f"{OPTIONS!r} is no object")
+        return grid, Options.from_json({**options, **_changed(base)})
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None

@@ -1,0 +1,189 @@
+"""What a grid gave: p95 and c95 of each campaign, mean and spread of each cell."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cereals_tf.campaign.savings import TARGET_SHARE, share_at
+from cereals_tf.campaign.state import Campaign
+from cereals_tf.reproduce.campaigns import folder_of, refuse_other
+from cereals_tf.reproduce.grid import Cell, Planned
+from data_prep.dataset import PreparedData
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one campaign gave.
+
+    Attributes:
+        planned: The campaign.
+        rounds: The metrics of its rounds, as metrics.json has them.
+        reference_miou: mIoU of its repeat's reference; None: not there yet.
+        p95: Percent of pixels that reached 95 % of the reference's mIoU; None: not reached.
+        c95: Percent of clicks, likewise.
+    """
+
+    planned: Planned
+    rounds: Sequence[Mapping[str, Any]]
+    reference_miou: float | None
+    p95: float | None
+    c95: float | None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether p95 and c95 are final: reached, or all rounds are there, and the reference."""
+        enough = len(self.rounds) >= self.planned.rounds or self.p95 is not None
+        return self.reference_miou is not None and enough
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean and spread over the repeats that have a value.
+
+    Attributes:
+        mean: Their mean.
+        deviation: Their standard deviation (of the sample, n - 1); None for a single one.
+        count: How many have a value.
+        repeats: How many there are.
+    """
+
+    mean: float | None
+    deviation: float | None
+    count: int
+    repeats: int
+
+    @classmethod
+    def of(cls, values: Iterable[float | None]) -> "Spread":
+        """Summarise one value a repeat."""
+        everything = list(values)
+        known = [value for value in everything if value is not None]
+        mean = float(np.mean(known)) if known else None
+        deviation = float(np.std(known, ddof=1)) if len(known) > 1 else None
+        return cls(mean, deviation, len(known), len(everything))
+
+
+def read_outcomes(out: Path, data: PreparedData, planned: Sequence[Planned]) -> list[Outcome]:
+    """Read what the campaigns of a grid gave so far, those of no round left out.
+
+    Raises:
+        UserError: A campaign's folder holds another campaign, or is damaged.
+    """
+    rounds = {one.name: _metrics(out, data, one) for one in planned}
+    references = {
+        one.repeat: rounds[one.name][0]["miou"] or 0.0
+        for one in planned
+        if one.cell is None and rounds[one.name]
+    }
+    return [
+        _outcome(one, rounds[one.name], references.get(one.repeat))
+        for one in planned
+        if rounds[one.name]
+    ]
+
+
+def _metrics(out: Path, data: PreparedData, one: Planned) -> list[Mapping[str, Any]]:
+    folder = folder_of(out, one)
+    if not folder.exists():
+        return []
+    campaign = Campaign.open(folder)
+    refuse_other(campaign, data, one)
+    return [done.metrics for done in campaign.rounds()[: one.rounds]]
+
+
+def _outcome(one: Planned, rounds: Sequence[Mapping[str, Any]], reference: float | None) -> Outcome:
+    def share(kind: str) -> float | None:
+        shares = [metrics[f"{kind}_percent"] for metrics in rounds]
+        return share_at(TARGET_SHARE * reference, mious, shares)
+
+    if not reference:
+        return Outcome(one, rounds, reference, None, None)
+    mious = [metrics["miou"] or 0.0 for metrics in rounds]
+    return Outcome(one, rounds, reference, share("pixels"), share("clicks"))
+
+
+def by_cell(outcomes: Iterable[Outcome]) -> dict[Cell, list[Outcome]]:
+    """Return the outcomes of each cell, repeat by repeat; those of references left out."""
+    cells: dict[Cell, list[Outcome]] = {}
+    for outcome in outcomes:
+        if outcome.planned.cell is not None:
+            cells.setdefault(outcome.planned.cell, []).append(outcome)
+    return cells
+
+
+def savings_of(outcomes: Sequence[Outcome]) -> dict[str, Spread]:
+    """Return p95 and c95 of a cell over its complete campaigns."""
+    complete = [outcome for outcome in outcomes if outcome.is_complete]
+    return {
+        name: Spread.of(getattr(outcome, name) for outcome in complete) for name in ("p95", "c95")
+    }
+
+
+def round_by_round(outcomes: Sequence[Outcome]) -> list[dict[str, Spread]]:
+    """Return mIoU and annotated shares of a cell after each round that all its campaigns have."""
+    together = min(len(outcome.rounds) for outcome in outcomes)
+    keys = ("pixels_percent", "clicks_percent", "miou")
+    return [
+        {key: Spread.of(outcome.rounds[number][key] for outcome in outcomes) for key in keys}
+        for number in range(together)
+    ]
+
+
+def to_json(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """Return everything as one JSON object: campaigns, and cells with mean and spread."""
+    return {
+        "target_share": TARGET_SHARE,
+        "campaigns": [_row(outcome) for outcome in outcomes],
+        "cells": [
+            {
+                **_cell(cell),
+                **{name: vars(spread) for name, spread in savings_of(found).items()},
+                "rounds": [
+                    {key: vars(spread) for key, spread in part.items()}
+                    for part in round_by_round(found)
+                ],
+            }
+            for cell, found in by_cell(outcomes).items()
+        ],
+    }
+
+
+def _row(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "name": outcome.planned.name,
+        **_cell(outcome.planned.cell),
+        "repeat": outcome.planned.repeat,
+        "seed": outcome.planned.options.seed,
+        "complete": outcome.is_complete,
+        "reference_miou": outcome.reference_miou,
+        "p95": outcome.p95,
+        "c95": outcome.c95,
+        "rounds": [
+            {key: metrics[key] for key in ("round", "miou", "pixels_percent", "clicks_percent")}
+            for metrics in outcome.rounds
+        ],
+    }
+
+
+def _cell(cell: Cell | None) -> dict[str, Any]:
+    if cell is None:
+        return {"information": None, "region": None, "size": None, "fusion": None, "cost": None}
+    return {
+        "information": cell.information,
+        "region": cell.region,
+        "size": cell.size,
+        "fusion": str(cell.fusion),
+        "cost": cell.cost,
+    }
+
+
+def csv_rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
+    """Return a row for each round of each campaign."""
+    rows = []
+    for outcome in outcomes:
+        campaign = _row(outcome)
+        rounds = campaign.pop("rounds")
+        rows += [{**campaign, **part} for part in rounds]
+    return rows

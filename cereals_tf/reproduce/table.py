@@ -1,0 +1,182 @@
+"""The grid's tables, as text: Markdown, LaTeX, and for the terminal."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from rich.table import Table as RichTable
+
+from cereals_tf.reproduce.grid import NONE, Cell
+from cereals_tf.reproduce.paper import paper_value
+from cereals_tf.reproduce.results import Outcome, Spread, round_by_round, savings_of
+
+NOTES = (
+    "Percent of the train split's pixels (p95) and clicks (c95) that were annotated when the mIoU "
+    "first reached 95 % of that of the same model trained on the whole train split.",
+    "Mean ± standard deviation over the repeats; k/n: only k of n repeats reached it, the mean is "
+    "theirs; n/a: none did; -: not run yet.",
+    "In brackets: Table 1 of the CEREALS supplement (Cityscapes, FCN8s, five repeats).",
+)
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "_": r"\_",
+    "%": r"\%",
+    "&": r"\&",
+    "#": r"\#",
+    "$": r"\$",
+    "±": r"$\pm$",
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of texts; the first column names the rows."""
+
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+Cells = Mapping[Cell, Sequence[Outcome]]
+
+
+def tables(cells: Cells) -> list[Table]:
+    """Return the tables of a grid: information alone, fusions, and the last rounds."""
+    plain = {cell: found for cell, found in cells.items() if cell.fusion.kind == NONE}
+    fused = {cell: found for cell, found in cells.items() if cell.fusion.kind != NONE}
+    made = [_information_table(plain, name) for name in ("p95", "c95")] if plain else []
+    if fused:
+        made.append(_fusion_table(fused))
+    return [*made, _last_rounds(cells)] if cells else []
+
+
+def _information_table(cells: Cells, name: str) -> Table:
+    regions = list(dict.fromkeys((cell.region, cell.size) for cell in cells))
+    header = ["information", *(_region(*region) for region in regions)]
+    rows = []
+    for information in dict.fromkeys(cell.information for cell in cells):
+        row = {
+            (cell.region, cell.size): _saving(cell, found, name)
+            for cell, found in cells.items()
+            if cell.information == information
+        }
+        rows.append([information, *(row.get(region, "-") for region in regions)])
+    what = "pixels" if name == "p95" else "clicks"
+    return Table(f"{name}, information alone (% of the {what})", header, rows)
+
+
+def _fusion_table(cells: Cells) -> Table:
+    columns = [(name, cost) for name in ("c95", "p95") for cost in _costs(cells)]
+    by_row: dict[tuple[str, str], dict[str, Cell]] = {}
+    for cell in cells:
+        key = (cell.information, str(cell.fusion))
+        by_row.setdefault(key, {})[cell.cost] = cell
+    rows = []
+    for (information, fusion), costs in by_row.items():
+        texts = [
+            _saving(costs[cost], cells[costs[cost]], name) if cost in costs else "-"
+            for name, cost in columns
+        ]
+        rows.append([f"{information} x {fusion}", *texts])
+    first = next(iter(cells))
+    header = ["information x fusion", *(f"{name} {cost}" for name, cost in columns)]
+    return Table(f"fusions, regions {_region(first.region, first.size)} (%)", header, rows)
+
+
+def _costs(cells: Cells) -> list[str]:
+    return list(dict.fromkeys(cell.cost for cell in cells))
+
+
+def _last_rounds(cells: Cells) -> Table:
+    header = ["campaign", "repeats", "rounds", "pixels %", "clicks %", "mIoU"]
+    rows = []
+    for cell, found in cells.items():
+        rounds = round_by_round(found)
+        last = rounds[-1]
+        texts = [
+            _number(last["pixels_percent"], 1),
+            _number(last["clicks_percent"], 1),
+            _number(last["miou"], 3),
+        ]
+        rows.append([cell.name, str(len(found)), str(len(rounds)), *texts])
+    return Table("after the last round that all repeats have", header, rows)
+
+
+def _region(region: str, size: str) -> str:
+    return region if region == size else f"{region} ({size})"
+
+
+def _saving(cell: Cell, found: Sequence[Outcome], name: str) -> str:
+    paper = paper_value(cell, name)
+    beside = "" if paper is None else f" [{paper:.1f}]"
+    return _number(savings_of(found)[name], 1) + beside
+
+
+def _number(spread: Spread, digits: int) -> str:
+    if not spread.repeats:
+        return "-"
+    if spread.mean is None:
+        return "n/a"
+    text = f"{spread.mean:.{digits}f}"
+    if spread.deviation is not None:
+        text += f" ± {spread.deviation:.{digits}f}"
+    return text if spread.count == spread.repeats else f"{text} ({spread.count}/{spread.repeats})"
+
+
+def to_markdown(made: Sequence[Table]) -> str:
+    """Return tables as a Markdown document."""
+    parts = ["# Table 1\n\n" + "\n".join(f"- {note}" for note in NOTES) + "\n"]
+    for table in made:
+        lines = [table.header, ["---", *("---:" for _ in table.header[1:])], *table.rows]
+        body = "\n".join(f"| {' | '.join(_escaped(line, _markdown))} |" for line in lines)
+        parts.append(f"## {table.title}\n\n{body}\n")
+    return "\n".join(parts)
+
+
+def to_latex(made: Sequence[Table]) -> str:
+    """Return tables as LaTeX `table` environments, for the package booktabs."""
+    return "\n".join(_latex_table(table) for table in made)
+
+
+def _latex_table(table: Table) -> str:
+    def line(cells: Sequence[str]) -> str:
+        return " & ".join(_escaped(cells, _latex)) + r" \\"
+
+    return "\n".join(
+        (
+            r"\begin{table}",
+            r"\centering",
+            rf"\caption{{{_latex(table.title)}}}",
+            rf"\begin{{tabular}}{{l{'r' * (len(table.header) - 1)}}}",
+            r"\toprule",
+            line(table.header),
+            r"\midrule",
+            *(line(row) for row in table.rows),
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table}",
+            "",
+        )
+    )
+
+
+def to_terminal(table: Table) -> RichTable:
+    """Return a table for the terminal."""
+    shown = RichTable(title=table.title, title_justify="left")
+    for place, heading in enumerate(table.header):
+        shown.add_column(heading, justify="right" if place else "left")
+    for row in table.rows:
+        shown.add_row(*row)
+    return shown
+
+
+def _escaped(texts: Sequence[str], escape: Callable[[str], str]) -> list[str]:
+    return [escape(text) for text in texts]
+
+
+def _markdown(text: str) -> str:
+    return text.replace("|", r"\|")
+
+
+def _latex(text: str) -> str:
+    return "".join(_LATEX.get(character, character) for character in text)

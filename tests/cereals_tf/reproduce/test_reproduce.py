@@ -1,0 +1,210 @@
+"""Real grids of tiny models: complete, in shares, killed, and compared with campaigns by hand."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from cereals_tf.campaign.run import run_campaign
+from cereals_tf.campaign.start import start_campaign
+from cereals_tf.campaign.state import Campaign
+from tests.cereals_tf.conftest import OPTIONS
+
+GRID = {
+    "informations": "entropy,random",
+    "regions": "16",
+    "fusions": "product",
+    "fusion_region": "16",
+    "costs": "est",
+    "repeats": 2,
+    "rounds": 2,
+}
+SHARED = {name: value for name, value in OPTIONS.items() if name != "region"}
+FILES = {"table.md", "table.tex", "rounds.csv", "results.json", "curves.png", "grid.json"}
+
+
+@pytest.fixture(scope="module")
+def arguments(toy_data, plugin_folder):
+    options = {"data": toy_data, **GRID, **SHARED}
+    return [f"--{name}={value}" for name, value in options.items()]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, arguments, plugin_folder):
+    """A complete grid. Not to be changed."""
+    from cereals_tf import cli
+
+    out = tmp_path_factory.mktemp("whole") / "out"
+    assert cli.main(["reproduce", str(out), *arguments]) == 0
+    return out
+
+
+def changed(arguments, **options):
+    """Replace what a command line says for some options."""
+    kept = [a for a in arguments if a.removeprefix("--").partition("=")[0] not in options]
+    return kept + [f"--{name}={value}" for name, value in options.items()]
+
+
+def results(out):
+    return json.loads((out / "results.json").read_text())
+
+
+def test_grid_has_its_campaigns_and_files(whole):
+    names = {path.name for path in (whole / "campaigns").iterdir()}
+    assert names == {
+        f"{name}-seed{seed}"
+        for seed in (0, 1)
+        for name in (
+            "reference",
+            "entropy-16x16-none",
+            "random-16x16-none",
+            "entropy-16x16-product-est",
+        )
+    }
+    assert {path.name for path in whole.iterdir()} == FILES | {"campaigns"}
+    content = results(whole)
+    assert all(campaign["complete"] for campaign in content["campaigns"])
+    for campaign in content["campaigns"]:
+        rounds = Campaign.open(whole / "campaigns" / campaign["name"]).rounds()
+        assert [part["miou"] for part in campaign["rounds"]] == [
+            done.metrics["miou"] for done in rounds
+        ]
+    assert (whole / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_p95_and_c95_against_the_definition(whole):
+    content = results(whole)
+    references = {
+        c["repeat"]: c["rounds"][0]["miou"] for c in content["campaigns"] if not c["information"]
+    }
+    for campaign in content["campaigns"]:
+        target = 0.95 * references[campaign["repeat"]]
+        points = [(p["pixels_percent"], p["miou"]) for p in campaign["rounds"]]
+        expected = None
+        for (x0, y0), (x1, y1) in zip([points[0], *points], points, strict=False):
+            if y1 >= target:
+                expected = (
+                    x1 if y1 == y0 or x1 == x0 else x0 + (target - y0) / (y1 - y0) * (x1 - x0)
+                )
+                break
+        assert campaign["p95"] == (None if expected is None else pytest.approx(expected))
+
+
+def test_first_round_that_was_adopted_is_the_one_that_would_have_been_computed(
+    whole, tmp_path, toy_data, outcome
+):
+    copied = Campaign.open(whole / "campaigns" / "random-16x16-none-seed1")
+    chosen = copied.options.to_json()
+    alone = start_campaign(tmp_path / "alone", toy_data, chosen)
+    run_campaign(alone, 2, 1.0)
+    for ours, theirs in zip(copied.rounds(), alone.rounds(), strict=True):
+        assert outcome(ours.folder) == outcome(theirs.folder)
+
+
+def test_campaigns_with_estimates_have_a_round_0_of_their_own(whole):
+    linear, real = (
+        Campaign.open(whole / "campaigns" / f"entropy-16x16-{kind}-seed0").round(0)
+        for kind in ("none", "product-est")
+    )
+    found = [done.metrics["cost_mean_squared_error"] for done in (linear, real)]
+    assert found[0] != found[1]
+    assert linear.metrics["miou"] == real.metrics["miou"]
+
+
+def test_again_does_nothing(whole, arguments, cereals, snapshot):
+    before = snapshot(whole)
+    status, _, err = cereals("reproduce", whole, *arguments)
+    assert status == 0 and "rounds," not in err
+    assert snapshot(whole) == before
+
+
+def test_shares_in_any_order_after_a_kill_give_the_same(whole, tmp_path, arguments, cereals):
+    out = tmp_path / "out"
+    killed_after_a_round([str(out), *arguments, "--shard=2/2"])
+    for shard in ("2/2", "1/2"):
+        status, _, _ = cereals("reproduce", out, *arguments, f"--shard={shard}")
+        assert status == 0
+    assert results(out) == results(whole)
+    assert (out / "table.md").read_text() == (whole / "table.md").read_text()
+
+
+def killed_after_a_round(arguments):
+    command = "from cereals_tf.cli import console; console()"
+    with subprocess.Popen(
+        [sys.executable, "-c", command, "reproduce", *arguments],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    ) as process:
+        for line in process.stderr:
+            if "reproduce: 1 of" in line:
+                process.send_signal(signal.SIGKILL)
+                break
+    assert process.returncode == -signal.SIGKILL
+
+
+def test_campaign_of_another_process_is_left_to_it(whole, tmp_path, arguments, cereals):
+    out = tmp_path / "out"
+    one = changed(arguments, repeats=1)
+    assert cereals("reproduce", out, *changed(one, rounds=1))[0] == 0
+    busy = Campaign.open(out / "campaigns" / "random-16x16-none-seed0")
+    with busy.lock():
+        status, _, err = cereals("reproduce", out, *one)
+    assert status == 0
+    assert "random-16x16-none-seed0: left to another process" in err
+    assert "1 of 4 campaigns are unfinished, 1 of them with another process" in err
+    assert len(busy.rounds()) == 1
+
+
+def test_file_gives_the_grid_and_what_is_typed_goes_before(whole, cereals, toy_data, snapshot):
+    before = snapshot(whole)
+    grid = f"--grid={whole / 'grid.json'}"
+    assert cereals("reproduce", whole, f"--data={toy_data}", grid)[0] == 0
+    assert snapshot(whole) == before
+    assert cereals("reproduce", whole, f"--data={toy_data}", grid, "--repeats=1")[0] == 0
+    assert json.loads((whole / "grid.json").read_text())["repeats"] == 1
+    assert cereals("reproduce", whole, f"--data={toy_data}", grid, "--repeats=2")[0] == 0
+    assert snapshot(whole) == before
+
+
+def test_other_options_in_the_same_folder_are_refused(whole, cereals, arguments):
+    status, _, err = cereals("reproduce", whole, *changed(arguments, epochs=3))
+    assert status == 2 and "--epochs=2" in err and "another OUT" in err
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("informations", "entropie", "--informations"),
+        ("regions", "13", "--regions"),
+        ("fusions", "sum", "--fusions"),
+        ("rounds", "0", "--rounds"),
+        ("region", "16", "use --regions"),
+        ("shard", "3/2", "--shard"),
+        ("grid", "missing.json", "missing.json"),
+        ("budget", "1%", "--budget=1%"),
+        ("model", "tiny_plugin:missing", "tiny_plugin"),
+        ("data", "nowhere", "nowhere"),
+    ],
+)
+def test_refused_without_a_trace(refused, tmp_path, arguments, name, value, message):
+    assert message in refused("reproduce", tmp_path / "out", *changed(arguments, **{name: value}))
+
+
+def test_broken_grid_files(refused, tmp_path, toy_data):
+    for content in (
+        "[]",
+        '{"repeat": 3}',
+        '{"repeats": "3"}',
+        '{"regions": [1]}',
+        '{"options": 3}',
+    ):
+        (tmp_path / "grid.json").write_text(content)
+        line = refused(
+            "reproduce", tmp_path / "out", f"--data={toy_data}", f"--grid={tmp_path / 'grid.json'}"
+        )
+        assert "grid.json" in line

@@ -1,0 +1,141 @@
+import csv
+import io
+import statistics
+
+import pytest
+
+from cereals_tf.campaign.options import Options
+from cereals_tf.reproduce.curves import grid_curves
+from cereals_tf.reproduce.grid import Grid, plan
+from cereals_tf.reproduce.paper import paper_value
+from cereals_tf.reproduce.results import (
+    Outcome,
+    Spread,
+    by_cell,
+    csv_rows,
+    round_by_round,
+    savings_of,
+    to_json,
+)
+from cereals_tf.reproduce.table import tables, to_latex, to_markdown
+
+GRID = Grid(("entropy", "random"), ("image", "1/4"), ("ratio",), "1/4", ("gt", "est"), 3, 2)
+PLANNED = plan(GRID, Options(), 2048)
+
+
+def rounds(*mious):
+    return [
+        {"round": r, "miou": miou, "pixels_percent": 10.0 * (r + 1), "clicks_percent": 7.0 * r + 5}
+        for r, miou in enumerate(mious)
+    ]
+
+
+def outcome(planned, p95, c95, *mious, reference=0.8):
+    return Outcome(planned, rounds(*mious), reference, p95, c95)
+
+
+def one_of(information, size, fusion="none", cost=None):
+    return [
+        one
+        for one in PLANNED
+        if one.cell
+        and (one.cell.information, one.cell.region) == (information, size)
+        and (str(one.cell.fusion), one.cell.cost) == (fusion, cost)
+    ]
+
+
+@pytest.fixture
+def outcomes():
+    savings = [(12.0, 20.0), (15.0, None), (None, None)]
+    found = [outcome(one, None, None, 0.8) for one in PLANNED if one.cell is None]
+    found += [
+        outcome(one, *values, 0.5, 0.7 + repeat / 100)
+        for repeat, (one, values) in enumerate(zip(one_of("entropy", "1/4"), savings, strict=True))
+    ]
+    found += [outcome(one, None, None, 0.3, 0.4) for one in one_of("random", "1/4")]
+    found += [outcome(one_of("entropy", "1/4", "ratio", "gt")[0], 9.0, 8.0, 0.5, 0.78)]
+    found += [outcome(one_of("entropy", "image")[0], None, None, 0.5)]  # one round is missing
+    return found
+
+
+def test_spread_is_of_the_values_that_there_are():
+    spread = Spread.of([1.0, None, 4.0])
+    assert spread == Spread(2.5, statistics.stdev([1.0, 4.0]), 2, 3)
+    assert Spread.of([3.0]) == Spread(3.0, None, 1, 1)
+    assert Spread.of([None]) == Spread(None, None, 0, 1)
+
+
+def test_savings_leave_unfinished_campaigns_out(outcomes):
+    cells = by_cell(outcomes)
+    found = {(c.information, c.region, str(c.fusion)): savings_of(o) for c, o in cells.items()}
+    assert found["entropy", "1/4", "none"]["p95"].mean == 13.5
+    assert found["entropy", "1/4", "none"]["c95"] == Spread(20.0, None, 1, 3)
+    assert found["random", "1/4", "none"]["p95"] == Spread(None, None, 0, 3)
+    assert found["entropy", "image", "none"]["p95"].repeats == 0
+
+
+def test_round_by_round_means(outcomes):
+    cell = one_of("entropy", "1/4")[0].cell
+    first, second = round_by_round(by_cell(outcomes)[cell])
+    assert first["miou"].mean == 0.5
+    assert second["miou"].mean == pytest.approx(0.71)
+    assert second["miou"].deviation == pytest.approx(0.01)
+    assert (second["pixels_percent"].mean, second["clicks_percent"].mean) == (20.0, 12.0)
+
+
+def test_paper_values_by_hand():
+    cells = {cell.name: cell for cell in Grid().cells(2048)}
+    assert paper_value(cells["entropy-128x128-none"], "p95") == 10.01
+    assert paper_value(cells["vote_entropy-image-none"], "c95") == 39.02
+    assert paper_value(cells["random-image-none"], "p95") is None
+    assert paper_value(cells["entropy-128x128-product-est"], "c95") == 17.07
+    assert paper_value(cells["vote_entropy-128x128-convex0.75-gt"], "c95") == 16.35
+    assert paper_value(cells["entropy-128x128-product-est"], "p95") is None
+    own = Grid(regions=("96",), fusions=()).cells(256)[0]
+    assert paper_value(own, "p95") is None
+
+
+def test_markdown(outcomes):
+    text = to_markdown(tables(by_cell(outcomes)))
+    assert "| information | 1/4 (512x512) | image |" in text
+    assert "| entropy | 13.5 ± 2.1 (2/3) [16.7] | - [38.7] |" in text
+    assert "| entropy | 20.0 (1/3) [33.5] | - [43.2] |" in text
+    assert "| random | n/a [33.6] | - |" in text
+    assert "| entropy x ratio | 8.0 [23.1] | 9.0 |" in text
+    assert "| entropy-512x512-none | 3 | 2 | 20.0 ± 0.0 | 12.0 ± 0.0 | 0.710 ± 0.010 |" in text
+
+
+def test_latex_escapes_what_latex_would_read(outcomes):
+    text = to_latex(tables(by_cell(outcomes)))
+    assert r"after the last round" in text and r"(\% of the pixels)" in text
+    assert r"20.0 $\pm$ 0.0" in text
+    assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 4
+    for line in text.splitlines():
+        if line.endswith(r"\\"):
+            assert "%" not in line.replace(r"\%", "")
+
+
+def test_csv_has_a_row_a_round_and_json_the_same(outcomes):
+    rows = csv_rows(outcomes)
+    assert len(rows) == sum(len(o.rounds) for o in outcomes)
+    text = io.StringIO()
+    csv.DictWriter(text, list(rows[0])).writerows(rows)
+    content = to_json(outcomes)
+    assert len(content["campaigns"]) == len(outcomes)
+    (cell,) = (c for c in content["cells"] if c["region"] == "1/4" and c["fusion"] == "ratio")
+    assert cell["p95"]["mean"] == 9.0 and len(cell["rounds"]) == 2
+
+
+def test_curves_draw_every_cell_and_survive_missing_clicks(outcomes):
+    outcomes[-2] = Outcome(
+        outcomes[-2].planned,
+        [{**part, "clicks_percent": None} for part in outcomes[-2].rounds],
+        0.8,
+        9.0,
+        None,
+    )
+    figure = grid_curves(by_cell(outcomes), [0.8, 0.8])
+    titles = {axes.get_title() for axes in figure.axes}
+    assert titles == {"regions 1/4", "regions image", "entropy, fused, regions 1/4"}
+    labels = [line.get_label() for line in figure.axes[-1].get_lines()]
+    assert labels[:2] == ["none", "ratio, gt"]
