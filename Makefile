@@ -3,7 +3,7 @@ BIN := .venv/bin
 OLDEST := .venv-oldest/bin
 DEMO ?= cereals-demo
 
-.PHONY: demo test test-oldest test-io lint bench bench-peers clean
+.PHONY: demo test test-oldest test-io test-labelstudio lint bench bench-peers clean
 
 demo: .venv/installed
 	rm -rf $(DEMO)
@@ -19,6 +19,10 @@ test-oldest: .venv-oldest/installed-test
 # Object stores, with the versions that tensorflow-io needs and an S3 server on this machine.
 test-io: .venv-io/installed-test
 	TF_NUM_INTRAOP_THREADS=1 .venv-io/bin/python -m pytest -m io tests/data_prep/test_object_store.py
+
+# Tasks in a real Label Studio, which runs on this machine and shares the environment.
+test-labelstudio: .venv-labelstudio/installed-test
+	TF_NUM_INTRAOP_THREADS=1 .venv-labelstudio/bin/python -m pytest -m labelstudio tests/cereals_tf/annotation/test_labelstudio_server.py
 
 lint: .venv/installed-test
 	$(BIN)/ruff check .
@@ -64,6 +68,13 @@ bench-peers: .venv-peers/installed
 
 .venv-io/installed-test: setup.py pyproject.toml | .venv-io/bin/python
 	.venv-io/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[io,test-io]"
+	touch $@
+
+.venv-labelstudio/bin/python:
+	$(PYTHON) -m venv .venv-labelstudio
+
+.venv-labelstudio/installed-test: setup.py pyproject.toml | .venv-labelstudio/bin/python
+	.venv-labelstudio/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[labelstudio,test-labelstudio]"
 	touch $@
 
 clean:

@@ -527,9 +527,7 @@ def _options_of_beam(runner: str, options: str) -> str | None:
     return options if runner == "beam" else None
 
 
-def _label_studio(
-    url: str, project: str, token: str, format: str, folder: str
-) -> "Server | None":
+def _label_studio(url: str, project: str, token: str, format: str, folder: str) -> "Server | None":
     """Return the Label Studio that the options name, None if they name none.
 
     Raises:

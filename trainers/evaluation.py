@@ -107,7 +107,7 @@ class SegmentationEvaluator:
             predicted = tf.argmax(logits, axis=-1, output_type=tf.int32)
             return confusion_matrix(labels, weights, predicted, len(classes))
 
-        self._batches = _batches(
+        self._batches = split_batches(
             reader, decode, "segmentation", READ_ANEW if full_resolution else cache
         )
         self._confusion_of = confusion_of
@@ -119,7 +119,7 @@ class SegmentationEvaluator:
             description: Shows a progress bar of this name.
         """
         total = np.zeros((self._num_classes, self._num_classes), np.int64)
-        for batch in _shown(self._batches, self._images, description):
+        for batch in with_progress(self._batches, self._images, description):
             total += self._confusion_of(*batch).numpy()
         return total
 
@@ -129,15 +129,22 @@ class SegmentationEvaluator:
 
 
 class CostEvaluator:
-    """Measures a cost model's mean squared error in clicks per stride-8 position on a split.
+    """Measures a cost model's mean squared error per stride-8 position on a split.
 
     Args:
-        model: Maps images to clicks at stride 8.
+        model: Maps images to costs at stride 8.
         reader: The split.
         cache: Where decoded images are kept between measurements.
+        cost_per_click: What a click of the split stands for, in the unit of the model's costs.
     """
 
-    def __init__(self, model: keras.Model, reader: ImageReader, cache: Cache = READ_ANEW) -> None:
+    def __init__(
+        self,
+        model: keras.Model,
+        reader: ImageReader,
+        cache: Cache = READ_ANEW,
+        cost_per_click: float = 1.0,
+    ) -> None:
         self._images = len(reader.images)
 
         def decode(record: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
@@ -147,23 +154,33 @@ class CostEvaluator:
 
         @tf.function(reduce_retracing=True)
         def errors_of(images: tf.Tensor, clicks: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            errors = tf.square(model(images, training=False)[..., 0] - clicks)
+            costs = cost_per_click * clicks
+            errors = tf.square(model(images, training=False)[..., 0] - costs)
             return tf.reduce_sum(tf.cast(errors, tf.float64)), tf.size(errors)
 
-        self._batches = _batches(reader, decode, "cost", cache)
+        self._batches = split_batches(reader, decode, "cost", cache)
         self._errors_of = errors_of
 
     def mean_squared_error(self, description: str | None = None) -> float:
-        """Return the mean over all positions of the split of (predicted - true clicks)^2."""
+        """Return the mean over all positions of the split of (predicted - true cost)^2."""
         total, positions = 0.0, 0
-        for batch in _shown(self._batches, self._images, description):
+        for batch in with_progress(self._batches, self._images, description):
             squares, count = self._errors_of(*batch)
             total, positions = total + float(squares), positions + int(count)
         return total / positions
 
 
-def _batches(reader: ImageReader, decode: Callable, target: str, cache: Cache) -> tf.data.Dataset:
-    """Return a split's decoded samples, several at a time where small images share one size."""
+def split_batches(
+    reader: ImageReader, decode: Callable, target: str, cache: Cache
+) -> tf.data.Dataset:
+    """Return a split's decoded samples, several at a time where small images share one size.
+
+    Args:
+        reader: The split.
+        decode: Maps a record to a tuple of tensors.
+        target: What `decode` gives; names what the cache keeps.
+        cache: Where decoded samples are kept.
+    """
     samples = reader.records().map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     sizes = [(entry.height, entry.width) for entry in reader.images]
     pixels = max(height * width for height, width in sizes)
@@ -173,7 +190,7 @@ def _batches(reader: ImageReader, decode: Callable, target: str, cache: Cache) -
     return batches.prefetch(tf.data.AUTOTUNE)
 
 
-def _shown(
+def with_progress(
     batches: tf.data.Dataset, images: int, description: str | None
 ) -> Iterator[tuple[tf.Tensor, ...]]:
     """Yield batches under a progress bar of images, hidden where there is no description."""

@@ -132,6 +132,7 @@ def fit(
     options: FitOptions,
     seed: int,
     folder: Path,
+    on_epoch: Callable[[FitState], None] | None = None,
 ) -> FitState:
     """Train `model` and leave it with its best weights.
 
@@ -144,6 +145,7 @@ def fit(
         options: Epochs, patience, learning rate.
         seed: Every epoch's order and dropout are drawn from it.
         folder: Holds the checkpoints; training continues from what is there.
+        on_epoch: Called with all epochs so far, at the start and after each epoch that is on disk.
 
     Returns:
         The losses and metrics of all epochs.
@@ -156,6 +158,8 @@ def fit(
     compile_model(model, objective.loss, options.learning_rate)
     checkpoints = _Checkpoints(folder)
     state = checkpoints.resume(model)
+    on_epoch = on_epoch or (lambda state: None)
+    on_epoch(state)
     total = options.epochs * steps
     with (
         fused_normalization(model),
@@ -180,6 +184,7 @@ def fit(
             state.metrics.append(objective.measure())
             best = state.best_epoch(objective.higher_is_better)
             checkpoints.save(model, state, best)
+            on_epoch(state)
             bar.set_postfix_str(
                 f"epoch {state.epoch}, loss {loss:.4f}, "
                 f"{objective.metric_name} {state.metrics[-1]:.4f}, best {state.metrics[best]:.4f}"

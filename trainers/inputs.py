@@ -4,12 +4,14 @@ A sample's weight is 0 outside the labelled regions, and for the segmentation al
 labels, so that no loss is computed on unlabelled data.
 """
 
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain, islice
 from typing import Literal
 
+import numpy as np
 import tensorflow as tf
 
 from data_prep import records
@@ -27,6 +29,42 @@ BYTES_PER_POSITION = 8
 """Of a decoded sample: uint8 RGB, and at stride 8 a target and a weight of 4 bytes each."""
 
 
+class Overlay:
+    """Labels and costs of some images, which stand before those of their records.
+
+    Args:
+        labels: Per image id an 8-bit greyscale PNG of train ids, at the image's original size;
+            of one image at least.
+        costs: For the same images float32 [h, w], the cost of each stride-8 position of the image
+            as it is read.
+    """
+
+    def __init__(self, labels: Mapping[str, bytes], costs: Mapping[str, np.ndarray]) -> None:
+        image_ids = tf.constant(list(labels), tf.string)
+        packed = [zlib.compress(np.float32(costs[image_id]).tobytes()) for image_id in labels]
+        self._labels, self._costs = (
+            tf.lookup.StaticHashTable(
+                tf.lookup.KeyValueTensorInitializer(image_ids, tf.constant(values, tf.string)), b""
+            )
+            for values in (list(labels.values()), packed)
+        )
+
+    def label_encoded(self, record: dict[str, tf.Tensor]) -> tf.Tensor:
+        """Return the PNG of a record's label, scalar string."""
+        found = self._labels.lookup(record[records.IMAGE_ID])
+        return tf.where(found == b"", record[records.LABEL_ENCODED], found)
+
+    def cost(self, record: dict[str, tf.Tensor], own: tf.Tensor) -> tf.Tensor:
+        """Return the cost of a record's positions, float32 [h, w]; its `own` if none is here."""
+        packed = self._costs.lookup(record[records.IMAGE_ID])
+
+        def found() -> tf.Tensor:
+            values = tf.io.decode_raw(tf.io.decode_compressed(packed, "ZLIB"), tf.float32)
+            return tf.reshape(values, tf.shape(own))
+
+        return tf.cond(packed == b"", lambda: own, found)
+
+
 @dataclass(frozen=True)
 class ImageReader:
     """One split of a prepared data set, seen at one image size.
@@ -35,11 +73,13 @@ class ImageReader:
         data: The prepared data set.
         split: Name of the split.
         image_size: (height, width) that images and labels are resized to; None: as they are.
+        overlay: What was annotated since the data set was prepared.
     """
 
     data: PreparedData
     split: str
     image_size: tuple[int, int] | None = None
+    overlay: Overlay | None = None
 
     @property
     def images(self) -> list[ImageEntry]:
@@ -108,7 +148,9 @@ class ImageReader:
         An id that is no class fails here, with an `InvalidArgumentError`: some devices would train
         on it without a word.
         """
-        label = records.decode_label(record[records.LABEL_ENCODED])
+        overlay = self.overlay
+        encoded = overlay.label_encoded(record) if overlay else record[records.LABEL_ENCODED]
+        label = records.decode_label(encoded)
         classes = self.data.classes
         known = tf.reduce_all((label < len(classes)) | (label == classes.ignore_id))
         with tf.control_dependencies([tf.debugging.Assert(known, [record[records.IMAGE_ID]])]):
@@ -123,6 +165,14 @@ class ImageReader:
         width = tf.cast(record[records.IMAGE_WIDTH], tf.float32)
         scale = [self.image_size[1] / width, self.image_size[0] / height]
         return points * tf.stack(scale)
+
+    def cost(self, record: dict[str, tf.Tensor], height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
+        """Return what a record's resized positions cost: float32 [ceil(H/8), ceil(W/8)] clicks.
+
+        Where an overlay says so, it is another cost.
+        """
+        clicks = click_target(self.points(record), height, width)
+        return self.overlay.cost(record, clicks) if self.overlay else clicks
 
 
 def grid_size(length: tf.Tensor) -> tf.Tensor:
@@ -198,7 +248,7 @@ class TrainingData:
 
     Attributes:
         reader: Where images come from.
-        target: `segmentation`: int32 train ids [h, w]; `cost`: float32 clicks [h, w, 1].
+        target: `segmentation`: int32 train ids [h, w]; `cost`: float32 costs [h, w, 1].
         regions: The labelled regions per image id.
         samples: The training samples per image id, see `plan_samples`.
         batch_size: Samples per step; more than one needs samples of one size.
@@ -301,8 +351,8 @@ class TrainingData:
         height, width = tf.shape(image)[0], tf.shape(image)[1]
         weight = region_weights(regions, height, width)
         if self.target == "cost":
-            clicks = click_target(self.reader.points(record), height, width)
-            return image, clicks[..., None], weight
+            cost = self.reader.cost(record, height, width)
+            return image, cost[..., None], weight
         label = downscale_label(self.reader.label(record))
         return image, *masked_label(label, weight, self.reader.data.classes.ignore_id)
 

@@ -9,7 +9,7 @@ from cereals_tf.acquisition.fusion import SCALED, Scale, fuse
 from cereals_tf.acquisition.information import random_windows
 from cereals_tf.acquisition.regions import Region
 from cereals_tf.acquisition.selection import Candidate, Windows, best_first, select
-from cereals_tf.campaign.options import Options, parse_budget, parse_initial
+from cereals_tf.campaign.options import COST_UNITS, Options, parse_budget, parse_initial
 from cereals_tf.campaign.pool import Pool, region_of
 from cereals_tf.campaign.score_files import WindowScores, load_scores, path_of
 from data_prep.dataset import ImageEntry
@@ -114,10 +114,10 @@ def _scales(pool: Pool, folder: Path) -> tuple[Scale, Scale]:
 
 
 def budget_of(options: Options, images: Sequence[ImageEntry]) -> tuple[float, str]:
-    """Return a round's budget and its unit, `pixels` or `clicks`."""
+    """Return a round's budget and its unit, `pixels`, `clicks` or `seconds`."""
     amount = parse_budget(options.budget)
-    if amount.unit == "clicks":
-        return amount.number, "clicks"
+    if amount.unit in COST_UNITS:
+        return amount.number, amount.unit
     pixels = sum(entry.height * entry.width for entry in images)
     whole = 100 if amount.unit == "%" else len(images)
     return amount.number * pixels / whole, "pixels"

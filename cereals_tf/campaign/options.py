@@ -48,14 +48,14 @@ def _accepted_by(parse: Callable[[str], Any]) -> Rule:
 
 @dataclass(frozen=True)
 class Amount:
-    """How much to annotate: so many images' area, a share of all pixels, clicks, or regions."""
+    """How much to annotate: images' area, a share of all pixels, clicks, seconds, or regions."""
 
     number: float
     unit: str
 
 
 def parse_amount(text: str, units: tuple[str, ...]) -> Amount:
-    """Parse `5images`, `2%`, `3000clicks` or `40regions`.
+    """Parse `5images`, `2%`, `3000clicks`, `600seconds` or `40regions`.
 
     Raises:
         ValueError: The expected form, for the user to read.
@@ -77,7 +77,7 @@ def parse_amount(text: str, units: tuple[str, ...]) -> Amount:
 
 def parse_budget(text: str) -> Amount:
     """Parse `--budget`."""
-    return parse_amount(text, ("images", "%", "clicks"))
+    return parse_amount(text, ("images", "%", "clicks", "seconds"))
 
 
 def parse_initial(text: str) -> Amount:
@@ -141,6 +141,7 @@ def _plugin(value: str) -> str | None:
     return None if well_formed else "package.module:function"
 
 
+COST_UNITS = ("clicks", "seconds")
 INFORMATION = ("entropy", "vote_entropy", "bald", "margin", "least_confidence", "random")
 
 
@@ -188,7 +189,8 @@ class Options:
     budget: str = _option(
         "5%",
         "What a round may annotate: 5images (the area of so many), 2% (of the train pixels), "
-        "or 3000clicks.",
+        "3000clicks, or 600seconds (with --cost_unit=seconds). People's clicks and seconds are "
+        "those that the cost model expects.",
         _accepted_by(parse_budget),
     )
     initial: str = _option(
@@ -253,7 +255,16 @@ class Options:
         _one_of("auto", "memory", "disk", "none"),
     )
     annotator: str = _option(
-        "oracle", "Who annotates: oracle (reads the ground truth).", _one_of("oracle")
+        "oracle",
+        "Who annotates: oracle (reads the ground truth) or files (people: each round waits for "
+        "what cereals collect reads from their annotation tool).",
+        _one_of("oracle", "files"),
+    )
+    cost_unit: str = _option(
+        "clicks",
+        "What the cost model learns to expect: clicks, or the seconds that people need (annotator "
+        "files).",
+        _one_of(*COST_UNITS),
     )
 
     def __post_init__(self) -> None:
@@ -267,6 +278,15 @@ class Options:
                 f"--batch_size={self.batch_size}: --train_on={self.train_on} takes batches of 1, "
                 "as its cut-outs differ in size"
             )
+        if self.annotator == "files" and self.cost == "gt":
+            raise UserError("--cost=gt: not with --annotator=files, expected est")
+        if self.annotator != "files" and self.cost_unit == "seconds":
+            raise UserError(
+                f"--cost_unit=seconds: not with --annotator={self.annotator}, expected files"
+            )
+        unit = parse_budget(self.budget).unit
+        if unit in COST_UNITS and unit != self.cost_unit:
+            raise UserError(f"--budget={self.budget}: expected --cost_unit={unit} beside it")
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> "Options":

@@ -1,15 +1,18 @@
 """The oracle: annotates regions by reading the ground truth, and counts what it took."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
 
-from cereals_tf.acquisition.regions import Region, labelled_mask
+from cereals_tf.acquisition.regions import Region
 from cereals_tf.acquisition.selection import Candidate
-from cereals_tf.campaign.state import AnnotatedRegion
+from cereals_tf.campaign.annotator import Annotation, annotated_regions
+from cereals_tf.campaign.pool import regions_by_image
+from cereals_tf.campaign.state import AnnotatedRegion, CommittedRound
 from data_prep import records
-from data_prep.clicks import STRIDE, ClickGrid, RegionClicks, click_grid
+from data_prep.clicks import ClickGrid, RegionClicks, click_grid
 from data_prep.dataset import ImageEntry
 from data_prep.polygons import scaled
 from trainers.inputs import ImageReader
@@ -42,6 +45,28 @@ def counted(clicks: RegionClicks, kinds: Iterable[str]) -> int | np.ndarray:
     return sum(getattr(clicks, kind) for kind in kinds)
 
 
+@dataclass(frozen=True)
+class Oracle:
+    """Annotates the regions of the round in progress, see `Annotator`.
+
+    Attributes:
+        rounds: The committed rounds.
+        train: The train split.
+    """
+
+    rounds: Sequence[CommittedRound]
+    train: ImageReader
+
+    def annotate(self, choose: Callable[[], list[Candidate]]) -> list[AnnotatedRegion]:
+        """Annotate what `choose` chooses, at once."""
+        before = (region for done in self.rounds for region in done.regions)
+        return annotate(self.train, choose(), regions_by_image(before))
+
+    def labelled(self) -> ImageReader:
+        """Return the train split: it has all labels."""
+        return self.train
+
+
 def annotate(
     reader: ImageReader,
     candidates: Sequence[Candidate],
@@ -55,17 +80,8 @@ def annotate(
         labelled: What is annotated already, so that no pixel is counted twice.
     """
     clicks = _clicks_of_regions(reader, [candidate.region for candidate in candidates])
-    entries = {entry.image_id: entry for entry in reader.images}
-    done = {image_id: list(regions) for image_id, regions in labelled.items()}
-    rows = []
-    for region, score, information, cost in candidates:
-        entry = entries[region.image_id]
-        before = done.setdefault(region.image_id, [])
-        pixels = _pixels([*before, region], entry) - _pixels(before, entry)
-        before.append(region)
-        row = AnnotatedRegion(*region, score, information, cost, pixels, *clicks[region])
-        rows.append(row)
-    return rows
+    annotations = (Annotation(candidate, clicks[candidate.region]) for candidate in candidates)
+    return annotated_regions(annotations, reader.images, labelled)
 
 
 def _clicks_of_regions(
@@ -80,13 +96,3 @@ def _clicks_of_regions(
         for image_id, grid in _each_click_grid(reader, list(by_image))
         for region in by_image[image_id]
     }
-
-
-def _pixels(regions: Sequence[Region], entry: ImageEntry) -> int:
-    """Return the pixels that regions of one image cover together."""
-    cell_heights, cell_widths = (
-        np.minimum(STRIDE, size - np.arange(0, size, STRIDE))
-        for size in (entry.height, entry.width)
-    )
-    mask = labelled_mask(regions, entry.height, entry.width)
-    return int(cell_heights @ mask @ cell_widths)

@@ -1,9 +1,9 @@
 """The pool: the train split as a round finds it, and where in it regions may be chosen."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -13,9 +13,10 @@ from data_prep.clicks import STRIDE
 from data_prep.dataset import ImageEntry
 from data_prep.errors import UserError
 from trainers.inputs import ImageReader
+from trainers.samples import Box
 
-Labelled = Mapping[str, Sequence[Region]]
-"""The annotated regions of each image that has any."""
+Taken = Mapping[str, Sequence[Region]]
+"""The annotated and the skipped regions of each image that has any."""
 
 
 class Place(NamedTuple):
@@ -37,12 +38,12 @@ class Pool:
     Attributes:
         options: The campaign's options.
         reader: The train split.
-        labelled: What is annotated already.
+        taken: What is annotated already, and what people skipped.
     """
 
     options: Options
     reader: ImageReader
-    labelled: Labelled
+    taken: Taken
 
     @cached_property
     def candidates(self) -> dict[str, Place]:
@@ -50,13 +51,13 @@ class Pool:
         return {
             entry.image_id: Place(number, entry)
             for number, entry in enumerate(self.reader.images)
-            if entry.image_id not in self.labelled or self.allowed(entry).any()
+            if entry.image_id not in self.taken or self.allowed(entry).any()
         }
 
     def allowed(self, entry: ImageEntry) -> np.ndarray:
         """Return which dense windows of an image are candidates, bool [rows, columns]."""
         return allowed_windows(
-            self.labelled.get(entry.image_id, ()),
+            self.taken.get(entry.image_id, ()),
             entry.height,
             entry.width,
             *region_of(self.options, entry),
@@ -64,8 +65,27 @@ class Pool:
         )
 
     def unlabelled(self, entry: ImageEntry) -> np.ndarray:
-        """Return which cells of an image no annotated region covers, bool [h, w] at stride 8."""
-        return ~labelled_mask(self.labelled.get(entry.image_id, ()), entry.height, entry.width)
+        """Return which cells of an image no taken region covers, bool [h, w] at stride 8."""
+        return ~labelled_mask(self.taken.get(entry.image_id, ()), entry.height, entry.width)
+
+
+class Placed(Protocol):
+    """What has a place in an image."""
+
+    image_id: str
+
+    @property
+    def box(self) -> Box:
+        """Where it is, in pixels of the campaign's image size."""
+        ...
+
+
+def regions_by_image(items: Iterable[Placed]) -> dict[str, list[Region]]:
+    """Return the regions of each image that has any, in the order given."""
+    by_image: dict[str, list[Region]] = {}
+    for item in items:
+        by_image.setdefault(item.image_id, []).append(Region(item.image_id, *item.box))
+    return by_image
 
 
 def resolve_region(region: str, images: Sequence[ImageEntry]) -> str:

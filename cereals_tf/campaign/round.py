@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property, partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,8 @@ import numpy as np
 import tensorflow as tf
 
 from cereals_tf import __version__
-from cereals_tf.acquisition.regions import Region
 from cereals_tf.acquisition.selection import Candidate
+from cereals_tf.campaign.annotator import Annotator, cost_per_click, costed
 from cereals_tf.campaign.architecture import (
     build_cost,
     build_segmentation,
@@ -31,16 +32,19 @@ from cereals_tf.campaign.architecture import (
 )
 from cereals_tf.campaign.choose import budget_of, choose_best, choose_initial
 from cereals_tf.campaign.evaluate import iou_summary
+from cereals_tf.campaign.events import training_events, write_round_events
 from cereals_tf.campaign.options import parse_clicks
-from cereals_tf.campaign.oracle import annotate
-from cereals_tf.campaign.pool import Pool
-from cereals_tf.campaign.score_files import price_in_clicks
+from cereals_tf.campaign.oracle import Oracle
+from cereals_tf.campaign.people import People
+from cereals_tf.campaign.pool import Pool, regions_by_image
+from cereals_tf.campaign.score_files import price_in
 from cereals_tf.campaign.scores import score_pool
 from cereals_tf.campaign.shard import ALL, Score, Shard
 from cereals_tf.campaign.state import (
     COST,
     METRICS,
     REGIONS,
+    REQUEST,
     SEGMENTATION,
     AnnotatedRegion,
     Campaign,
@@ -53,7 +57,7 @@ from data_prep.clicks import STRIDE
 from data_prep.errors import UserError
 from data_prep.files import write_atomically
 from trainers.cache import Cache
-from trainers.evaluation import CostEvaluator, SegmentationEvaluator
+from trainers.evaluation import READ_ANEW, CostEvaluator, SegmentationEvaluator
 from trainers.fitting import FitOptions, FitState, Objective, cost_loss, fit, segmentation_loss
 from trainers.inputs import ImageReader, Target, TrainingData
 from trainers.randomness import derive_seed
@@ -84,16 +88,18 @@ class Round:
         self.folder = campaign.working
         self.train = ImageReader(campaign.data, "train", campaign.image_size)
         self.val = ImageReader(campaign.data, "val", campaign.image_size)
+        self.annotator = self._annotator()
 
     def complete(self) -> CommittedRound:
         """Do every stage that is not done yet, and commit the round.
 
         Raises:
             PoolIsEmptyError: There is nothing left to annotate.
+            WaitingError: People have not annotated all of its regions yet.
             UserError: A stage met what the user can mend.
         """
         self.folder.mkdir(exist_ok=True)
-        self._stage(REGIONS, self._choose_and_annotate)
+        self._stage(REGIONS, self._annotate)
         self._stage(SEGMENTATION, self._train_segmentation)
         self._stage(COST, self._train_cost)
         self._stage(METRICS, self._evaluate)
@@ -121,7 +127,7 @@ class Round:
                 "run: cereals step"
             )
         complete = len(self.campaign.rounds()) > self.number
-        if complete or (self.folder / REGIONS).exists():
+        if complete or any((self.folder / name).exists() for name in (REQUEST, REGIONS)):
             raise UserError(
                 f"{self.campaign.folder}: the regions of round {self.number} are chosen already; "
                 "run: cereals step"
@@ -130,8 +136,8 @@ class Round:
     @cached_property
     def pool(self) -> Pool:
         """The train split as this round finds it."""
-        labelled = _by_image(region for done in self.rounds for region in done.regions)
-        return Pool(self.options, self.train, labelled)
+        taken = ([*done.regions, *done.skipped] for done in self.rounds)
+        return Pool(self.options, self.train, regions_by_image(chain.from_iterable(taken)))
 
     @property
     def scores(self) -> Path:
@@ -160,23 +166,42 @@ class Round:
         path = self._scratch / "seconds.json"
         return read_json(path) if path.exists() else {}
 
-    def _choose_and_annotate(self) -> None:
-        candidates = self._choose()
+    def _annotator(self) -> Annotator:
+        if self.options.annotator == "files":
+            return People(self.campaign, self.rounds, self.train)
+        return Oracle(self.rounds, self.train)
+
+    def _annotate(self) -> None:
+        write_regions(self.folder / REGIONS, self.annotator.annotate(self._choose))
+
+    def _choose(self) -> list[Candidate]:
+        candidates = choose_initial(self.pool) if self.number == 0 else self._choose_best()
         if not candidates:
             shutil.rmtree(self.folder)
             raise PoolIsEmptyError
-        regions = annotate(self.train, candidates, self.pool.labelled)
-        write_regions(self.folder / REGIONS, regions)
+        return candidates
 
-    def _choose(self) -> list[Candidate]:
-        if self.number == 0:
-            return choose_initial(self.pool)
+    def _choose_best(self) -> list[Candidate]:
         with self._timed("score"):
             self.scoring()(ALL)
         with self._timed("select"):
             budget, unit = budget_of(self.options, self.train.images)
-            price = price_in_clicks(self.pool, self.scores) if unit == "clicks" else _area
+            price = price_in(unit, self.pool, self.scores)
             return choose_best(self.pool, self.scores, price, budget)
+
+    @cached_property
+    def _labelled(self) -> ImageReader:
+        return self.annotator.labelled()
+
+    @property
+    def _regions(self) -> list[AnnotatedRegion]:
+        """All that is annotated, once the regions of this round are."""
+        before = [region for done in self.rounds for region in done.regions]
+        return before + read_regions(self.folder / REGIONS)
+
+    def _cost_evaluator(self, model: keras.Model, cache: Cache = READ_ANEW) -> CostEvaluator:
+        per_click = cost_per_click(self.options, self._regions)
+        return CostEvaluator(model, self.val, cache, per_click)
 
     def _build_segmentation(self) -> keras.Model:
         return build_segmentation(self.options, len(self.campaign.data.classes))
@@ -207,7 +232,7 @@ class Round:
                 name="cost",
                 loss=cost_loss(),
                 metric_name="MSE",
-                measure=CostEvaluator(model, self.val, self._cache).mean_squared_error,
+                measure=self._cost_evaluator(model, self._cache).mean_squared_error,
                 higher_is_better=False,
             )
 
@@ -232,16 +257,18 @@ class Round:
         with self._timed(f"train_{target}"):
             data = self._training_data(target, model)
             folder = self._scratch / target
-            fit(model, objective(model), data.epoch, data.steps, options, seed, folder)
+            goal = objective(model)
+            with training_events(self.campaign, self.number, target, goal.metric_name) as on_epoch:
+                fit(model, goal, data.epoch, data.steps, options, seed, folder, on_epoch)
             _save_without_optimizer(model, build(), self.folder / product)
         shutil.rmtree(self._cache.folder, ignore_errors=True)
         del model, data  # they refer to each other, and to the samples in memory
         gc.collect()
 
     def _training_data(self, target: Target, model: keras.Model) -> TrainingData:
-        rounds = [done.regions for done in self.rounds] + [read_regions(self.folder / REGIONS)]
+        known = costed(self.options, self._regions) if target == "cost" else self._regions
         regions: dict[str, list[Box]] = {}
-        for region in (region for part in rounds for region in part):
+        for region in known:
             regions.setdefault(region.image_id, []).append(region.box)
         sizes = {entry.image_id: (entry.height, entry.width) for entry in self.train.images}
         crop_of = crop_rule(model)
@@ -252,7 +279,7 @@ class Round:
             for image_id, boxes in sorted(regions.items())
         }
         batch_size = self.options.batch_size
-        return TrainingData(self.train, target, regions, samples, batch_size, self._cache)
+        return TrainingData(self._labelled, target, regions, samples, batch_size, self._cache)
 
     def _evaluate(self) -> None:
         with self._timed("evaluate"):
@@ -261,7 +288,7 @@ class Round:
             iou = SegmentationEvaluator(segmentation, self.val, full_resolution=True).iou(
                 "evaluate"
             )
-            cost_error = CostEvaluator(cost, self.val).mean_squared_error()
+            cost_error = self._cost_evaluator(cost).mean_squared_error()
         metrics = {
             "round": self.number,
             **iou_summary(iou, self.campaign.data.classes.names),
@@ -281,12 +308,15 @@ class Round:
                 "numpy": np.__version__,
             },
         }
+        write_round_events(self.campaign, metrics, segmentation, self.val)
         write_atomically(self.folder / METRICS, (json.dumps(metrics, indent=1) + "\n").encode())
 
     def _annotated(self) -> dict[str, Any]:
-        """Return what is annotated after this round, as counts and as shares of the train split."""
-        regions = [region for done in self.rounds for region in done.regions]
-        regions += read_regions(self.folder / REGIONS)
+        """Return what is annotated after this round, as counts and as shares of the train split.
+
+        The share of the clicks is None where nobody knows how many there are.
+        """
+        regions, known = self._regions, self.campaign.data.labelled("train")
         kinds = parse_clicks(self.options.clicks)
         pixels = sum(region.pixels for region in regions)
         clicks = sum(region.clicks(kinds) for region in regions)
@@ -297,19 +327,8 @@ class Round:
             "pixels": pixels,
             "pixels_percent": 100 * pixels / all_pixels,
             "clicks": clicks,
-            "clicks_percent": 100 * clicks / all_clicks if all_clicks else 0.0,
+            "clicks_percent": 100 * clicks / max(1, all_clicks) if known else None,
         }
-
-
-def _area(candidate: Candidate) -> float:
-    return float(candidate.region.height * candidate.region.width)
-
-
-def _by_image(regions: Iterator[AnnotatedRegion]) -> dict[str, list[Region]]:
-    by_image: dict[str, list[Region]] = {}
-    for region in regions:
-        by_image.setdefault(region.image_id, []).append(Region(region.image_id, *region.box))
-    return by_image
 
 
 def crop_rule(model: keras.Model) -> CropFor:

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
+from cereals_tf.campaign.annotator import WaitingError
 from cereals_tf.campaign.round import PoolIsEmptyError, Round
 from cereals_tf.campaign.shard import ALL, Shard
 from cereals_tf.campaign.state import Campaign, CommittedRound
+from cereals_tf.campaign.waiting import waiting
 from data_prep.beam_extra import beam_imported
 from data_prep.damage import damage_named, refuse_damage
 from trainers.strategy import open_strategy
@@ -29,7 +31,7 @@ def step_campaign(campaign: Campaign, strategy: str = "none") -> CommittedRound 
         strategy: What trains the models, see `trainers.strategy`.
 
     Returns:
-        The round, or None if the pool is empty.
+        The round; None if the pool is empty or the round waits for people, see `why_it_stopped`.
 
     Raises:
         UserError: The campaign is busy, its data set changed or is damaged, or an option is wrong.
@@ -38,8 +40,14 @@ def step_campaign(campaign: Campaign, strategy: str = "none") -> CommittedRound 
     with _at_work(campaign, ("train", "val")):
         try:
             return Round(campaign, devices).complete()
-        except PoolIsEmptyError:
+        except (PoolIsEmptyError, WaitingError):
             return None
+
+
+def why_it_stopped(campaign: Campaign) -> str:
+    """Say why `step_campaign` returned no round, for the user to read."""
+    asked = waiting(campaign)
+    return asked.text() if asked else "the pool is empty, there is nothing left to annotate"
 
 
 def score_campaign(campaign: Campaign, shard: Shard = ALL, beam_options: str | None = None) -> int:
@@ -85,7 +93,13 @@ def _at_work(campaign: Campaign, splits: Sequence[str], shared: bool = False) ->
 
 
 def run_campaign(campaign: Campaign, rounds: int, target: float, strategy: str = "none") -> str:
-    """Step until `rounds` rounds are complete, the mIoU reaches `target`, or the pool is empty.
+    """Step until so many rounds are complete, a target is met, or a step completes no round.
+
+    Args:
+        campaign: The campaign.
+        rounds: Complete rounds to reach.
+        target: The mIoU to reach.
+        strategy: What trains the models, see `trainers.strategy`.
 
     Returns:
         Why it stopped, for the user to read.
@@ -97,4 +111,4 @@ def run_campaign(campaign: Campaign, rounds: int, target: float, strategy: str =
         if len(complete) >= rounds:
             return f"{len(complete)} rounds are complete"
         if step_campaign(campaign, strategy) is None:
-            return "the pool is empty, there is nothing left to annotate"
+            return why_it_stopped(campaign)

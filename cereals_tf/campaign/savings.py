@@ -32,18 +32,17 @@ def share_at(target: float, mious: Sequence[float], shares: Sequence[float]) -> 
 def savings(campaign: Campaign, reference: Campaign) -> dict[str, float | None]:
     """Return p95 (pixels) and c95 (clicks) in percent, against a reference campaign.
 
+    None where the share is unknown, as it is of clicks on a train split without labels.
+
     The reference is a campaign of the same models on everything (`--initial=100%`); the best mIoU
     of its rounds counts.
     """
     full = max(done.metrics["miou"] or 0.0 for done in [reference.round(None), *reference.rounds()])
     rounds = campaign.rounds()
     mious = [done.metrics["miou"] or 0.0 for done in rounds]
-    return {
-        "reference_miou": full,
-        **{
-            name: share_at(
-                TARGET_SHARE * full, mious, [done.metrics[f"{kind}_percent"] for done in rounds]
-            )
-            for name, kind in (("p95", "pixels"), ("c95", "clicks"))
-        },
-    }
+
+    def reached(kind: str) -> float | None:
+        shares = [done.metrics[f"{kind}_percent"] for done in rounds]
+        return None if None in shares else share_at(TARGET_SHARE * full, mious, shares)
+
+    return {"reference_miou": full, "p95": reached("pixels"), "c95": reached("clicks")}

@@ -37,8 +37,9 @@ class WindowScores(NamedTuple):
 
 
 def needs_clicks(options: Options) -> bool:
-    """Return whether a campaign's cost or its budget is in true clicks."""
-    return options.cost == "gt" or parse_budget(options.budget).unit == "clicks"
+    """Return whether a campaign's cost or its budget is in true clicks, which the oracle knows."""
+    spent = parse_budget(options.budget).unit == "clicks" and options.annotator == "oracle"
+    return options.cost == "gt" or spent
 
 
 def path_of(folder: Path, number: int) -> Path:
@@ -64,13 +65,28 @@ def load_scores(path: Path) -> WindowScores:
     return WindowScores(*np.asarray(np.load(path, mmap_mode="r", allow_pickle=False)))
 
 
-def price_in_clicks(pool: Pool, folder: Path) -> Callable[[Candidate], float]:
-    """Return the price of a region in true clicks, as the oracle will count them.
+LEAST_PRICE = 1.0
+"""What an estimate counts at least, clicks or seconds: a model may expect nothing anywhere."""
+
+
+def price_in(unit: str, pool: Pool, folder: Path) -> Callable[[Candidate], float]:
+    """Return what a region takes from the budget.
 
     Args:
-        pool: The pool of a campaign whose budget is in clicks.
+        unit: The budget's: `pixels`, `clicks` or `seconds`. Those of the oracle are true clicks;
+            what people will need is what the cost model expects.
+        pool: The pool.
         folder: The scores of its images.
     """
+    if unit == "pixels":
+        return lambda candidate: float(candidate.region.height * candidate.region.width)
+    if needs_clicks(pool.options):
+        return _price_in_true_clicks(pool, folder)
+    return lambda candidate: max(LEAST_PRICE, candidate.cost)
+
+
+def _price_in_true_clicks(pool: Pool, folder: Path) -> Callable[[Candidate], float]:
+    """Return the price of a region in true clicks, as the oracle will count them."""
 
     @lru_cache(OPEN_FILES)
     def clicks_of(image_id: str) -> np.ndarray:

@@ -11,6 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
+from trainers.calibration import Calibration
+
 WIDTH = 12.0
 """Width of every figure, inches."""
 
@@ -39,13 +41,19 @@ def plain(text: str) -> str:
 def learning_curves(campaigns: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
     """Draw mIoU over annotated pixels and over annotated clicks.
 
+    Clicks are in % of the train split's, or their number where those are unknown.
+
     Args:
         campaigns: The metrics of each round, by the campaign's name. The rounds of the first one
             are numbered.
     """
     figure, axes = _charts(2, height=3.9)
-    shares = {"pixels_percent": "annotated pixels, %", "clicks_percent": "annotated clicks, %"}
-    for chart, (key, label) in zip(axes, shares.items(), strict=True):
+    known = all(
+        metrics["clicks_percent"] is not None for rounds in campaigns.values() for metrics in rounds
+    )
+    clicks = ("clicks_percent", "annotated clicks, %") if known else ("clicks", "annotated clicks")
+    shares = (("pixels_percent", "annotated pixels, %"), clicks)
+    for chart, (key, label) in zip(axes, shares, strict=True):
         for number, (name, rounds) in enumerate(campaigns.items()):
             x = [metrics[key] for metrics in rounds]
             miou = [np.nan if metrics["miou"] is None else metrics["miou"] for metrics in rounds]
@@ -90,18 +98,19 @@ def _number_rounds(
             )
 
 
-def training_curves(training: Mapping[str, Mapping[str, Any]]) -> Figure:
+def training_curves(training: Mapping[str, Mapping[str, Any]], cost_unit: str) -> Figure:
     """Draw the loss and the val metric of both models over the epochs of a round.
 
     Args:
         training: The entry of that name in metrics.json.
+        cost_unit: What the cost model predicts: clicks or seconds.
     """
     figure, axes = _charts(4, height=2.9)
     curves = [
         ("segmentation", "losses", "training loss"),
         ("segmentation", "val_metrics", "val mIoU at stride 8"),
         ("cost", "losses", "training loss"),
-        ("cost", "val_metrics", "val squared error, clicks²"),
+        ("cost", "val_metrics", f"val squared error, {cost_unit}²"),
     ]
     for chart, (model, key, label) in zip(axes, curves, strict=True):
         values = np.array(training[model][key], float)
@@ -126,6 +135,8 @@ def spending(
 ) -> Figure:
     """Draw how many images have how many regions, and the classes' shares of the pixels.
 
+    Where no pixel's class is known, the shares are left out.
+
     Args:
         regions_per_image: int [N], of every image of the train split.
         names: Class names.
@@ -134,14 +145,16 @@ def spending(
     """
     shown = np.flatnonzero((acquired > 0) | (available > 0))
     shown = shown[np.argsort(-available[shown], kind="stable")][:MOST_CLASSES]
-    figure, (images, classes) = _charts(2, height=max(3.9, 0.9 + 0.21 * len(shown)))
+    figure, axes = _charts(1 + bool(len(shown)), height=max(3.9, 0.9 + 0.21 * len(shown)))
+    images, *classes = np.atleast_1d(axes)
     _draw_regions_per_image(images, regions_per_image)
-    _draw_class_shares(
-        classes,
-        [names[class_id] for class_id in shown],
-        _percent(acquired)[shown],
-        _percent(available)[shown],
-    )
+    for chart in classes:
+        _draw_class_shares(
+            chart,
+            [names[class_id] for class_id in shown],
+            _percent(acquired)[shown],
+            _percent(available)[shown],
+        )
     return figure
 
 
@@ -169,7 +182,8 @@ def _draw_class_shares(
         (acquired, SECOND, "acquired pixels"),
     ):
         there = values > 0
-        chart.plot(values[there], places[there], "o", color=colour, markersize=7, label=label)
+        if there.any():
+            chart.plot(values[there], places[there], "o", color=colour, markersize=7, label=label)
     chart.set_xscale("log")
     chart.set_xlabel("share of the labelled pixels, %")
     chart.set_yticks(places, [plain(name) for name in names])
@@ -182,12 +196,82 @@ def _percent(counts: np.ndarray) -> np.ndarray:
     return 100 * counts / max(counts.sum(), 1)
 
 
-def cost_scatter(estimated: np.ndarray, true: Mapping[str, np.ndarray]) -> Figure:
-    """Draw the estimated over the true clicks of regions.
+def position_maps(share: np.ndarray, clicks: np.ndarray) -> Figure:
+    """Draw where in the image plane regions lie, and where their clicks were spent.
+
+    Args:
+        share: float [h, w], share of the images in which a position lies in a region, 0 to 1.
+        clicks: float [h, w], mean clicks per image at a position.
+    """
+    height = min(0.46 * WIDTH * share.shape[0] / share.shape[1], 6.0) + 0.9
+    figure, axes = _charts(2, height)
+    maps = (
+        (100 * share, "viridis", "train images with a region there, %"),
+        (clicks, "magma", "clicks per train image and 8x8 pixels"),
+    )
+    for chart, (values, colours, label) in zip(axes, maps, strict=True):
+        top = values.max()
+        drawn = chart.imshow(
+            values, colours, vmin=0, vmax=top if top > 0 else 1, interpolation="nearest"
+        )
+        chart.set_xticks([])
+        chart.set_yticks([])
+        chart.grid(False)
+        chart.spines[:].set_visible(False)
+        bar = figure.colorbar(
+            drawn, ax=chart, location="bottom", shrink=0.6, aspect=30, pad=0.03, label=label
+        )
+        bar.outline.set_visible(False)
+        bar.locator = MaxNLocator(5)
+        bar.update_ticks()
+        bar.ax.tick_params(labelsize=9, color=MUTED, labelcolor=INK)
+    return figure
+
+
+def reliability(calibration: Calibration) -> Figure:
+    """Draw accuracy over confidence, and how frequent each confidence is."""
+    figure, (accuracy, share) = _charts(2, height=4.4)
+    bins = len(calibration.counts)
+    centres = (np.arange(bins) + 0.5) / bins
+    there = calibration.counts > 0
+    right, confidence = calibration.bin_accuracy[there], calibration.bin_confidence[there]
+    width = 0.94 / bins
+    accuracy.bar(centres[there], right, width, color=ACCENT, label="accuracy")
+    accuracy.bar(
+        centres[there],
+        confidence - right,
+        0.6 * width,
+        bottom=right,
+        color=SECOND,
+        alpha=0.35,
+        label="gap to the mean confidence",
+    )
+    accuracy.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle="--", label="calibrated")
+    accuracy.set_ylabel("right predictions in the bin")
+    accuracy.set_ylim(0, 1)
+    accuracy.set_aspect("equal", adjustable="box")
+    accuracy.legend(frameon=False, loc="upper left", fontsize=9)
+    share.bar(centres, _percent(calibration.counts), width, color=MUTED)
+    for value, colour, label in (
+        (calibration.accuracy, ACCENT, "accuracy"),
+        (calibration.confidence, SECOND, "mean confidence"),
+    ):
+        share.axvline(value, color=colour, linewidth=1.8, label=label)
+    share.set_ylabel("share of the positions, %")
+    share.legend(frameon=False, loc="upper left", fontsize=9)
+    for chart in (accuracy, share):
+        chart.set_xlim(0, 1)
+        chart.set_xlabel("confidence: probability of the predicted class")
+    return figure
+
+
+def cost_scatter(estimated: np.ndarray, true: Mapping[str, np.ndarray], unit: str) -> Figure:
+    """Draw the estimated over the true costs of regions.
 
     Args:
         estimated: float [N].
-        true: int [N] each, by what they count.
+        true: float [N] each, by what they count.
+        unit: Of the costs: clicks or seconds.
     """
     figure, axes = _charts(len(true), height=4.4)
     for chart, (label, clicks) in zip(np.atleast_1d(axes), true.items(), strict=True):
@@ -205,8 +289,8 @@ def cost_scatter(estimated: np.ndarray, true: Mapping[str, np.ndarray]) -> Figur
         chart.set_xlim(-0.02 * end, end)
         chart.set_ylim(-0.02 * end, end)
         chart.set_aspect("equal", adjustable="box")
-        chart.set_xlabel(f"true clicks in the region: {label}")
-        chart.set_ylabel("estimated clicks")
+        chart.set_xlabel(f"true {unit} in the region: {label}")
+        chart.set_ylabel(f"estimated {unit}")
     return figure
 
 

@@ -3,7 +3,7 @@
 import base64
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +13,17 @@ import jinja2
 import numpy as np
 from matplotlib.figure import Figure
 
+from cereals_tf.campaign.architecture import build_segmentation, load_model
 from cereals_tf.campaign.options import Options, parse_clicks
-from cereals_tf.campaign.state import AnnotatedRegion, Campaign, CommittedRound
+from cereals_tf.campaign.state import SEGMENTATION, AnnotatedRegion, Campaign, CommittedRound
 from cereals_tf.report import figures
 from cereals_tf.report.panels import AcquisitionStep, acquisition_step, draw_panels
 from cereals_tf.report.statistics import (
     CostQuality,
+    annotated_train,
     class_pixels,
     cost_quality,
+    position_maps,
     regions_by_image,
     unlabelled_cells,
 )
@@ -29,6 +32,7 @@ from data_prep.damage import damage_named
 from data_prep.dataset import PreparedData
 from data_prep.errors import UserError
 from data_prep.files import new_folder
+from trainers.calibration import measure_calibration
 from trainers.inputs import ImageReader
 
 PAGE = "index.html"
@@ -39,29 +43,49 @@ Table = dict[str, Any]
 """`headings`, and `rows` of text."""
 
 
-def write_report(campaign: Campaign, out: Path | None, beside: Sequence[Campaign] = ()) -> Path:
+def write_report(
+    campaign: Campaign,
+    out: Path | None,
+    beside: Sequence[Campaign] = (),
+    rounds: Sequence[int] = (),
+) -> Path:
     """Write the report on a campaign: `index.html`, complete in itself, and its pictures as files.
 
     Args:
         campaign: The campaign, with one committed round or more.
         out: New folder for the report. None: `report/` in the campaign, replaced as a whole.
         beside: Other campaigns, whose curves are drawn beside this one's.
+        rounds: The rounds whose acquisition is shown in pictures, from 1 to the round to come.
+            Default: the first and the last that were chosen by score.
 
     Returns:
         The page.
 
     Raises:
-        UserError: No round is complete, `out` is taken or cannot be written, or the data set
-            changed or is damaged.
+        UserError: No round is complete, one of `rounds` is not there, `out` is taken or cannot be
+            written, or the data set changed or is damaged.
     """
     for shown in (campaign, *beside):
         shown.round(None)
+    last = campaign.round(None).number
+    numbers = _checked(rounds, last + 1) if rounds else sorted({1, max(1, last)})
     folder = out or campaign.folder / "report"
     with new_folder(out) if out else _replaced_folder(folder) as partial:
         pictures = _Pictures(partial)
-        content = _content(campaign, beside, pictures)
+        content = _content(campaign, beside, numbers, pictures)
         (partial / PAGE).write_text(render(content), encoding="utf-8")
     return folder / PAGE
+
+
+def _checked(rounds: Sequence[int], to_come: int) -> list[int]:
+    """Return the rounds in order, each once, if all can be shown."""
+    for number in rounds:
+        if not 1 <= number <= to_come:
+            raise UserError(
+                f"--rounds={number}: expected 1 to {to_come}, the rounds that are chosen by score "
+                f"(round {to_come} is the one to come)"
+            )
+    return sorted(set(rounds))
 
 
 def render(content: dict[str, Any]) -> str:
@@ -108,7 +132,9 @@ class _Pictures:
         return {"source": f"data:image/png;base64,{encoded}", "description": description}
 
 
-def _content(campaign: Campaign, beside: Sequence[Campaign], pictures: _Pictures) -> dict[str, Any]:
+def _content(
+    campaign: Campaign, beside: Sequence[Campaign], numbers: Sequence[int], pictures: _Pictures
+) -> dict[str, Any]:
     """Return everything that the page shows."""
     rounds = campaign.rounds()
     last = rounds[-1].metrics
@@ -130,14 +156,18 @@ def _content(campaign: Campaign, beside: Sequence[Campaign], pictures: _Pictures
         ),
         "training": pictures.add(
             "training",
-            figures.training_curves(last["training"]),
+            figures.training_curves(last["training"], campaign.options.cost_unit),
             "Loss and val metric of both models per epoch",
         ),
         "last_round": rounds[-1].number,
         "iou": _iou_table(campaign.data, rounds),
         "spending": _spending(campaign, rounds, pictures),
         "cost": _cost(campaign.options, rounds, pictures),
-        "step": _step(acquisition_step(campaign, SHOWN_IMAGES), pictures),
+        "calibration": _calibration(campaign, pictures),
+        "steps": [
+            _step(acquisition_step(campaign, SHOWN_IMAGES, number=number), pictures)
+            for number in numbers
+        ],
         "versions": last["versions"],
     }
 
@@ -148,10 +178,17 @@ def _headline(rounds: Sequence[CommittedRound]) -> list[tuple[str, str]]:
     return [
         (format_iou(last["miou"]), f"mIoU after round {rounds[-1].number}"),
         (f"{last['pixels_percent']:.1f} %", "of the train pixels annotated"),
-        (f"{last['clicks_percent']:.1f} %", "of the train clicks spent"),
+        _clicks_spent(last),
         (f"{last['regions']:,}", "regions"),
         (format_duration(seconds), "of computing"),
     ]
+
+
+def _clicks_spent(metrics: dict[str, Any]) -> tuple[str, str]:
+    """Return the clicks spent, as a share where it is known of how many."""
+    if metrics["clicks_percent"] is None:
+        return f"{metrics['clicks']:,}", "clicks spent"
+    return f"{metrics['clicks_percent']:.1f} %", "of the train clicks spent"
 
 
 def _setup(campaign: Campaign) -> list[tuple[str, str]]:
@@ -174,7 +211,8 @@ def _setup(campaign: Campaign) -> list[tuple[str, str]]:
         ("Region", options.region if options.region == "image" else f"{options.region} px"),
         ("Information", information),
         ("Fusion", fusion),
-        ("Cost", {"est": "cost model", "gt": "ground truth"}[options.cost]),
+        ("Annotator", {"oracle": "ground truth", "files": "people"}[options.annotator]),
+        ("Cost", {"est": f"cost model, {options.cost_unit}", "gt": "ground truth"}[options.cost]),
         ("Clicks that count", options.clicks.replace("+", " + ")),
         ("Budget a round", options.budget),
         ("Round 0", options.initial),
@@ -196,7 +234,7 @@ def _rounds_table(rounds: Sequence[CommittedRound]) -> Table:
                 f"{metrics['regions']:,}",
                 f"{metrics['pixels_percent']:.2f}",
                 f"{metrics['clicks']:,}",
-                f"{metrics['clicks_percent']:.2f}",
+                _formatted(metrics["clicks_percent"]),
                 format_duration(sum(metrics["seconds"].values())),
             ]
         )
@@ -207,11 +245,12 @@ def _rounds_table(rounds: Sequence[CommittedRound]) -> Table:
 def _iou_table(data: PreparedData, rounds: Sequence[CommittedRound]) -> Table:
     """Return a row per class: its name, its share of the train pixels, its IoU by round."""
     train = data.description["splits"]["train"]
+    none = "-" if data.labelled("train") else "n/a"
     rows = []
     for name in data.classes.names:
         share = 100 * train["pixels_per_class"][name] / train["pixels"]
         by_round = [done.metrics["iou_per_class"][name] for done in rounds]
-        rows.append((name, f"{share:.2f}" if share else "-", _heat(by_round)))
+        rows.append((name, f"{share:.2f}" if share else none, _heat(by_round)))
     mean = _heat([done.metrics["miou"] for done in rounds])
     return {"headings": [str(done.number) for done in rounds], "rows": rows, "mean": mean}
 
@@ -231,7 +270,7 @@ def _spending(
 ) -> dict[str, Any]:
     """Return where the annotations went: to which images and to which classes."""
     data = campaign.data
-    reader = ImageReader(data, "train", campaign.image_size)
+    reader = annotated_train(campaign)
     chosen = regions_by_image(_chosen(rounds))
     before = regions_by_image(rounds[:1]) if rounds[1:] else {}
     with damage_named(data, "train"):
@@ -245,6 +284,15 @@ def _spending(
             figures.spending(numbers, data.classes.names, acquired, available),
             "Regions per image, and the classes' shares of the acquired and of all pixels",
         ),
+        "positions": pictures.add(
+            "positions",
+            figures.position_maps(
+                *position_maps(reader.images, chosen, parse_clicks(campaign.options.clicks))
+            ),
+            "Where in the image plane the regions lie, and where their clicks were spent",
+        ),
+        "sizes": len({(entry.height, entry.width) for entry in reader.images}),
+        "labelled": data.labelled("train"),
         "after_start": bool(rounds[1:]),
         "images": int(np.count_nonzero(numbers)),
         "all_images": len(numbers),
@@ -271,20 +319,24 @@ def _cost(
     options: Options, rounds: Sequence[CommittedRound], pictures: _Pictures
 ) -> dict[str, Any] | None:
     """Return how good the cost estimates of acquired regions were; None without any."""
-    kinds = parse_clicks(options.clicks)
-    counted = {"vertices": ("vertices",), " + ".join(kinds): kinds}
+    counted = _true_costs(options)
     estimated, true, rows = [], {label: [] for label in counted}, []
     for done in rounds:
-        regions = [region for region in done.regions if region.cost_estimated is not None]
+        regions = [
+            region
+            for region in done.regions
+            if region.cost_estimated is not None
+            and all(cost_of(region) is not None for cost_of in counted.values())
+        ]
         if not regions:
             continue
         here = np.array([region.cost_estimated for region in regions])
         estimated.append(here)
         row = [str(done.number), f"{len(regions):,}", f"{here.mean():.2f}"]
-        for label, some in counted.items():
-            clicks = np.array([region.clicks(some) for region in regions])
-            true[label].append(clicks)
-            row += _quality_cells(cost_quality(here, clicks))
+        for label, cost_of in counted.items():
+            costs = np.array([cost_of(region) for region in regions])
+            true[label].append(costs)
+            row += _quality_cells(cost_quality(here, costs))
         rows.append(row)
     if not rows:
         return None
@@ -293,22 +345,66 @@ def _cost(
     return {
         "picture": pictures.add(
             "cost",
-            figures.cost_scatter(everything, joined),
-            "Estimated over true clicks of the acquired regions",
+            figures.cost_scatter(everything, joined, options.cost_unit),
+            "Estimated over true costs of the acquired regions",
         ),
         "groups": list(counted),
         "rows": rows,
         "from_ground_truth": options.cost == "gt",
+        "unit": options.cost_unit,
+    }
+
+
+def _true_costs(options: Options) -> dict[str, Callable[[AnnotatedRegion], float | None]]:
+    """Return what the estimated cost of a region is compared with, by what it counts."""
+    if options.cost_unit == "seconds":
+        return {"all that people needed": lambda region: region.seconds}
+    kinds = parse_clicks(options.clicks)
+    return {
+        "vertices": lambda region: region.clicks(("vertices",)),
+        " + ".join(kinds): lambda region: region.clicks(kinds),
     }
 
 
 def _quality_cells(quality: CostQuality) -> list[str]:
-    rank = quality.rank_correlation
     return [
         f"{quality.mean_true:.2f}",
-        "n/a" if rank is None else f"{rank:.2f}",
+        _formatted(quality.rank_correlation),
         f"{quality.mean_absolute_error:.2f}",
     ]
+
+
+def _formatted(value: float | None) -> str:
+    """Return a number as it is shown, n/a where there is none."""
+    return "n/a" if value is None else f"{value:.2f}"
+
+
+def _calibration(campaign: Campaign, pictures: _Pictures) -> dict[str, Any]:
+    """Return how well calibrated the last round's segmentation model is on val."""
+    done = campaign.round(None)
+    built = build_segmentation(campaign.options, len(campaign.data.classes))
+    model = load_model(done.folder / SEGMENTATION, built)
+    reader = ImageReader(campaign.data, "val", campaign.image_size)
+    with damage_named(campaign.data, "val"):
+        measured = measure_calibration(model, reader, "calibration")
+    measures = {
+        "Expected calibration error": measured.expected_error,
+        "Accuracy": measured.accuracy,
+        "Mean confidence": measured.confidence,
+    }
+    return {
+        "picture": pictures.add(
+            "calibration",
+            figures.reliability(measured),
+            "Accuracy over confidence, and how frequent each confidence is",
+        ),
+        "round": done.number,
+        "positions": f"{measured.counts.sum():,}",
+        "bins": len(measured.counts),
+        "measures": [
+            (term, "n/a" if np.isnan(value) else f"{value:.3f}") for term, value in measures.items()
+        ],
+    }
 
 
 def _step(step: AcquisitionStep, pictures: _Pictures) -> dict[str, Any]:
@@ -319,11 +415,12 @@ def _step(step: AcquisitionStep, pictures: _Pictures) -> dict[str, Any]:
         "random": options.information == "random",
         "fusion": options.fusion,
         "from_ground_truth": options.cost == "gt",
+        "labelled": step.campaign.data.labelled("train"),
         "views": [
             (
                 view.image_id,
                 pictures.add(
-                    f"step-{place}",
+                    f"step-{step.number:03d}-{place}",
                     draw_panels(step, view),
                     "What the image looked like to the method",
                 ),

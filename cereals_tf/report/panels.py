@@ -26,7 +26,7 @@ from cereals_tf.campaign.options import parse_clicks
 from cereals_tf.campaign.scores import image_maps
 from cereals_tf.campaign.state import AnnotatedRegion, Campaign, CommittedRound
 from cereals_tf.report.figures import INK, MUTED, WIDTH, plain, png
-from cereals_tf.report.statistics import regions_by_image, unlabelled_cells
+from cereals_tf.report.statistics import annotated_train, regions_by_image, unlabelled_cells
 from data_prep import records
 from data_prep.clicks import STRIDE
 from data_prep.damage import damage_named
@@ -59,10 +59,11 @@ class ImageView:
     Attributes:
         image_id: The image's id.
         image: uint8 [H, W, 3].
-        label: uint8 [H, W], ground-truth train ids.
+        label: uint8 [H, W], ground-truth train ids; where the split has no labels, those that
+            people drew up to now.
         prediction: uint8 [H, W], class ids that the model predicted before the step.
         information: float32 [h, w] by the campaign's measure; None for random acquisition.
-        cost: float32 [h, w], predicted clicks per stride-8 position.
+        cost: float32 [h, w], predicted clicks or seconds per stride-8 position.
         clicks: float32 [h, w], true clicks (polygon vertices) per position.
         before: The regions annotated before the step.
         new: The regions that the step selected.
@@ -156,7 +157,11 @@ def acquisition_step(
     before = [campaign.round(place) for place in range(number)]
     after = campaign.rounds()[number : number + 1]
     labelled, new = regions_by_image(before), regions_by_image(after)
-    reader = ImageReader(campaign.data, "train", campaign.image_size)
+    reader = (
+        ImageReader(campaign.data, "train", campaign.image_size)
+        if campaign.data.labelled("train")
+        else annotated_train(campaign)
+    )
     if image_ids is None:
         image_ids = _most_new(new, count) if after else _candidates(campaign, reader, labelled)
         image_ids = image_ids[:count]
@@ -351,10 +356,13 @@ def _panels(step: AcquisitionStep, view: ImageView) -> list[_Picture | _Map]:
     options, classes = step.campaign.options, step.campaign.data.classes
     colours = _colour_table(classes)
     right = (view.prediction == view.label)[view.label != classes.ignore_id]
-    accuracy = f"{100 * right.mean():.0f} % of the pixels right" if right.size else ""
+    labelled, of_cells = step.campaign.data.labelled("train"), "per 8x8 px"
+    pixels = "pixels" if labelled else "annotated pixels"
+    accuracy = f"{100 * right.mean():.0f} % of the {pixels} right" if right.size else ""
+    truth = "Ground truth" if labelled else "Annotations"
     panels = [
         _Picture("Annotated before", view.image, _before_text(view), view.before, BEFORE_COLOUR),
-        _Picture("Ground truth", colours[view.label], interpolation="nearest"),
+        _Picture(truth, colours[view.label], interpolation="nearest"),
         _Picture("Prediction", colours[view.prediction], accuracy, interpolation="nearest"),
     ]
     fused = step.fused(view)
@@ -362,8 +370,10 @@ def _panels(step: AcquisitionStep, view: ImageView) -> list[_Picture | _Map]:
         title = f"Information: {options.information.replace('_', ' ')}"
         unit = UNITS[options.information]
         panels.append(_Map(title, view.information, unit, "viridis", view))
-    panels.append(_Map("Predicted cost", view.cost, "clicks per 8x8 px", "magma", view))
-    panels.append(_Map("True clicks", view.clicks, "clicks per 8x8 px", "magma", view))
+    cost_unit = f"{options.cost_unit} {of_cells}"
+    panels.append(_Map("Predicted cost", view.cost, cost_unit, "magma", view))
+    if labelled:
+        panels.append(_Map("True clicks", view.clicks, f"clicks {of_cells}", "magma", view))
     if fused is not None:
         panels.append(_Map(f"Fused: {options.fusion}", fused, _fused_unit(step), "viridis", view))
     if step.complete:
@@ -376,7 +386,9 @@ def _panels(step: AcquisitionStep, view: ImageView) -> list[_Picture | _Map]:
 def _fused_unit(step: AcquisitionStep) -> str:
     options = step.campaign.options
     unit = UNITS[options.information]
-    return {"none": unit, "ratio": f"{unit} / (clicks + 1)"}.get(options.fusion, "score, 0 to 1")
+    return {"none": unit, "ratio": f"{unit} / ({options.cost_unit} + 1)"}.get(
+        options.fusion, "score, 0 to 1"
+    )
 
 
 def _before_text(view: ImageView) -> str:
@@ -404,7 +416,7 @@ def _legend(view: ImageView, classes: Classes) -> list[Patch]:
         for class_id in occurring[occurring < len(classes)]
     ]
     if (view.label == classes.ignore_id).any():
-        entries.append(((0.0, 0.0, 0.0), "ignored"))
+        entries.append(((0.0, 0.0, 0.0), "no label"))
     handles = [Patch(facecolor=colour, label=plain(name)) for colour, name in entries]
     if view.before:
         handles.append(_hatched(Box(0, 0, 1, 1), "labelled before"))

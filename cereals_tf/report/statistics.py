@@ -1,5 +1,6 @@
-"""What a report counts: how good the cost estimates are, and which classes were acquired."""
+"""What a report counts: how good the cost estimates are, which classes were acquired, and where."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -8,20 +9,30 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from cereals_tf.acquisition.regions import Region, labelled_mask
-from cereals_tf.campaign.state import AnnotatedRegion, CommittedRound
+from cereals_tf.campaign.people import People
+from cereals_tf.campaign.state import AnnotatedRegion, Campaign, CommittedRound
 from data_prep import records
 from data_prep.clicks import STRIDE
+from data_prep.dataset import ImageEntry
 from trainers.inputs import ImageReader
 
 
+def annotated_train(campaign: Campaign) -> ImageReader:
+    """Return the train split; where people annotate, with what they drew for its labels."""
+    train = ImageReader(campaign.data, "train", campaign.image_size)
+    if campaign.options.annotator == "files":
+        return People(campaign, campaign.rounds(), train).labelled()
+    return train
+
+
 class CostQuality(NamedTuple):
-    """Estimated against true clicks of regions.
+    """Estimated against true costs of regions, in clicks or seconds.
 
     Attributes:
-        mean_estimated: Clicks per region, estimated.
-        mean_true: Clicks per region, true.
+        mean_estimated: Cost per region, estimated.
+        mean_true: Cost per region, true.
         rank_correlation: Spearman's, in [-1, 1]; None where it is not defined.
-        mean_absolute_error: Clicks per region.
+        mean_absolute_error: Cost per region.
     """
 
     mean_estimated: float
@@ -31,7 +42,7 @@ class CostQuality(NamedTuple):
 
 
 def cost_quality(estimated: np.ndarray, true: np.ndarray) -> CostQuality:
-    """Compare the estimated with the true clicks of regions, both float [N], N >= 1."""
+    """Compare the estimated with the true costs of regions, both float [N], N >= 1."""
     return CostQuality(
         float(estimated.mean()),
         float(true.mean()),
@@ -74,6 +85,60 @@ def unlabelled_cells(regions: Sequence[AnnotatedRegion], height: int, width: int
     """Return which stride-8 cells of an image lie in no region, bool [h, w]."""
     boxes = (Region(region.image_id, *region.box) for region in regions)
     return ~labelled_mask(boxes, height, width)
+
+
+def position_maps(
+    images: Sequence[ImageEntry],
+    regions: Mapping[str, Sequence[AnnotatedRegion]],
+    kinds: Sequence[str],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return where in the image plane regions lie, and where their clicks were spent.
+
+    The plane has the stride-8 positions of the most frequent image size; images of other sizes are
+    stretched to it, each of its positions taking the nearest one of theirs.
+
+    Args:
+        images: All images of the split.
+        regions: Per image id.
+        kinds: The kinds of clicks that count; a region's are spread evenly over its positions.
+
+    Returns:
+        Share of the images in which a position lies in a region, float64 [h, w], 0 to 1; and mean
+        clicks per image at a position, float64 [h, w].
+    """
+    sizes = Counter((entry.height, entry.width) for entry in images)
+    (height, width), _ = sizes.most_common(1)[0]
+    plane = (-(-height // STRIDE), -(-width // STRIDE))
+    share, clicks = np.zeros(plane), np.zeros(plane)
+    for entry in images:
+        if here := regions.get(entry.image_id, ()):
+            labelled = ~unlabelled_cells(here, entry.height, entry.width)
+            share += _stretched(labelled, plane)
+            spent = _click_density(here, kinds, labelled.shape)
+            clicks += _stretched(spent, plane) * spent.size / clicks.size
+    return share / len(images), clicks / len(images)
+
+
+def _click_density(
+    regions: Sequence[AnnotatedRegion], kinds: Sequence[str], shape: tuple[int, int]
+) -> np.ndarray:
+    """Return clicks per position, float64 [h, w]."""
+    density = np.zeros(shape)
+    for region in regions:
+        y, x, height, width = region.box
+        cells = density[
+            y // STRIDE : -(-(y + height) // STRIDE), x // STRIDE : -(-(x + width) // STRIDE)
+        ]
+        cells += region.clicks(kinds) / cells.size
+    return density
+
+
+def _stretched(values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Resize a map [h, w] to another shape, nearest neighbour."""
+    rows, columns = (
+        (np.arange(new) + 0.5) * old // new for old, new in zip(values.shape, shape, strict=True)
+    )
+    return values[np.ix_(rows.astype(int), columns.astype(int))]
 
 
 def class_pixels(

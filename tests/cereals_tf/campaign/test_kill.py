@@ -1,61 +1,10 @@
 """A campaign that is killed at every stage ends as one that nobody disturbed."""
 
-import json
 import os
 import signal
-import subprocess
-import sys
 from typing import NamedTuple
 
 import numpy as np
-import pytest
-
-from cereals_tf.campaign.architecture import build_cost, build_segmentation, load_model
-
-DRIVER = '''
-"""Runs `cereals step` once per line of stdin, in a process that kills itself at a given call."""
-
-import importlib
-import json
-import os
-import signal
-import sys
-
-from cereals_tf import cli
-from cereals_tf.quiet import load_tensorflow
-
-load_tensorflow()
-import cereals_tf.campaign.run
-
-
-def kill_at(module, name, call, finishes):
-    """Replace module.name by a function whose n-th call kills, before or after it did its work."""
-    *path, name = name.split(".")
-    owner = importlib.import_module(module)
-    for part in path:
-        owner = getattr(owner, part)
-    original, calls = getattr(owner, name), []
-
-    def killing(*args, **kwargs):
-        calls.append(args)
-        if len(calls) < call:
-            return original(*args, **kwargs)
-        if finishes:
-            original(*args, **kwargs)
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    setattr(owner, name, killing)
-
-
-for line in sys.stdin:
-    child = os.fork()
-    if not child:
-        signal.alarm(300)
-        kill_at(**json.loads(line))
-        os._exit(cli.main(["step", sys.argv[1]]))
-    print(os.waitpid(child, 0)[1], flush=True)
-'''
-"""TensorFlow is imported once, which is slow, and used only after the fork."""
 
 
 class Kill(NamedTuple):
@@ -129,45 +78,8 @@ KILLS = [
 ]
 
 
-@pytest.fixture
-def step_and_die(plugin_folder):
-    """Runs `cereals step` on a campaign in processes that are killed; returns how each ended."""
-    drivers = []
-
-    def run(campaign, kill):
-        if not drivers:
-            drivers.append(
-                subprocess.Popen(
-                    [sys.executable, "-c", DRIVER, campaign.folder],
-                    cwd=plugin_folder,
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.DEVNULL,
-                    text=True,
-                )
-            )
-        where = {name: getattr(kill, name) for name in ("module", "name", "call", "finishes")}
-        drivers[0].stdin.write(json.dumps(where) + "\n")
-        drivers[0].stdin.flush()
-        return int(drivers[0].stdout.readline())
-
-    yield run
-    for driver in drivers:
-        driver.communicate()
-
-
-def weights_of(campaign, done):
-    models = (build_segmentation(campaign.options, len(campaign.data.classes)), "segmentation")
-    costs = (build_cost(campaign.options), "cost")
-    return [
-        weights
-        for built, name in (models, costs)
-        for weights in load_model(done.folder / f"{name}.keras", built).get_weights()
-    ]
-
-
 def test_a_round_that_is_killed_at_every_stage(
-    first_round, three_rounds, step_and_die, cereals, outcome, snapshot
+    first_round, three_rounds, step_and_die, weights_of, cereals, outcome, snapshot
 ):
     campaign = first_round()
     first = snapshot(campaign.round(0).folder)

@@ -32,7 +32,18 @@ WRONG = {
     "cost": ["", "true"],
     "clicks": ["", "vertices,corners", "vertices+", "edges", "vertices+vertices"],
     "max_overlap": [-0.1, 1.0, math.nan],
-    "budget": ["", "5", "images", "0images", "-1images", "1.5images", "nan%", "infclicks", "101%"],
+    "budget": [
+        "",
+        "5",
+        "images",
+        "0images",
+        "-1images",
+        "1.5images",
+        "nan%",
+        "infclicks",
+        "101%",
+        "9s",
+    ],
     "initial": ["", "10clicks", "2.5regions", "0%", "100.1%", "images10"],
     "seed": [-1],
     "backbone": ["", "VGG16", "resnet50"],
@@ -50,7 +61,8 @@ WRONG = {
     "batch_size": [0],
     "learning_rate": [0.0, -1e-3, math.nan, math.inf],
     "cache": ["", "ram"],
-    "annotator": ["", "files"],
+    "annotator": ["", "people"],
+    "cost_unit": ["", "minutes"],
 }
 RIGHT = {
     "region": ["auto", "image", "8", "16x24"],
@@ -79,7 +91,8 @@ RIGHT = {
     "batch_size": [1],
     "learning_rate": [1e-9, 1.0],
     "cache": ["auto", "memory", "disk", "none"],
-    "annotator": ["oracle"],
+    "annotator": ["oracle", "files"],
+    "cost_unit": ["clicks"],
 }
 
 
@@ -108,9 +121,34 @@ def test_batches_of_cut_outs_are_refused(train_on):
     assert Options(batch_size=2, train_on="mask").batch_size == 2
 
 
+@pytest.mark.parametrize(
+    ("chosen", "named"),
+    [
+        ({"annotator": "files", "cost": "gt"}, "--cost=gt: .*--annotator=files"),
+        ({"cost_unit": "seconds"}, "--cost_unit=seconds: .*--annotator=oracle"),
+        ({"budget": "600seconds"}, "--budget=600seconds: .*--cost_unit=seconds"),
+        (
+            {"annotator": "files", "cost_unit": "seconds", "budget": "30clicks"},
+            "--budget=30clicks: .*--cost_unit=clicks",
+        ),
+    ],
+)
+def test_options_that_do_not_go_together(chosen, named):
+    with pytest.raises(UserError, match=named):
+        Options(**chosen)
+
+
+def test_seconds_of_people():
+    options = Options(annotator="files", cost_unit="seconds", budget="600seconds")
+    assert parse_budget(options.budget) == Amount(600, "seconds")
+    assert Options(annotator="files", budget="3000clicks").cost_unit == "clicks"
+
+
 @settings(max_examples=100, deadline=None)
 @given(st.fixed_dictionaries({name: st.sampled_from(list(v)) for name, v in RIGHT.items()}))
 def test_json_and_back(chosen):
+    if chosen["annotator"] == "files":
+        chosen["cost"] = "est"
     options = Options(**chosen)
     assert Options.from_json(json.loads(json.dumps(options.to_json()))) == options
 

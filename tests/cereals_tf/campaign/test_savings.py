@@ -1,11 +1,12 @@
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cereals_tf.campaign.savings import TARGET_SHARE, share_at
+from cereals_tf.campaign.savings import TARGET_SHARE, savings, share_at
 
 
 @pytest.mark.parametrize(
@@ -46,3 +47,16 @@ def test_status_tells_p95_and_c95_against_a_reference(cereals, three_rounds):
         assert content[name] == expected and shares[0] <= expected <= shares[-1]
     _, table, _ = cereals("status", folder, f"--reference={folder}")
     assert f"p95 {content['p95']:.1f} %" in table
+
+
+def test_clicks_that_nobody_knows_save_an_unknown_share():
+    def campaign(*mious):
+        metrics = [
+            {"miou": m, "pixels_percent": 50 * r, "clicks_percent": None}
+            for r, m in enumerate(mious)
+        ]
+        rounds = [SimpleNamespace(metrics=part) for part in metrics]
+        return SimpleNamespace(rounds=lambda: rounds, round=lambda number: rounds[-1])
+
+    found = savings(campaign(0.0, 0.8), campaign(0.8))
+    assert found == {"reference_miou": 0.8, "p95": pytest.approx(47.5), "c95": None}

@@ -23,7 +23,7 @@ from cereals_tf.campaign.options import Options
 from cereals_tf.campaign.oracle import click_grids, counted
 from cereals_tf.campaign.pool import Pool
 from cereals_tf.campaign.run import step_campaign
-from cereals_tf.campaign.score_files import load_scores, path_of, price_in_clicks
+from cereals_tf.campaign.score_files import load_scores, path_of, price_in
 from cereals_tf.campaign.scores import plan_batches, score_pool
 from cereals_tf.campaign.shard import ALL, Shard, parse_shard
 from data_prep.dataset import ImageEntry, PreparedData
@@ -163,9 +163,9 @@ def test_images_in_batches_score_as_alone(tmp_path, pool_of, monkeypatch):
 @pytest.mark.parametrize("image_size", [None, (60, 90)])
 def test_prices_are_what_the_oracle_counts(tmp_path, pool_of, image_size):
     pool, scorer = pool_of(budget="50clicks", clicks="vertices+corners")
-    pool = replace(pool, reader=replace(pool.reader, image_size=image_size), labelled={})
+    pool = replace(pool, reader=replace(pool.reader, image_size=image_size), taken={})
     score_pool(pool, scorer, 1, tmp_path)
-    price = price_in_clicks(pool, tmp_path)
+    price = price_in("clicks", pool, tmp_path)
     grids = click_grids(pool.reader, list(pool.candidates))
     prices = []
     for image_id, grid in grids.items():

@@ -42,7 +42,7 @@ regions = st.builds(
 HOSTILE = ["a,b", 'a"b', '"', "a\nb", "a\r\nb", "a\rb", " a ", "münster_ö/雪", "=1+1", "0012"]
 HEADER = (
     "image_id,y,x,height,width,score,information,cost_estimated,"
-    "pixels,clicks_vertices,clicks_intersections,clicks_corners"
+    "pixels,clicks_vertices,clicks_intersections,clicks_corners,seconds"
 )
 HOLD_LOCK = """
 import sys
@@ -91,7 +91,16 @@ def test_regions_csv_of_a_hostile_id(tmp_path, image_id):
 def test_regions_csv_is_what_the_design_says(tmp_path):
     write_regions(tmp_path / "regions.csv", [region("a,b")])
     text = (tmp_path / "regions.csv").read_text()
-    assert text.splitlines() == [HEADER, '"a,b",8,16,32,24,0.1,2.5,,700,3,5,7']
+    assert text.splitlines() == [HEADER, '"a,b",8,16,32,24,0.1,2.5,,700,3,5,7,']
+
+
+def test_regions_csv_without_seconds_is_read(tmp_path):
+    path = tmp_path / "regions.csv"
+    path.write_text(HEADER.removesuffix(",seconds") + "\na,8,16,32,24,0.1,2.5,,700,3,5,7\n")
+    assert read_regions(path) == [region("a")]
+    write_regions(path, [region("a", seconds=61.5)])
+    assert path.read_text().splitlines()[1] == "a,8,16,32,24,0.1,2.5,,700,3,5,7,61.5"
+    assert read_regions(path) == [region("a", seconds=61.5)]
 
 
 @pytest.mark.parametrize(
@@ -99,8 +108,10 @@ def test_regions_csv_is_what_the_design_says(tmp_path):
     [
         "image_id,y\na,0\n",
         f"{HEADER}\na,8\n",
-        f"{HEADER}\na,eight,16,32,24,0.1,2.5,,700,3,5,7\n",
-        f"{HEADER}\na,8,16,32,24,much,2.5,,700,3,5,7\n",
+        f"{HEADER}\na,eight,16,32,24,0.1,2.5,,700,3,5,7,\n",
+        f"{HEADER}\na,8,16,32,24,much,2.5,,700,3,5,7,\n",
+        f"{HEADER}\na,8,16,32,24,0.1,2.5,,700,3,5,7\n",
+        f"{HEADER}\na,8,16,32,24,0.1,2.5,,700,3,5,7,long\n",
     ],
 )
 def test_damaged_regions_csv_is_refused(tmp_path, text):

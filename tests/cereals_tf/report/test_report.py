@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from cereals_tf.campaign.run import run_campaign
-from cereals_tf.campaign.start import start_campaign
+from cereals_tf import commands
+from cereals_tf.campaign.architecture import build_segmentation, load_model
 from cereals_tf.campaign.state import AnnotatedRegion, Campaign, write_regions
 from cereals_tf.report import figures, write_report
 from cereals_tf.report.panels import (
@@ -26,43 +26,15 @@ from cereals_tf.report.panels import (
     draw_panels,
     write_panels,
 )
-from cereals_tf.report.statistics import class_pixels, rank_correlation
+from cereals_tf.report.statistics import class_pixels, position_maps, rank_correlation
 from cereals_tf.tables import format_duration
 from data_prep import records
+from data_prep.dataset import ImageEntry
 from data_prep.errors import UserError
-from data_prep.prepare import prepare
-from data_prep.sources.source import SourceOptions
-from data_prep.toy import write_toy
 from trainers.inputs import ImageReader
 
-FOLDER = "<script>alert(1) & $\\frac$"
 SKY = '<b onclick="x">$\\oops$ & sky'
 MAPS = ["Information: entropy", "Predicted cost", "True clicks", "Fused: product"]
-OPTIONS = {
-    "region": "16",
-    "initial": "1images",
-    "budget": "1images",
-    "epochs": 1,
-    "width_multiplier": 0.03125,
-}
-
-
-@pytest.fixture(scope="module")
-def campaign(tmp_path_factory):
-    """Two rounds on four street scenes, with a class and a folder of hostile names."""
-    folder = tmp_path_factory.mktemp("report")
-    write_toy(folder / "toy", 4, 2, 64, 96)
-    prepare(folder / "toy", folder / "data", "cityscapes", SourceOptions())
-    path = folder / "data" / "dataset.json"
-    path.write_text(path.read_text().replace('"sky"', json.dumps(SKY)))
-    started = start_campaign(folder / FOLDER, folder / "data", OPTIONS)
-    run_campaign(started, 2, 1.0)
-    return started
-
-
-@pytest.fixture(scope="module")
-def page(campaign, tmp_path_factory):
-    return write_report(campaign, tmp_path_factory.mktemp("out") / "page")
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +101,8 @@ def test_page_holds_its_pictures_and_needs_nothing_else(page):
     assert "http:" not in content and "https:" not in content and "url(" not in content
     sources = [value for name, value in found.attributes if name == "src"]
     files = snapshot(page.parent)
-    names = ["curves", "training", "spending", "cost", "step-1", "step-2", "step-3"]
+    names = ["curves", "training", "spending", "positions", "cost", "calibration"]
+    names += ["step-001-1", "step-001-2", "step-001-3"]
     assert set(files) == {"index.html"} | {f"{name}.png" for name in names}
     assert found.tags.count("img") == len(sources) == len(files) - 1
     for source in sources:
@@ -186,10 +159,11 @@ def test_cost_table_equals_the_regions(campaign, page):
         assert cells == ["n/a" if x is None else f"{x / len(regions):.2f}" for x in expected]
 
 
-def test_names_are_escaped(page):
+def test_names_are_escaped(campaign, page):
     found = Page(page)
     assert "b" not in found.tags
-    assert FOLDER in found.text
+    assert campaign.folder.name in found.text
+    assert "<script>" in campaign.folder.name
     assert SKY in found.text
 
 
@@ -251,6 +225,28 @@ def test_fused_map_is_scaled_over_the_unlabelled_positions_shown(step):
     gain = (first.information - information.min()) / np.ptp(information)
     saving = 1 - (first.cost - cost.min()) / max(np.ptp(cost), 1e-9)
     np.testing.assert_allclose(step.fused(first), gain * saving, atol=1e-5)
+
+
+def test_position_maps_lay_all_images_over_each_other():
+    """Against loops over pixels; the second image is half as high and wide as the other two."""
+    kinds = ("vertices", "corners")
+    images = [ImageEntry(name, *size, 0) for name, *size in (("a", 30, 44), ("b", 16, 24))]
+    images.append(ImageEntry("c", 30, 44, 0))
+    regions = {
+        "a": [AnnotatedRegion("a", 0, 0, 30, 44, *[None] * 3, 0, 7, 100, 5)],
+        "b": [
+            AnnotatedRegion("b", 0, 8, 8, 8, *[None] * 3, 0, 3, 100, 0),
+            AnnotatedRegion("b", 8, 8, 8, 16, *[None] * 3, 0, 4, 100, 2),
+        ],
+    }
+    share, clicks = position_maps(images, regions, kinds)
+    inside_b = {(0, 1): 3, (1, 1): 3, (1, 2): 3}
+    for y in range(4):
+        for x in range(6):
+            here = inside_b.get((y // 2, x // 2), 0)
+            assert share[y, x] == pytest.approx((1 + (here > 0)) / 3)
+            assert clicks[y, x] == pytest.approx((12 / 24 + here / 4) / 3)
+    assert share.shape == clicks.shape == (4, 6)
 
 
 def test_class_pixels_count_each_pixel_once(campaign):
@@ -414,7 +410,7 @@ def test_panels_of_any_size(campaign, height, width):
     )
     figure = draw_panels(AcquisitionStep(campaign, 1, True, [view]), view)
     legend = [text.get_text() for text in figure.legends[0].get_texts()]
-    names = ["road", figures.plain(SKY), "car", "ignored", "labelled before"]
+    names = ["road", figures.plain(SKY), "car", "no label", "labelled before"]
     assert legend == names
     titles = [axes.get_title(loc="left") for axes in figure.axes]
     assert titles == ["Annotated before", "Ground truth", "Prediction", *MAPS, "Newly selected"]
@@ -433,6 +429,63 @@ def test_panels_without_information_or_selection(step):
     figure = draw_panels(replace(step, complete=False, views=[unseen]), unseen)
     titles = [axes.get_title(loc="left") for axes in figure.axes]
     assert titles == ["Annotated before", "Ground truth", "Prediction", *MAPS[1:3]]
+
+
+def test_chosen_rounds_are_shown(campaign, tmp_path):
+    text = Page(write_report(campaign, tmp_path / "out", rounds=[2, 1, 2])).text
+    assert text.index("What round 1 chose") < text.index("What round 2 will choose by")
+    assert text.count("What round") == 2
+    assert {f"step-{place}-1.png" for place in ("001", "002")} < set(os.listdir(tmp_path / "out"))
+
+
+@pytest.mark.parametrize("rounds", [[0], [1, 3]])
+def test_rounds_that_are_not_there_are_refused(campaign, tmp_path, rounds):
+    with pytest.raises(UserError, match=rf"--rounds={rounds[-1]}: expected 1 to 2"):
+        write_report(campaign, tmp_path / "out", rounds=rounds)
+    assert not os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize("rounds", ["one", "1,", "1;2", "-1", "1.0"])
+def test_misspelt_rounds_are_refused(campaign, tmp_path, rounds):
+    with pytest.raises(UserError, match="--rounds="):
+        commands.report(str(campaign.folder), str(tmp_path / "out"), rounds=rounds)
+    assert not os.listdir(tmp_path)
+
+
+def test_calibration_is_that_of_the_last_model(campaign, page):
+    found = Page(page).text
+    done = campaign.round(1)
+    built = build_segmentation(campaign.options, len(campaign.data.classes))
+    model = load_model(done.folder / "segmentation.keras", built)
+    confidences, right = [], []
+    reader = ImageReader(campaign.data, "val")
+    for record in reader.records():
+        logits = model(reader.image(record)[None], training=False).numpy()[0].astype(float)
+        exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
+        probabilities = exponentials / exponentials.sum(axis=-1, keepdims=True)
+        label = reader.label(record).numpy()[4::8, 4::8]
+        there = label != 255
+        confidences.append(probabilities.max(axis=-1)[there])
+        right.append((probabilities.argmax(axis=-1) == label)[there])
+    confidences, right = np.concatenate(confidences), np.concatenate(right)
+    bins = np.ceil(15 * confidences)
+    error = sum(
+        abs((right[bins == place] - confidences[bins == place]).sum()) for place in range(1, 16)
+    )
+    measures = [("Expected calibration error", error / len(right)), ("Accuracy", right.mean())]
+    for term, value in [*measures, ("Mean confidence", confidences.mean())]:
+        assert float(found.split(term)[1].split()[0]) == pytest.approx(value, abs=6e-4)
+
+
+def test_curves_over_clicks_of_unknown_share_count_them():
+    rounds = [
+        {"round": 0, "miou": 0.2, "pixels_percent": 5.0, "clicks_percent": 6.0, "clicks": 60},
+        {"round": 1, "miou": 0.3, "pixels_percent": 9.0, "clicks_percent": None, "clicks": 80},
+    ]
+    figure = figures.learning_curves({"mine": rounds})
+    (line,) = figure.axes[1].get_lines()
+    np.testing.assert_allclose(line.get_xdata(), [60, 80])
+    assert "%" not in figure.axes[1].get_xlabel()
 
 
 def test_curves_of_several_campaigns_are_told_apart():

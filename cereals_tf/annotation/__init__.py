@@ -1,0 +1,1 @@
+"""Annotation by people: what their tools open, and what comes back from them."""

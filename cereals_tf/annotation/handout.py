@@ -1,0 +1,188 @@
+"""From a waiting campaign to the tasks of its round: images, regions, and predictions."""
+
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from PIL import ExifTags, Image
+from tqdm import tqdm
+
+from cereals_tf.annotation.formats import Format
+from cereals_tf.annotation.tasks import ImageTask, RegionTask, labels_of, request_id, slices
+from cereals_tf.campaign.architecture import build_segmentation, load_model
+from cereals_tf.campaign.request import own_window
+from cereals_tf.campaign.state import SEGMENTATION, Campaign
+from data_prep import records
+from data_prep.damage import damage_named
+from data_prep.dataset import ImageEntry
+from data_prep.errors import UserError
+from data_prep.files import refuse_occupied, writable_parent, write_atomically
+from data_prep.polygons import Polygon, outline_mask
+from data_prep.text import shown
+from trainers.evaluation import upsample_logits
+from trainers.inputs import ImageReader
+from trainers.samples import Box
+
+MARK = ".cereals-tasks"
+"""File that tells which request a folder of tasks is for, and in which format."""
+TOLERANCE = 2.0
+"""How far a predicted polygon may be from the prediction, pixels of the original image."""
+_SUFFIXES = {"png": ".png", "jpeg": ".jpg"}
+
+
+def hand_out(campaign: Campaign, out: Path, chosen: Format, preannotate: bool = False) -> int:
+    """Write the tasks of a waiting campaign into a folder, which may hold some of them already.
+
+    Returns:
+        How many regions the tasks are for.
+
+    Raises:
+        UserError: See `outgoing_tasks` and `labels_of`, or the folder holds something else.
+    """
+    tasks = outgoing_tasks(campaign, preannotate)
+    labels_of(campaign.data.classes)
+    _open_folder(campaign, out, chosen.name)
+    return chosen.write_tasks(out, tasks, campaign.data.classes)
+
+
+def outgoing_tasks(campaign: Campaign, preannotate: bool = False) -> Iterator[ImageTask]:
+    """Give the tasks of a waiting campaign, those of annotated and skipped regions left out.
+
+    Args:
+        campaign: The campaign.
+        preannotate: Add what the model of the round before sees in the regions.
+
+    Raises:
+        UserError: The campaign does not wait, everything is in, the round has no model before it,
+            or the data set changed or is damaged.
+    """
+    waiting = _waiting_by_image(campaign)
+    return _tasks_of(campaign, waiting, _Predictor(campaign) if preannotate else None)
+
+
+def _tasks_of(
+    campaign: Campaign, waiting: dict[str, list[RegionTask]], predict: "_Predictor | None"
+) -> Iterator[ImageTask]:
+    originals = ImageReader(campaign.data, "train")
+    entries = {entry.image_id: entry for entry in originals.images}
+    found = tqdm(originals.records(list(waiting)), "tasks", len(waiting), unit="image")
+    with damage_named(campaign.data, "train"):
+        for record in found:
+            entry = entries[record[records.IMAGE_ID].numpy().decode()]
+            regions = waiting[entry.image_id]
+            if predict:
+                regions = predict(record, entry, regions)
+            yield ImageTask(entry, *_upright(record), regions)
+
+
+def _waiting_by_image(campaign: Campaign) -> dict[str, list[RegionTask]]:
+    """Return what is still asked for, by image."""
+    request = campaign.request()
+    if request is None:
+        raise UserError(
+            f"{campaign.folder}: waits for no annotations, run: cereals step {campaign.folder}"
+        )
+    done = campaign.annotations.annotated().keys() | campaign.annotations.skipped()
+    entries = {entry.image_id: entry for entry in campaign.data.images["train"]}
+    number, asked = len(campaign.rounds()), request_id(request)
+    waiting: dict[str, list[RegionTask]] = {}
+    for region in request:
+        if region.number not in done:
+            entry = entries[region.image_id]
+            window = own_window(region, entry, campaign.image_size)
+            unit = campaign.options.cost_unit
+            task = RegionTask(number, asked, entry, region, window, unit)
+            waiting.setdefault(region.image_id, []).append(task)
+    if not waiting:
+        raise UserError(
+            f"{campaign.folder}: all {len(request)} regions are annotated or skipped, run: "
+            f"cereals step {campaign.folder}"
+        )
+    return waiting
+
+
+def _upright(record: dict[str, tf.Tensor]) -> tuple[bytes, str]:
+    """Return an image file and its suffix; the pixels anew if tools would show them turned."""
+    encoded = record[records.IMAGE_ENCODED].numpy()
+    with Image.open(io.BytesIO(encoded)) as image:
+        if image.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9):
+            pixels = records.decode_image(record[records.IMAGE_ENCODED])
+            return tf.io.encode_png(pixels).numpy(), ".png"
+    return encoded, _SUFFIXES[record[records.IMAGE_FORMAT].numpy().decode()]
+
+
+class _Predictor:
+    """Adds predictions to the regions of an image."""
+
+    def __init__(self, campaign: Campaign) -> None:
+        rounds = campaign.rounds()
+        if not rounds:
+            raise UserError("--preannotate: round 0 has no model before it, expected a later round")
+        built = build_segmentation(campaign.options, len(campaign.data.classes))
+        self._model = load_model(rounds[-1].folder / SEGMENTATION, built)
+        self._reader = ImageReader(campaign.data, "train", campaign.image_size)
+
+    def __call__(
+        self, record: dict[str, tf.Tensor], entry: ImageEntry, regions: Sequence[RegionTask]
+    ) -> list[RegionTask]:
+        """Return the regions with their predictions."""
+        image = self._reader.image(record)
+        logits = self._model(image[None], training=False)
+        full = upsample_logits(logits, *image.shape[:2])
+        classes = tf.cast(tf.argmax(full[0], axis=-1), tf.uint8)
+        label = records.resize_label(classes, (entry.height, entry.width)).numpy()
+        return [
+            replace(region, predicted=outline_region(label, region.window)) for region in regions
+        ]
+
+
+def outline_region(label: np.ndarray, window: Box) -> list[Polygon]:
+    """Outline the classes in a window so that no pixel of it stays empty.
+
+    The first polygon is the window itself in its most frequent class; the others lie on it.
+
+    Args:
+        label: uint8 [H, W], class ids of the whole image.
+        window: A part of it.
+
+    Returns:
+        Polygons in painter's order, in pixels of the image.
+    """
+    part = label[slices(window)]
+    most = int(np.bincount(part.ravel()).argmax())
+    y, x, height, width = window
+    right, bottom = x + width - 1, y + height - 1
+    corners = np.array([[x, y], [right, y], [right, bottom], [x, bottom]], np.float64)
+    outlines = outline_mask(part, ignore_id=256, tolerance=TOLERANCE)
+    while outlines and outlines[0].class_id == most:
+        outlines = outlines[1:]
+    moved = [
+        Polygon(outline.class_id, outline.points + corners[0])
+        for outline in outlines
+        if len(outline.points) > 2  # tools cannot hold lines as polygons
+    ]
+    return [Polygon(most, corners), *moved]
+
+
+def _open_folder(campaign: Campaign, out: Path, kind: str) -> None:
+    """Make a folder for tasks of a campaign's request, unless one is there already.
+
+    Raises:
+        UserError: There is something else at `out`, or it is of another request or format.
+    """
+    path, number = out / MARK, len(campaign.rounds())
+    mark = f"{kind}, round {number}, request {request_id(campaign.request() or [])}"
+    if path.is_file():
+        found = path.read_text(errors="replace")
+        if found != mark:
+            raise UserError(
+                f"{out}: holds other tasks ({shown(found)}), expected a new folder for {mark}"
+            )
+        return
+    refuse_occupied(out)
+    writable_parent(out)
+    out.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, mark.encode())

@@ -1,0 +1,310 @@
+"""Label Studio: a labelling configuration, one task a region, and its JSON export.
+
+Points and rectangles are in percent of the image's size. Everything here works on plain JSON, so
+that it serves files and a running server alike.
+"""
+
+import json
+import math
+import reprlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+from xml.etree import ElementTree
+
+import numpy as np
+
+from cereals_tf.annotation.drawn import REGION, Drawn, PlacedMask, Shape
+from cereals_tf.annotation.rle import decode_mask
+from cereals_tf.annotation.tasks import (
+    ImageTask,
+    Label,
+    RegionTask,
+    frame_of,
+    hint,
+    labels_of,
+    priority,
+)
+from data_prep.clicks import MAX_COORDINATE
+from data_prep.dataset import MAX_PIXELS, Classes
+from data_prep.errors import UserError
+from data_prep.files import write_atomically
+from data_prep.sources.source import outline_object, read_file, read_points
+from data_prep.text import is_unicode
+
+TASKS = "tasks.json"
+CONFIGURATION = "config.xml"
+IMAGES = "images"
+TOLERANCE = 2.0
+"""How far the polygon by which clicks are counted may be from a brush mask, pixels."""
+MODEL_VERSION = "CEREALS"
+"""One for all rounds: a project shows the predictions of one version only."""
+_FRAME = {"opacity": "0.1", "strokeWidth": "3", "canRotate": "false"}
+
+
+def configuration(classes: Classes) -> str:
+    """Return the labelling configuration: polygons and brushes of every class over the image.
+
+    Raises:
+        UserError: See `labels_of`.
+    """
+    view = ElementTree.Element("View")
+    ElementTree.SubElement(view, "Header", value="$hint", size="5")
+    ElementTree.SubElement(
+        view, "Image", name="image", value="$image", zoom="true", zoomControl="true"
+    )
+    labels = labels_of(classes)
+    _add_tool(view, "PolygonLabels", "polygon", labels, opacity="0.4", strokeWidth="2")
+    _add_tool(view, "BrushLabels", "brush", labels)
+    _add_tool(view, "RectangleLabels", "region", [frame_of(classes)], **_FRAME)
+    ElementTree.indent(view)
+    return ElementTree.tostring(view, encoding="unicode") + "\n"
+
+
+def _add_tool(
+    view: ElementTree.Element, tag: str, name: str, labels: Iterable[Label], **look: str
+) -> None:
+    tool = ElementTree.SubElement(view, tag, name=name, toName="image", **look)
+    for label in labels:
+        colour = "#{:02x}{:02x}{:02x}".format(*label.colour)
+        ElementTree.SubElement(tool, "Label", value=label.name, background=colour)
+
+
+def task_json(task: RegionTask, image_url: str, classes: Classes) -> dict[str, Any]:
+    """Return a region's task in Label Studio's import form.
+
+    Args:
+        task: The region.
+        image_url: Where Label Studio finds the image.
+        classes: The classes that the prediction's ids are of.
+    """
+    height, width = task.entry.height, task.entry.width
+    y, x, region_height, region_width = task.window
+    frame = {
+        "x": 100 * x / width,
+        "y": 100 * y / height,
+        "width": 100 * region_width / width,
+        "height": 100 * region_height / height,
+        "rotation": 0,
+    }
+    region = task.requested
+    results = [_result(task, "region", "region", "rectanglelabels", REGION, frame)]
+    for number, polygon in enumerate(task.predicted or ()):
+        points = 100 * polygon.points / [width, height]
+        value = {"points": points.tolist(), "closed": True}
+        name = classes.names[polygon.class_id]
+        results.append(_result(task, f"{number}", "polygon", "polygonlabels", name, value))
+    prediction = {"model_version": MODEL_VERSION, "result": results}
+    if region.score is not None:
+        prediction["score"] = region.score
+    return {
+        "data": {
+            "image": image_url,
+            "hint": hint(task),
+            "image_id": task.entry.image_id,
+            "size": [height, width],
+            "round": task.round,
+            "request": task.request,
+            "region": region.number,
+            "window": list(task.window),
+            **priority(task),
+        },
+        "predictions": [prediction],
+    }
+
+
+def _result(
+    task: RegionTask, key: str, tool: str, kind: str, label: str, value: dict[str, Any]
+) -> dict[str, Any]:
+    return {
+        "id": f"{task.requested.number}-{key}",
+        "type": kind,
+        "from_name": tool,
+        "to_name": "image",
+        "original_width": task.entry.width,
+        "original_height": task.entry.height,
+        "image_rotation": 0,
+        "readonly": kind == "rectanglelabels",
+        "value": {**value, kind: [label]},
+    }
+
+
+def write_tasks(folder: Path, tasks: Iterable[ImageTask], classes: Classes) -> int:
+    """Write images, `tasks.json` and `config.xml`, for Label Studio to import.
+
+    The tasks name images as Label Studio serves local files whose root is the folder.
+
+    Returns:
+        How many regions the tasks are for.
+    """
+    text = configuration(classes)
+    (folder / IMAGES).mkdir(exist_ok=True)
+    listed = []
+    for task in tasks:
+        write_atomically(folder / IMAGES / task.file_name, task.image_encoded)
+        url = f"/data/local-files/?d={IMAGES}/{quote(task.file_name)}"
+        listed += [task_json(region, url, classes) for region in task.regions]
+    write_atomically(folder / CONFIGURATION, text.encode())
+    content = json.dumps(sorted(listed, key=lambda task: task["data"]["region"]), indent=1)
+    write_atomically(folder / TASKS, content.encode())
+    return len(listed)
+
+
+def read_drawings(source: Path) -> list[Drawn]:
+    """Read a JSON export of Label Studio.
+
+    Raises:
+        UserError: It is none, or a task in it is damaged or not one that was handed out.
+    """
+    try:
+        content = json.loads(read_file(source))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{source}: broken JSON: {error}") from None
+    if not isinstance(content, list):
+        raise UserError(
+            f"{source}: expected a list of tasks, Label Studio's export as JSON, found "
+            f"{type(content).__name__}"
+        )
+    return [drawings_of(task, f"{source}: task {place}") for place, task in enumerate(content)]
+
+
+def drawings_of(task: Any, where: str = "") -> Drawn:
+    """Return what annotators drew in one task.
+
+    Of several annotations the newest counts; one that was skipped counts only if all were.
+
+    Args:
+        task: The task as Label Studio exports it, with `data` and `annotations`.
+        where: What begins a message about it. Default: its id.
+
+    Raises:
+        UserError: It is damaged, or was not handed out by a campaign.
+    """
+    if not isinstance(task, dict) or not isinstance(task.get("annotations"), list):
+        raise UserError(
+            f"{where or 'a task'}: has no list of annotations, expected Label Studio's export as "
+            "JSON (not JSON-MIN)"
+        )
+    where = where or f"task {reprlib.repr(task.get('id'))}"
+    asked = _asked(where, task.get("data"))
+    for number, annotation in enumerate(task["annotations"]):
+        if not isinstance(annotation, dict):
+            raise UserError(f"{where}: annotation {number} is no object")
+    kept = [found for found in task["annotations"] if not found.get("was_cancelled")]
+    if not kept:
+        return Drawn(where, **asked, skipped=bool(task["annotations"]))
+    newest = max(kept, key=_age)
+    results = newest.get("result")
+    if not isinstance(results, list):
+        raise UserError(f"{where}: its annotation has no list 'result'")
+    shapes = [
+        shape
+        for number, result in enumerate(results)
+        for shape in _shapes(f"{where}: result {number}", result, asked["size"])
+    ]
+    return Drawn(where, **asked, shapes=shapes, seconds=_seconds(where, newest), finished=True)
+
+
+def _age(annotation: dict[str, Any]) -> tuple[str, int]:
+    """Return what is largest for the newest annotation."""
+    stamp = annotation.get("updated_at") or annotation.get("created_at")
+    number = annotation.get("id")
+    return (stamp if isinstance(stamp, str) else "", number if type(number) is int else -1)
+
+
+def _asked(where: str, data: Any) -> dict[str, Any]:
+    """Return what a task asked for, as attributes of `Drawn`."""
+    if not isinstance(data, dict) or not {"image_id", "request", "region"} <= data.keys():
+        raise UserError(
+            f"{where}: its data lacks image_id, request or region: expected a task that "
+            "`cereals tasks` wrote"
+        )
+    image_id, request, number, region, size = (
+        data.get(key) for key in ("image_id", "request", "round", "region", "size")
+    )
+    valid = (
+        isinstance(image_id, str)
+        and is_unicode(image_id)
+        and isinstance(request, str)
+        and type(number) is int
+        and type(region) is int
+        and isinstance(size, list)
+        and len(size) == 2
+        and all(type(side) is int and side > 0 for side in size)
+        and math.prod(size) <= MAX_PIXELS
+    )
+    if not valid:
+        raise UserError(
+            f"{where}: its data is damaged: image_id {reprlib.repr(image_id)}, size "
+            f"{reprlib.repr(size)}, request {reprlib.repr(request)}, round {reprlib.repr(number)}, "
+            f"region {reprlib.repr(region)}"
+        )
+    return {
+        "round": number,
+        "request": request,
+        "image_id": image_id,
+        "size": (size[0], size[1]),
+        "regions": (region,),
+    }
+
+
+def _seconds(where: str, annotation: dict[str, Any]) -> float | None:
+    seconds = annotation.get("lead_time")
+    if seconds is None:
+        return None
+    if type(seconds) not in (int, float) or not 0 <= seconds < math.inf:
+        raise UserError(
+            f"{where}: its annotation has lead_time {reprlib.repr(seconds)}, expected seconds"
+        )
+    return float(seconds)
+
+
+def _shapes(where: str, result: Any, size: tuple[int, int]) -> list[Shape]:
+    """Return the shape of one result; none for the rectangles of regions."""
+    value = result.get("value") if isinstance(result, dict) else None
+    if not isinstance(value, dict):
+        raise UserError(f"{where} is {reprlib.repr(result)}, expected an object with a 'value'")
+    kind = result.get("type")
+    if kind == "rectanglelabels" and value.get(kind) == [REGION]:
+        return []
+    if kind not in ("polygonlabels", "brushlabels"):
+        raise UserError(f"{where} is of type {reprlib.repr(kind)}, expected a polygon or a brush")
+    names = value.get(kind)
+    if not isinstance(names, list) or len(names) != 1 or not isinstance(names[0], str):
+        raise UserError(f"{where} has the labels {reprlib.repr(names)}, expected one class name")
+    stated = (result.get("original_height"), result.get("original_width"))
+    if stated != size or result.get("image_rotation"):
+        raise UserError(
+            f"{where} is drawn on an image of {stated[0]!r}x{stated[1]!r} turned by "
+            f"{result.get('image_rotation')!r} degrees, expected {size[0]}x{size[1]} upright"
+        )
+    make = _polygon if kind == "polygonlabels" else _brush
+    return [make(where, names[0], value, size)]
+
+
+def _polygon(where: str, name: str, value: dict[str, Any], size: tuple[int, int]) -> Shape:
+    """Return a polygon; its points are rounded to float32, which undoes the division by 100."""
+    percent = read_points(where, value.get("points"))
+    points = (percent * [size[1], size[0]] / 100).astype(np.float32).astype(np.float64)
+    if len(points) < 3 or np.abs(points).max() > MAX_COORDINATE:
+        raise UserError(
+            f"{where} is a polygon of {len(points)} points, as far as "
+            f"{np.abs(points).max():g} pixels away, expected at least 3, near the image"
+        )
+    return Shape(where, name, [points])
+
+
+def _brush(where: str, name: str, value: dict[str, Any], size: tuple[int, int]) -> Shape:
+    rle: Sequence[Any] = value.get("rle")
+    if value.get("format") != "rle" or not isinstance(rle, list):
+        raise UserError(f"{where} is a brush mask of format {reprlib.repr(value.get('format'))}")
+    if not all(type(byte) is int and 0 <= byte <= 255 for byte in rle):
+        raise UserError(f"{where} is a brush mask with values that are no bytes")
+    try:
+        mask = PlacedMask.of(decode_mask(rle, *size))
+    except ValueError as error:
+        raise UserError(f"{where} is a brush mask that cannot be decoded: {error}") from None
+    outlines = outline_object(mask.pixels, 0, TOLERANCE) if mask.pixels.size else []
+    corner = np.array([mask.x, mask.y])
+    return Shape(where, name, [polygon.points + corner for polygon in outlines], mask)

@@ -1,0 +1,332 @@
+"""From a waiting campaign to its collected labels, through each tool's own files."""
+
+import json
+
+import numpy as np
+import pytest
+
+from data_prep.polygons import paint
+
+pytestmark = pytest.mark.usefixtures("plugin_folder")
+
+
+@pytest.fixture
+def handed_out(cereals, tmp_path):
+    """Writes the tasks of a campaign; returns their folder."""
+
+    def write(campaign, tool, *options):
+        out = tmp_path / f"tasks-{tool.name}"
+        assert cereals("tasks", campaign.folder, out, f"--format={tool.name}", *options)[0] == 0
+        return out
+
+    return write
+
+
+@pytest.fixture
+def collected(cereals):
+    """Collects, and returns what the user reads."""
+
+    def run(campaign, tool, source, *options):
+        status, out, err = cereals(
+            "collect", campaign.folder, source, f"--format={tool.name}", *options
+        )
+        assert (status, out) == (0, ""), err
+        return err
+
+    return run
+
+
+def everything(truth):
+    """Draws all objects of the truth on ignored ground, so that no pixel stays empty."""
+
+    def objects_of(image_id):
+        height, width = truth[image_id].label.shape
+        ground = np.array([[-1, -1], [width, -1], [width, height], [-1, height]], np.float64)
+        return [("__ignore__", ground), *truth[image_id].objects]
+
+    return objects_of
+
+
+def expected_label(annotation, truth):
+    y, x, height, width = annotation.window
+    return truth[annotation.image_id].label[y : y + height, x : x + width]
+
+
+def test_labels_equal_the_oracles(waiting, tool, handed_out, collected, truth_of):
+    campaign = waiting()
+    truth = truth_of(campaign)
+    source = tool.draw(handed_out(campaign, tool), everything(truth))
+    said = collected(campaign, tool, source)
+    assert "3 of 3 regions are annotated (3 new, 0 changed); next: cereals step" in said
+    annotations = campaign.annotations.annotated()
+    assert sorted(annotations) == [0, 1, 2]
+    assert annotations[1].window == (25, 0, 35, 43)  # of 64x96, around (24, 0, 32, 40) of 60x90
+    for annotation in annotations.values():
+        np.testing.assert_array_equal(annotation.label, expected_label(annotation, truth))
+        assert len(np.unique(annotation.label)) > 1
+
+
+def test_polygons_are_whole_and_those_that_touch_the_region(
+    waiting, tool, handed_out, collected, truth_of
+):
+    campaign = waiting()
+    truth = truth_of(campaign)
+    source = tool.draw(handed_out(campaign, tool), everything(truth))
+    collected(campaign, tool, source)
+    classes = campaign.data.classes
+    ids = {"__ignore__": classes.ignore_id, **{name: i for i, name in enumerate(classes.names)}}
+    for annotation in campaign.annotations.annotated().values():
+        y, x, height, width = annotation.window
+        drawn = [(ids[name], points) for name, points in everything(truth)(annotation.image_id)]
+        kept = [(part.class_id, part.points.tolist()) for part in annotation.polygons]
+        assert [key for key in kept if key not in [(a, b.tolist()) for a, b in drawn]] == []
+        left_out = [(name, points) for name, points in drawn if (name, points.tolist()) not in kept]
+        for _, points in left_out:
+            high, low = points.max(axis=0), points.min(axis=0)
+            assert (high < [x, y]).any() or (low > [x + width, y + height]).any()
+        whole = paint(annotation.polygons, *truth[annotation.image_id].label.shape, 255)
+        np.testing.assert_array_equal(
+            whole[y : y + height, x : x + width], expected_label(annotation, truth)
+        )
+
+
+def test_seconds_come_from_label_studio(waiting, labelstudio, handed_out, collected, truth_of):
+    campaign = waiting()
+    source = labelstudio.draw(handed_out(campaign, labelstudio), everything(truth_of(campaign)))
+    collected(campaign, labelstudio, source)
+    seconds = {n: found.seconds for n, found in campaign.annotations.annotated().items()}
+    assert seconds == {0: 10.5, 1: 11.5, 2: 12.5}
+
+
+def test_region_without_a_shape_is_missing(waiting, tool, handed_out, collected, truth_of):
+    campaign = waiting()
+    first = campaign.request()[1].image_id
+    truth = truth_of(campaign)
+
+    def only_first(image_id):
+        return everything(truth)(image_id) if image_id == first else []
+
+    source = tool.draw(handed_out(campaign, tool), only_first, done=True)
+    said = collected(campaign, tool, source)
+    assert "2 of 3 regions are annotated (2 new, 0 changed); missing: 0" in said
+    assert sorted(campaign.annotations.annotated()) == [1, 2]
+
+
+def test_work_comes_in_parts_and_is_replaced(waiting, tool, handed_out, collected, truth_of):
+    campaign = waiting()
+    truth = truth_of(campaign)
+    out = handed_out(campaign, tool)
+    first = campaign.request()[1].image_id
+    untouched = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    source = tool.draw(out, lambda image: everything(truth)(image) if image == first else [])
+    collected(campaign, tool, source)
+    for path, content in untouched.items():
+        path.write_bytes(content)
+
+    def all_ignored(image_id):
+        return everything(truth)(image_id)[:1]
+
+    source = tool.draw(out, all_ignored)
+    assert "3 of 3 regions are annotated (1 new, 2 changed)" in collected(campaign, tool, source)
+    assert all((found.label == 255).all() for found in campaign.annotations.annotated().values())
+    assert "(0 new, 0 changed)" in collected(campaign, tool, source)
+
+
+def half_drawn(truth):
+    """Leaves the left half of every image empty."""
+
+    def objects_of(image_id):
+        height, width = truth[image_id].label.shape
+        return [("road", np.array([[30.0, -1], [width, -1], [width, height], [30, height]]))]
+
+    return objects_of
+
+
+def test_partly_empty_region_is_refused(waiting, tool, handed_out, refused, truth_of):
+    campaign = waiting()
+    source = tool.draw(handed_out(campaign, tool), half_drawn(truth_of(campaign)))
+    said = refused("collect", campaign.folder, source, f"--format={tool.name}")
+    assert "region 1 has no shape on 70 % of its pixels" in said
+    assert "region 0 has no shape on 72 % of its pixels" in said
+    assert "region 2" not in said
+
+
+def test_partly_empty_region_is_kept_as_ignored(waiting, tool, handed_out, collected, truth_of):
+    campaign = waiting()
+    source = tool.draw(handed_out(campaign, tool), half_drawn(truth_of(campaign)))
+    collected(campaign, tool, source, "--partial")
+    annotations = campaign.annotations.annotated()
+    label = annotations[1].label
+    assert (label[:, :30] == 255).all() and (label[:, 30:] == 0).all()
+    assert (annotations[2].label == 0).all()
+
+
+def test_skipped_regions(waiting, tool, handed_out, collected, truth_of):
+    campaign = waiting()
+    source = tool.draw(handed_out(campaign, tool), everything(truth_of(campaign)))
+    said = collected(campaign, tool, source, "--skip=0,2")
+    assert "1 of 3 regions are annotated (1 new, 0 changed); skipped: 0, 2; next" in said
+    assert campaign.annotations.skipped() == {0, 2}
+    assert list(campaign.annotations.annotated()) == [1]
+
+
+def test_skipped_region_may_be_half_drawn(waiting, tool, handed_out, collected, truth_of):
+    campaign = waiting()
+    source = tool.draw(handed_out(campaign, tool), half_drawn(truth_of(campaign)))
+    said = collected(campaign, tool, source, "--skip=0,1")
+    assert "1 of 3 regions are annotated" in said and "skipped: 0, 1;" in said
+
+
+def test_skip_is_taken_back_by_an_annotation(waiting, tool, handed_out, collected, truth_of):
+    campaign = waiting()
+    source = tool.draw(handed_out(campaign, tool), everything(truth_of(campaign)))
+    collected(campaign, tool, source, "--skip=0")
+    assert "3 of 3 regions are annotated (1 new" in collected(campaign, tool, source)
+    assert not campaign.annotations.skipped()
+
+
+def test_region_that_the_annotator_skipped(waiting, labelstudio, handed_out, collected, truth_of):
+    campaign = waiting()
+    source = labelstudio.draw(handed_out(campaign, labelstudio), everything(truth_of(campaign)))
+    tasks = json.loads(source.read_text())
+    tasks[1]["annotations"][0]["was_cancelled"] = True
+    source.write_text(json.dumps(tasks))
+    assert "skipped: 1; next" in collected(campaign, labelstudio, source)
+    tasks[0]["annotations"][0]["was_cancelled"] = True
+    source.write_text(json.dumps(tasks))
+    said = collected(campaign, labelstudio, source)
+    assert "2 of 3 regions are annotated (0 new, 0 changed); skipped: 1" in said
+
+
+def test_skip_without_a_source(waiting, cereals, refused):
+    campaign = waiting()
+    assert cereals("collect", campaign.folder, "--skip=1")[0] == 0
+    assert campaign.annotations.skipped() == {1}
+    assert "SOURCE is missing" in refused("collect", campaign.folder)
+    assert "--skip=3: the request has regions 0 to 2" in refused(
+        "collect", campaign.folder, "--skip=0,3"
+    )
+    assert "--skip=a" in refused("collect", campaign.folder, "--skip=a")
+
+
+def test_unknown_class_is_refused(waiting, tool, handed_out, refused, truth_of):
+    campaign = waiting()
+    truth = truth_of(campaign)
+    wrong = [('a<b>&"c', np.array([[0.0, 0], [9, 0], [9, 9]]))]
+    source = tool.draw(handed_out(campaign, tool), lambda image: everything(truth)(image) + wrong)
+    said = refused("collect", campaign.folder, source, f"--format={tool.name}")
+    assert "has the unknown class name 'a<b>&\"c'" in said
+    assert source.name in said
+
+
+def test_another_round_is_refused(waiting, tool, handed_out, refused, truth_of):
+    campaign = waiting()
+    source = tool.draw(handed_out(campaign, tool), everything(truth_of(campaign)))
+    for path in source.glob("*.json") if source.is_dir() else [source]:
+        path.write_text(path.read_text().replace('"round": 0', '"round": 4'))
+    said = refused("collect", campaign.folder, source, f"--format={tool.name}")
+    assert "is of round 4, the campaign waits for round 0" in said
+
+
+def test_only_the_first_problems_are_named(waiting, tool, handed_out, refused, truth_of):
+    campaign = waiting()
+    request = campaign.working / "request.csv"
+    lines = request.read_text().splitlines()
+    place = lines[-1].partition(",")[2]
+    more = [f"{number},{place}" for number in range(3, 12)]
+    request.write_text("\n".join([*lines, *more, ""]))
+    out = handed_out(campaign, tool)
+    source = tool.draw(out, half_drawn_vertically(truth_of(campaign)))
+    said = refused("collect", campaign.folder, source, f"--format={tool.name}")
+    assert said.count("has no shape") == 5
+    assert "; and 6 more" in said
+
+
+def half_drawn_vertically(truth):
+    """Leaves the top of every image empty."""
+
+    def objects_of(image_id):
+        height, width = truth[image_id].label.shape
+        return [("road", np.array([[-1.0, 10], [width, 10], [width, height], [-1, height]]))]
+
+    return objects_of
+
+
+def test_another_campaign_is_refused(waiting, tmp_path, tool, handed_out, refused, truth_of):
+    campaign, other = waiting(), waiting(tmp_path / "other")
+    request = other.working / "request.csv"
+    request.write_text(request.read_text().replace(",8,16,16,16,", ",8,24,16,16,"))
+    source = tool.draw(handed_out(campaign, tool), everything(truth_of(campaign)))
+    said = refused("collect", other.folder, source, f"--format={tool.name}")
+    assert "is of another campaign's request" in said
+
+
+def test_image_or_region_that_was_not_asked_for_is_refused(
+    waiting, tool, handed_out, refused, truth_of
+):
+    campaign = waiting()
+    source = tool.draw(handed_out(campaign, tool), everything(truth_of(campaign)))
+    for path in source.glob("*.json") if source.is_dir() else [source]:
+        text = path.read_text()
+        path.write_text(
+            text.replace('"region": 0', '"region": 7').replace('"group_id": 0', '"group_id": 7')
+        )
+    said = refused("collect", campaign.folder, source, f"--format={tool.name}")
+    assert "region 7 of the image" in said and "was not asked for" in said
+
+
+def test_other_sizes_are_refused(waiting, tool, handed_out, refused, truth_of):
+    campaign = waiting()
+    source = tool.draw(handed_out(campaign, tool), everything(truth_of(campaign)))
+    for path in source.glob("*.json") if source.is_dir() else [source]:
+        text = path.read_text().replace('"imageHeight": 64', '"imageHeight": 65')
+        text = text.replace('"size": [64, 96]', '"size": [65, 96]')
+        path.write_text(text.replace('"original_height": 64', '"original_height": 65'))
+    said = refused("collect", campaign.folder, source, f"--format={tool.name}")
+    assert "says that the image is 65x96 pixels, it is 64x96" in said
+
+
+def test_one_region_drawn_twice_is_refused(waiting, tool, handed_out, refused, truth_of):
+    campaign = waiting()
+    source = tool.draw(handed_out(campaign, tool), everything(truth_of(campaign)))
+    if source.is_dir():
+        path = min(source.glob("*.json"))
+        path.with_stem("again").write_bytes(path.read_bytes())
+    else:
+        tasks = json.loads(source.read_text())
+        source.write_text(json.dumps([*tasks, tasks[0]]))
+    said = refused("collect", campaign.folder, source, f"--format={tool.name}")
+    assert "is drawn in" in said
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[1]", "{}", "null", '[{"annotations": []}]', '"\\ud800"', "[" * 9999]
+)
+def test_broken_files_are_refused(waiting, tool, refused, tmp_path, content):
+    campaign = waiting()
+    source = tmp_path / "broken.json"
+    source.write_text(content)
+    assert "broken.json" in refused("collect", campaign.folder, source, f"--format={tool.name}")
+
+
+def test_campaign_that_does_not_wait_is_refused(begin, tool, refused, tmp_path):
+    campaign = begin(tmp_path / "campaign")
+    assert "waits for no annotations" in refused(
+        "tasks", campaign.folder, tmp_path / "out", f"--format={tool.name}"
+    )
+    assert "waits for no annotations" in refused(
+        "collect", campaign.folder, "--skip=0", f"--format={tool.name}"
+    )
+
+
+def test_unknown_format_is_refused(waiting, refused, tmp_path):
+    campaign = waiting()
+    for command in ("tasks", "collect"):
+        said = refused(command, campaign.folder, tmp_path / "out", "--format=cvat")
+        assert "--format=cvat: unknown, expected labelme or labelstudio" in said
+
+
+def test_busy_campaign_is_refused(waiting, refused):
+    campaign = waiting()
+    with campaign.lock():
+        assert "is working on this campaign" in refused("collect", campaign.folder, "--skip=1")

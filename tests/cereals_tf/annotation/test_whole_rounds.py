@@ -1,0 +1,47 @@
+"""Rounds by annotators who draw the ground truth: the same as the oracle's."""
+
+import pytest
+
+from cereals_tf.campaign.run import run_campaign, step_campaign
+from cereals_tf.campaign.state import Campaign, read_regions
+
+
+@pytest.fixture(scope="session")
+def by_oracle(tmp_path_factory, begin):
+    """Two rounds of whole images and regions, at the images' own size and at another."""
+    folder = tmp_path_factory.mktemp("oracle")
+    campaigns = {}
+    for size in ("", "60x90"):
+        campaigns[size] = begin(folder / f"at-{size}", image_size=size)
+        run_campaign(campaigns[size], 2, 1.0)
+    return campaigns
+
+
+def without_seconds(path):
+    return [{**vars(region), "seconds": None} for region in read_regions(path)]
+
+
+@pytest.mark.parametrize("size", ["", "60x90"])
+def test_rounds_equal_the_oracles(
+    size, by_oracle, begin, tool, cereals, truth_of, outcome, tmp_path
+):
+    campaign = begin(tmp_path / "campaign", image_size=size, annotator="files")
+    truth = truth_of(campaign)
+    for number in range(2):
+        assert cereals("step", campaign.folder)[0] == 0
+        assert [done.number for done in campaign.rounds()] == list(range(number))
+        out = tmp_path / f"round-{number}"
+        form = f"--format={tool.name}"
+        assert cereals("tasks", campaign.folder, out, form)[0] == 0
+        source = tool.draw(out, lambda image_id: truth[image_id].objects)
+        status, _, said = cereals("collect", campaign.folder, source, form, "--partial")
+        assert status == 0 and said.endswith("next: cereals step\n")
+        step_campaign(Campaign.open(campaign.folder))
+        expected = by_oracle[size].rounds()[number].folder
+        done = campaign.rounds()[number]
+        assert without_seconds(done.folder / "regions.csv") == without_seconds(
+            expected / "regions.csv"
+        )
+        assert outcome(done.folder)[1] == outcome(expected)[1]
+        timed = [region.seconds is not None for region in done.regions]
+        assert all(timed) if tool.name == "labelstudio" else not any(timed)

@@ -1,0 +1,352 @@
+"""Rounds that wait for people, whom the ground truth plays here."""
+
+import importlib
+import json
+import os
+import shutil
+import signal
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cereals_tf.acquisition.regions import Region
+from cereals_tf.acquisition.selection import Candidate
+from cereals_tf.campaign.annotations import RegionAnnotation
+from cereals_tf.campaign.annotator import cost_per_click, costed
+from cereals_tf.campaign.options import Options
+from cereals_tf.campaign.request import own_window
+from cereals_tf.campaign.round import Round
+from cereals_tf.campaign.run import score_campaign, step_campaign
+from cereals_tf.campaign.score_files import price_in
+from cereals_tf.campaign.state import ROUND_FILES, AnnotatedRegion, write_regions
+from data_prep import records
+from data_prep.dataset import PreparedData
+from data_prep.errors import UserError
+from data_prep.prepare import prepare
+from data_prep.sources.source import SourceOptions
+from trainers.evaluation import CostEvaluator
+from trainers.inputs import ImageReader, click_target
+
+
+@pytest.fixture(scope="session")
+def unlabelled_data(tmp_path_factory, toy_data):
+    """The data set `toy_data` of someone who has no labels of train."""
+    folder = tmp_path_factory.mktemp("unlabelled")
+    shutil.copytree(toy_data.parent / "streets", folder / "streets")
+    shutil.rmtree(folder / "streets" / "gtFine" / "train")
+    prepare(folder / "streets", folder / "data", "cityscapes", SourceOptions())
+    return folder / "data"
+
+
+@pytest.fixture(scope="session")
+def truth(toy_data):
+    """Maps image ids to the label and the polygons of the train split."""
+    found = {}
+    for record in ImageReader(PreparedData.open(toy_data), "train").records():
+        label = records.decode_label(record[records.LABEL_ENCODED]).numpy()
+        image_id = record[records.IMAGE_ID].numpy().decode()
+        found[image_id] = (label, records.polygons_of(record))
+    return found
+
+
+@pytest.fixture(scope="session")
+def draw(truth):
+    """Annotates regions of a campaign's request as the ground truth has them."""
+
+    def annotate(campaign, regions, seconds=None):
+        entries = {entry.image_id: entry for entry in campaign.data.images["train"]}
+        for region in regions:
+            window = own_window(region, entries[region.image_id], campaign.image_size)
+            label, polygons = truth[region.image_id]
+            part = label[window.y :, window.x :][: window.height, : window.width]
+            campaign.annotations.write(
+                RegionAnnotation(region.number, region.image_id, window, part, polygons, seconds)
+            )
+
+    return annotate
+
+
+def status_of(cereals, campaign):
+    status, out, err = cereals("status", campaign.folder, "--json")
+    assert (status, err) == (0, "")
+    return json.loads(out)
+
+
+KILLS = [
+    ("people", "write_request", False, (), ("request.csv", "regions.csv")),
+    ("people", "write_request", True, ("request.csv",), ("regions.csv",)),
+    ("round", "write_regions", False, ("request.csv", "annotations"), ("regions.csv",)),
+    ("round", "write_regions", True, ("regions.csv", "annotations"), ("segmentation.keras",)),
+    ("round", "Round._evaluate", False, ("cost.keras",), ("metrics.json",)),
+]
+"""Of a step: where it dies, before or after what it did there, and what is and is not left."""
+
+
+def test_people_who_draw_the_truth_are_the_oracle(
+    tmp_path, begin, unlabelled_data, three_rounds, draw, step_and_die, weights_of, outcome
+):
+    campaign = begin(tmp_path / "campaign", unlabelled_data, annotator="files")
+    assert campaign.request() is None
+    assert step_campaign(campaign) is None
+    draw(campaign, campaign.request())
+    assert step_campaign(campaign).number == 0
+    for module, name, finishes, present, absent in KILLS:
+        if campaign.request() is not None:
+            draw(campaign, reversed(campaign.request()))
+        module = f"cereals_tf.campaign.{module}"
+        place = SimpleNamespace(module=module, name=name, call=1, finishes=finishes)
+        status = step_and_die(campaign, place)
+        assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL, name
+        for file in present:
+            assert (campaign.working / file).exists(), (name, file)
+        for file in absent:
+            assert not (campaign.working / file).exists(), (name, file)
+    assert campaign.request() is None
+    assert step_campaign(campaign).number == 1
+    for number in (0, 1):
+        found, expected = campaign.round(number), three_rounds.round(number)
+        regions, metrics = outcome(found.folder)
+        expected_regions, expected_metrics = outcome(expected.folder)
+        assert regions == expected_regions
+        assert metrics == expected_metrics | {"clicks_percent": None}
+        pairs = zip(weights_of(campaign, found), weights_of(three_rounds, expected), strict=True)
+        for one, other in pairs:
+            np.testing.assert_array_equal(one, other)
+        assert {path.name for path in found.folder.iterdir()} == {
+            *ROUND_FILES,
+            "request.csv",
+            "annotations",
+        }
+        assert found.annotations.annotated().keys() == {r.number for r in found.request}
+        for asked, region in zip(found.request, found.regions, strict=True):
+            names = ("image_id", "box", "score", "information", "cost_estimated")
+            for name in names:
+                assert getattr(asked, name) == getattr(region, name)
+
+
+def test_people_may_draw_what_is_labelled(tmp_path, begin, three_rounds, draw, outcome):
+    campaign = begin(tmp_path / "campaign", annotator="files")
+    assert step_campaign(campaign) is None
+    draw(campaign, campaign.request())
+    assert outcome(step_campaign(campaign).folder) == outcome(three_rounds.round(0).folder)
+
+
+def test_two_rounds_from_nothing_labelled(
+    tmp_path, begin, unlabelled_data, draw, cereals, snapshot
+):
+    campaign = begin(
+        tmp_path / "campaign",
+        unlabelled_data,
+        annotator="files",
+        cost_unit="seconds",
+        initial="2images",
+        budget="15%",
+        epochs=1,
+    )
+    status, _, err = cereals("step", campaign.folder)
+    assert status == 0
+    assert "round 0 waits for 2 regions in 2 images; next: cereals tasks" in err
+    found = status_of(cereals, campaign)
+    assert found == {
+        "rounds": [],
+        "waiting": True,
+        "request": {"regions": 2, "annotated": 0, "skipped": 0},
+    }
+    first, second = campaign.request()
+    assert (first.score, first.box) == (None, (0, 0, 60, 90))
+    draw(campaign, [second], 90.0)
+    before = snapshot(campaign.folder)
+    for command in (["step"], ["run", "--rounds=3"]):
+        status, _, err = cereals(command[0], campaign.folder, *command[1:])
+        assert status == 0
+        assert "round 0 waits for 1 of 2 regions (1 annotated, 0 skipped)" in err
+    status, _, err = cereals("status", campaign.folder)
+    assert "round 0 waits for 1 of 2" in err
+    with pytest.raises(UserError, match="drawn at random"):
+        score_campaign(campaign)
+    assert snapshot(campaign.folder) == before
+
+    campaign.annotations.skip(first)
+    assert "round 0 has all its 2 regions" in cereals("status", campaign.folder)[2]
+    status, out, _ = cereals("step", campaign.folder)
+    assert status == 0 and "n/a" in out
+    metrics = campaign.round(0).metrics
+    assert (metrics["regions"], metrics["pixels"]) == (1, 60 * 90)
+    assert metrics["clicks_percent"] is None and metrics["clicks"] > 0
+    (region,) = campaign.round(0).regions
+    assert (region.image_id, region.seconds) == (second.image_id, 90.0)
+    assert campaign.round(0).skipped == [first]
+    assert status_of(cereals, campaign)["rounds"][0]["clicks_percent"] is None
+
+    assert step_campaign(campaign) is None
+    with pytest.raises(UserError, match="chosen already"):
+        score_campaign(campaign)
+    request = campaign.request()
+    assert len(request) == 0.15 * 4 * 60 * 90 // 256
+    assert not {first.image_id, second.image_id} & {region.image_id for region in request}
+    assert all(region.score is not None for region in request)
+    draw(campaign, request[1::2], 5.0)
+    draw(campaign, request[2::2])
+    campaign.annotations.skip(request[0])
+    assert step_campaign(campaign).number == 1
+    assert [(r.image_id, r.box, r.seconds) for r in campaign.round(1).regions] == [
+        (r.image_id, r.box, 5.0 if r.number % 2 else None) for r in request[1:]
+    ]
+    assert campaign.round(1).metrics["pixels"] == 60 * 90 + 256 * (len(request) - 1)
+    assert step_campaign(campaign) is None
+    closed = [*request, *campaign.request()]
+    for n, region in enumerate(closed):
+        for other in closed[:n]:
+            assert region.image_id != other.image_id or not region.box.overlaps(other.box)
+    assert not {first.image_id, second.image_id} & {region.image_id for region in closed}
+
+
+@pytest.fixture
+def waiting_campaign(tmp_path, begin, unlabelled_data):
+    """A campaign whose round 0 waits for some regions."""
+
+    def start(**options):
+        chosen = {"annotator": "files", "initial": "9regions"} | options
+        campaign = begin(tmp_path / "campaign", unlabelled_data, **chosen)
+        assert step_campaign(campaign) is None
+        return campaign
+
+    return start
+
+
+def test_an_oracle_without_labels_is_refused(tmp_path, begin, unlabelled_data):
+    with pytest.raises(UserError, match=r"--annotator=oracle: .*--annotator=files"):
+        begin(tmp_path / "campaign", unlabelled_data)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_first_round_of_skips_is_refused(waiting_campaign, refused):
+    campaign = waiting_campaign()
+    for region in campaign.request():
+        campaign.annotations.skip(region)
+    assert "all regions of round 0 are skipped" in refused("step", campaign.folder)
+    assert len(campaign.request()) == 9
+
+
+def test_seconds_that_nobody_measured_are_refused(waiting_campaign, draw, refused):
+    campaign = waiting_campaign(cost_unit="seconds")
+    draw(campaign, campaign.request())
+    line = refused("step", campaign.folder)
+    assert "expected seconds" in line and "--cost_unit=clicks" in line
+
+
+@pytest.mark.parametrize("other", ["another image", "another place", "damaged"])
+def test_an_annotation_of_another_region_is_refused(waiting_campaign, draw, refused, other):
+    campaign = waiting_campaign()
+    request = campaign.request()
+    draw(campaign, request)
+    path = campaign.annotations.folder / "00004.json"
+    content = json.loads(path.read_text())
+    if other == "another image":
+        content["image_id"] += "x"
+    elif other == "another place":
+        content["window"][0] += 1
+    else:
+        content["label"] = ""
+    path.write_text(json.dumps(content))
+    line = refused("step", campaign.folder)
+    assert "annotations" in line and ("region 4" in line or "00004.json" in line)
+
+
+def test_labels_and_costs_are_those_of_the_regions(waiting_campaign, draw, truth):
+    campaign = waiting_campaign(cost_unit="seconds")
+    request = campaign.request()
+    seconds = [7.5] * 5 + [None] * 2 + [0.0, 12.0]
+    for region, measured in zip(request[:7], seconds, strict=False):
+        draw(campaign, [region], measured)
+    campaign.annotations.skip(request[7])
+    entries = {entry.image_id: entry for entry in campaign.data.images["train"]}
+    window = own_window(request[8], entries[request[8].image_id], campaign.image_size)
+    label = np.full(window[2:], 1, np.uint8)
+    campaign.annotations.write(
+        RegionAnnotation(8, request[8].image_id, window, label, [], seconds[8])
+    )
+    ignore_id = campaign.data.classes.ignore_id
+    annotator = Round(campaign).annotator
+    write_regions(campaign.working / "regions.csv", annotator.annotate(list))
+    reader = annotator.labelled()
+    left = set(range(9))
+    for record in reader.records():
+        image_id = record[records.IMAGE_ID].numpy().decode()
+        true = records.resize_label(tf.constant(truth[image_id][0]), (60, 90)).numpy()
+        label, costs = reader.label(record).numpy(), reader.cost(record, 60, 90).numpy()
+        expected, known = np.full((60, 90), ignore_id, np.uint8), np.zeros((60, 90), bool)
+        for region in request:
+            if region.image_id == image_id:
+                y, x, height, width = region.box
+                part = (slice(y, y + height), slice(x, x + width))
+                expected[part] = {7: ignore_id, 8: 1}.get(region.number, true[part])
+                known[part] = True
+                here = costs[y // 8 : (y + height) // 8, x // 8 : (x + width) // 8]
+                assert here.sum() == pytest.approx(seconds[region.number] or 0.0, rel=1e-5)
+                if region.number == 8:
+                    np.testing.assert_allclose(here, 12.0 / 4)
+                    costs_of_eight = here
+                left.remove(region.number)
+        np.testing.assert_array_equal(label[known], expected[known])
+        outside = label[~known] != ignore_id
+        assert outside.mean() < 0.1, "more than what the border of a window rounds to"
+        assert not costs[~known[::8, ::8]].any()
+    assert not left and costs_of_eight.shape == (2, 2)
+
+
+def test_seconds_follow_the_clicks(waiting_campaign, draw, truth):
+    campaign = waiting_campaign(cost_unit="seconds", initial="1images")
+    (region,) = campaign.request()
+    draw(campaign, [region], 100.0)
+    in_clicks = ImageReader(campaign.data, "train", campaign.image_size)
+    annotator = Round(campaign).annotator
+    write_regions(campaign.working / "regions.csv", annotator.annotate(list))
+    in_seconds = annotator.labelled()
+    for record in in_seconds.records([region.image_id]):
+        points = np.concatenate([polygon.points for polygon in truth[region.image_id][1]])
+        points = tf.constant(points * [90 / 96, 60 / 64], tf.float32)
+        clicks = click_target(points, 60, 90).numpy()
+        costs = in_seconds.cost(record, 60, 90).numpy()
+        np.testing.assert_allclose(costs, 100 * clicks / clicks.sum(), rtol=1e-5)
+        assert not in_clicks.cost(record, 60, 90).numpy().any()
+
+
+def test_prices_of_people_are_estimates():
+    def priced(unit, cost, **options):
+        pool = SimpleNamespace(options=Options(annotator="files", **options))
+        region = Region("a", 0, 0, 16, 24)
+        return price_in(unit, pool, None)(Candidate(region, 0.5, 1.0, cost))
+
+    assert priced("clicks", 7.25, budget="30clicks") == 7.25
+    assert priced("seconds", 70.5, budget="30seconds", cost_unit="seconds") == 70.5
+    assert priced("clicks", 0.0, budget="30clicks") == 1.0
+    assert priced("pixels", 0.0) == 16 * 24
+
+
+def test_a_click_takes_the_mean_of_what_was_measured():
+    def regions(*rows):
+        return [
+            AnnotatedRegion("a", 0, 0, 8, 8, None, None, None, 64, clicks, 9, 9, seconds)
+            for clicks, seconds in rows
+        ]
+
+    options = Options(annotator="files", cost_unit="seconds")
+    assert cost_per_click(options, regions((3, 10.0), (5, None), (1, 8.0))) == 4.5
+    assert cost_per_click(options, regions((0, 10.0))) == 10.0
+    assert cost_per_click(Options(), regions((3, 10.0))) == 1.0
+    assert costed(options, regions((3, 10.0), (5, None))) == regions((3, 10.0))
+    assert len(costed(Options(), regions((3, 10.0), (5, None)))) == 2
+
+
+def test_val_is_measured_in_the_unit_of_the_costs(toy_data, plugin_folder):
+    val = ImageReader(PreparedData.open(toy_data), "val")
+    model = importlib.import_module("tiny_plugin").build(1)
+    squares = []
+    for record in val.records():
+        predicted = model(val.image(record)[None], training=False).numpy()[0, ..., 0]
+        squares.append((predicted - 2.5 * val.cost(record, 64, 96).numpy()) ** 2)
+    found = CostEvaluator(model, val, cost_per_click=2.5).mean_squared_error()
+    assert found == pytest.approx(np.mean(squares), rel=1e-4)

@@ -1,0 +1,112 @@
+"""The report on images without labels, which people annotate and take time for."""
+
+import re
+import shutil
+
+import numpy as np
+import pytest
+
+from cereals_tf.campaign.annotations import RegionAnnotation
+from cereals_tf.campaign.request import own_window
+from cereals_tf.campaign.run import step_campaign
+from cereals_tf.report import write_report
+from cereals_tf.report.panels import acquisition_step, draw_panels
+from cereals_tf.report.statistics import annotated_train, class_pixels, regions_by_image
+from data_prep import records
+from data_prep.dataset import PreparedData
+from data_prep.prepare import prepare
+from data_prep.sources.source import SourceOptions
+from trainers.inputs import ImageReader
+
+
+@pytest.fixture(scope="module")
+def truth(toy_data):
+    """Maps image ids to the label and the polygons that the annotator knows."""
+    return {
+        record[records.IMAGE_ID].numpy().decode(): (
+            records.decode_label(record[records.LABEL_ENCODED]).numpy(),
+            records.polygons_of(record),
+        )
+        for record in ImageReader(PreparedData.open(toy_data), "train").records()
+    }
+
+
+@pytest.fixture(scope="module")
+def campaign(tmp_path_factory, toy_data, begin, truth):
+    """Two rounds on unlabelled images; of each round's first region the time is unknown."""
+    folder = tmp_path_factory.mktemp("people")
+    shutil.copytree(toy_data.parent / "streets", folder / "streets")
+    shutil.rmtree(folder / "streets" / "gtFine" / "train")
+    prepare(folder / "streets", folder / "data", "cityscapes", SourceOptions())
+    options = {"annotator": "files", "cost_unit": "seconds", "image_size": "", "region": "24"}
+    campaign = begin(folder / "campaign", folder / "data", **options, initial="4regions")
+    entries = {entry.image_id: entry for entry in campaign.data.images["train"]}
+    for number in range(2):
+        assert step_campaign(campaign) is None
+        for asked in campaign.request():
+            window = own_window(asked, entries[asked.image_id], None)
+            label, polygons = truth[asked.image_id]
+            part = label[window.y :, window.x :][: window.height, : window.width]
+            seconds = None if asked.number == 0 else 2.0 + asked.number
+            campaign.annotations.write(
+                RegionAnnotation(asked.number, asked.image_id, window, part, polygons, seconds)
+            )
+        assert step_campaign(campaign).number == number
+    return campaign
+
+
+@pytest.fixture(scope="module")
+def page(campaign, tmp_path_factory):
+    path = write_report(campaign, tmp_path_factory.mktemp("out") / "page")
+    return re.sub(r'src="data:[^"]*"', "", path.read_text())
+
+
+def test_what_nobody_knows_is_not_there(campaign, page):
+    assert "n/a</td>" in page and "train clicks spent" not in page
+    assert f"<strong>{campaign.round(1).metrics['clicks']:,}</strong><span>clicks spent" in page
+    assert "None" not in page and "nan" not in page
+    assert "Nobody labelled these images" in page
+    assert "ground truth" not in page.lower()
+
+
+def test_costs_are_compared_in_seconds(campaign, page):
+    regions = [region for region in campaign.round(1).regions if region.seconds is not None]
+    assert 1 < len(regions) == len(campaign.round(1).regions) - 1
+    errors = [abs(region.cost_estimated - region.seconds) for region in regions]
+    rows = page.split('id="cost"')[1].split("<tbody>")[1].split("</tbody>")[0]
+    cells = [cell.split("</td>")[0] for cell in rows.split("<td>")[1:]]
+    assert cells[:2] == ["1", str(len(regions))]
+    assert cells[3] == f"{np.mean([region.seconds for region in regions]):.2f}"
+    assert cells[5:] == [f"{np.mean(errors):.2f}"]
+
+
+def test_panels_show_what_people_drew(campaign, truth):
+    step = acquisition_step(campaign, 2)
+    for view in step.views:
+        drawn = np.zeros(view.label.shape, bool)
+        for region in [*view.before, *view.new]:
+            drawn[region.y : region.y + region.height, region.x : region.x + region.width] = True
+        expected = np.where(drawn, truth[view.image_id][0], campaign.data.classes.ignore_id)
+        np.testing.assert_array_equal(view.label, expected)
+    figure = draw_panels(step, step.views[0])
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert titles == [
+        *("Annotated before", "Annotations", "Prediction", "Information: entropy"),
+        *("Predicted cost", "Fused: product", "Newly selected"),
+    ]
+    texts = [text.get_text() for axes in figure.axes for text in axes.texts]
+    assert "seconds per 8x8 px" in texts
+
+
+def test_acquired_classes_are_those_that_people_drew(campaign, truth):
+    regions = regions_by_image(campaign.rounds())
+    expected = np.zeros(len(campaign.data.classes), int)
+    for image_id, parts in regions.items():
+        inside = np.zeros(truth[image_id][0].shape, bool)
+        for region in parts:
+            inside[region.y : region.y + region.height, region.x : region.x + region.width] = True
+        label = truth[image_id][0][inside]
+        expected += np.bincount(label[label < len(expected)], minlength=len(expected))
+    found = class_pixels(annotated_train(campaign), regions, {})
+    np.testing.assert_array_equal(found, expected)
+    assert found.sum() > 0
