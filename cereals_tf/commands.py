@@ -412,8 +412,8 @@ def report(campaign: str, out: str = "", *, rounds: str = "", beside: str = "") 
     Args:
         campaign: The campaign's folder.
         out: New folder for the report. Default: report/ in the campaign, replaced.
-        rounds: Rounds whose acquisition is shown in pictures, joined by commas, from 1 to the one
-            to come. Default: the first and the last.
+        rounds: Rounds whose acquisition is shown in pictures, from 1 to the one to come, joined by
+            commas; by default the first and the last.
         beside: Other campaigns' folders, joined by commas, whose curves are drawn beside this one.
     """
     from cereals_tf.campaign.state import Campaign

@@ -49,8 +49,9 @@ class Collected:
             f"({self.new} new, {self.changed} changed)"
         ]
         if self.skipped:
-            parts.append(f"skipped: {_listed(self.skipped)}")
-        parts.append(f"missing: {_listed(self.missing)}" if self.missing else "next: cereals step")
+            parts.append(f"regions skipped: {_listed(self.skipped)}")
+        missing = f"regions missing: {_listed(self.missing)}"
+        parts.append(missing if self.missing else "next: cereals step")
         return "; ".join(parts)
 
 

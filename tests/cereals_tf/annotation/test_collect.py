@@ -108,7 +108,7 @@ def test_region_without_a_shape_is_missing(waiting, tool, handed_out, collected,
 
     source = tool.draw(handed_out(campaign, tool), only_first, done=True)
     said = collected(campaign, tool, source)
-    assert "2 of 3 regions are annotated (2 new, 0 changed); missing: 0" in said
+    assert "2 of 3 regions are annotated (2 new, 0 changed); regions missing: 0" in said
     assert sorted(campaign.annotations.annotated()) == [1, 2]
 
 
@@ -165,7 +165,7 @@ def test_skipped_regions(waiting, tool, handed_out, collected, truth_of):
     campaign = waiting()
     source = tool.draw(handed_out(campaign, tool), everything(truth_of(campaign)))
     said = collected(campaign, tool, source, "--skip=0,2")
-    assert "1 of 3 regions are annotated (1 new, 0 changed); skipped: 0, 2; next" in said
+    assert "1 of 3 regions are annotated (1 new, 0 changed); regions skipped: 0, 2; next" in said
     assert campaign.annotations.skipped() == {0, 2}
     assert list(campaign.annotations.annotated()) == [1]
 
@@ -195,7 +195,7 @@ def test_region_that_the_annotator_skipped(waiting, labelstudio, handed_out, col
     tasks[0]["annotations"][0]["was_cancelled"] = True
     source.write_text(json.dumps(tasks))
     said = collected(campaign, labelstudio, source)
-    assert "2 of 3 regions are annotated (0 new, 0 changed); skipped: 1" in said
+    assert "2 of 3 regions are annotated (0 new, 0 changed); regions skipped: 1" in said
 
 
 def test_skip_without_a_source(waiting, cereals, refused):

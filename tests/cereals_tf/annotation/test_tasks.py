@@ -171,7 +171,7 @@ def test_preannotated_regions_count_once_touched_or_done(
     names = set(campaign.data.classes.names) - {shape["label"] for shape in content["shapes"]}
     labelme.draw(out, lambda image_id: [(min(names), small)])
     assert (
-        "1 of 2 regions are annotated (1 new, 0 changed); missing: 1"
+        "1 of 2 regions are annotated (1 new, 0 changed); regions missing: 1"
         in cereals("collect", campaign.folder, out)[2]
     )
     labelme.draw(out, lambda image_id: [], done=True)
