@@ -114,6 +114,18 @@ def test_a_quick_run_measures_everything(tmp_path):
         assert sum(what.endswith(suffix) for what, _ in measured) == 8
 
 
+def test_other_groups_run_to_their_end(tmp_path):
+    out = tmp_path / "bench.json"
+    command = [sys.executable, "-m", "tests.bench", "--quick", "--only=model,selection"]
+    done = subprocess.run([*command, f"--out={out}"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    groups = json.loads(out.read_bytes())["groups"]
+    assert set(groups) == {"model", "selection"}
+    for group in groups.values():
+        assert group["rows"]
+        assert all(math.isfinite(row["value"]) for row in group["rows"])
+
+
 def test_an_unknown_group_is_refused(tmp_path):
     command = [sys.executable, "-m", "tests.bench", "--only=data,dta", f"--out={tmp_path / 'b'}"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)

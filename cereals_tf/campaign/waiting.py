@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from cereals_tf.campaign.request import RequestedRegion
 from cereals_tf.campaign.state import Campaign
@@ -12,12 +13,14 @@ class Waiting:
     """A round's request, and how much of it is in.
 
     Attributes:
+        folder: The campaign's folder.
         round: The round's number.
         request: The regions that people are asked for.
         annotated: Numbers of those that are annotated.
         skipped: Numbers of those that are skipped.
     """
 
+    folder: Path
     round: int
     request: Sequence[RequestedRegion]
     annotated: frozenset[int]
@@ -42,16 +45,19 @@ class Waiting:
         total, missing = len(self.request), len(self.missing)
         known = f"{len(self.annotated)} annotated, {len(self.skipped)} skipped"
         if not missing:
-            return f"round {self.round} has all its {total} regions ({known}); next: cereals step"
+            return (
+                f"round {self.round} has all its {total} regions ({known}); "
+                f"next: cereals step {self.folder}"
+            )
         if missing < total:
             return (
                 f"round {self.round} waits for {missing} of {total} regions ({known}); "
-                "next: cereals collect"
+                f"next: cereals collect {self.folder}"
             )
         images = len({region.image_id for region in self.request})
         return (
             f"round {self.round} waits for {total} regions in {images} images; next: cereals tasks "
-            "CAMPAIGN OUT --format=labelme|labelstudio, then cereals collect"
+            f"{self.folder} OUT --format=labelme|labelstudio, then cereals collect"
         )
 
 
@@ -67,4 +73,6 @@ def waiting(campaign: Campaign) -> Waiting | None:
     numbers = {region.number for region in request}
     skipped = numbers & campaign.annotations.skipped()
     annotated = numbers & campaign.annotations.numbers() - skipped
-    return Waiting(len(campaign.rounds()), request, frozenset(annotated), frozenset(skipped))
+    return Waiting(
+        campaign.folder, len(campaign.rounds()), request, frozenset(annotated), frozenset(skipped)
+    )

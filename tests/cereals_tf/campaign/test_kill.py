@@ -36,7 +36,7 @@ KILLS = [
     Kill(
         "training, between the weights of the second epoch and the state that counts them",
         *("trainers.fitting", "write_atomically", 2, False),
-        (f"{SCRATCH}/segmentation/state.json", f"{SCRATCH}/segmentation/epoch-0001.weights.h5"),
+        (f"{SCRATCH}/segmentation/state.json", f"{SCRATCH}/segmentation/epoch-0001.npz"),
         ("working/segmentation.keras",),
     ),
     Kill(
