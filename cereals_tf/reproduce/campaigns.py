@@ -50,28 +50,33 @@ class _Progress:
     """Says after each round how much of a grid is done, and how long the rest may take."""
 
     def __init__(self, out: Path, planned: Sequence[Planned]) -> None:
-        self._left = {one.name: one.rounds - rounds_there(out, one) for one in planned}
-        self._total = sum(one.rounds for one in planned)
+        self._there = {one: rounds_there(out, one) for one in planned}
         self._seconds: list[float] = []
 
     def say(self, one: Planned, miou: float | None, seconds: float | None) -> None:
         """Say that a round is there, which took so long; None: it was there for the taking."""
-        self._left[one.name] -= 1
+        self._there[one] += 1
         if seconds is not None:
             self._seconds.append(seconds)
-        left = sum(self._left.values())
-        done = self._total - left
-        text = f"{done} of {self._total} rounds, {100 * done / self._total:.0f} %"
-        if left and self._seconds:
+        done, total = sum(self._there.values()), sum(each.rounds for each in self._there)
+        text = f"{done} of {total} rounds, {100 * done / total:.0f} %"
+        if done < total and self._seconds:
             mean = sum(self._seconds) / len(self._seconds)
-            text += f", about {format_duration(left * mean)} left"
+            text += f", about {format_duration(self._to_compute() * mean)} left"
         found = "n/a" if miou is None else f"{miou:.3f}"
         print(f"reproduce: {text}; {one.name}: mIoU {found}", file=sys.stderr, flush=True)
 
     def leave(self, one: Planned) -> None:
-        """Take a campaign that another process has out of what is left."""
-        self._total -= self._left.pop(one.name)
+        """Take a campaign that another process has out of what is to be done."""
+        del self._there[one]
         print(f"reproduce: {one.name}: left to another process", file=sys.stderr, flush=True)
+
+    def _to_compute(self) -> int:
+        """Return how many rounds are left without those that will be there for the taking."""
+        known = {first_round(one.options) for one, there in self._there.items() if there}
+        new = [first_round(one.options) for one, there in self._there.items() if not there]
+        later = sum(one.rounds - max(there, 1) for one, there in self._there.items())
+        return later + len(set(new) - known)
 
 
 def rounds_there(out: Path, one: Planned) -> int:
@@ -147,19 +152,15 @@ def _siblings(out: Path, campaign: Campaign) -> Iterator[Campaign]:
         if folder == campaign.folder or not (folder / "rounds" / "000").is_dir():
             continue
         other = Campaign.open(folder)
-        if other.fingerprint == campaign.fingerprint and same_first_round(
-            other.options, campaign.options
-        ):
+        same_data = other.fingerprint == campaign.fingerprint
+        if same_data and first_round(other.options) == first_round(campaign.options):
             yield other
 
 
-def same_first_round(first: Options, second: Options) -> bool:
-    """Whether two campaigns on the same data have the same round 0."""
-    names = set(CHOICE)
-    if parse_initial(first.initial).unit == "regions":
-        names.discard("region")
-    return all(
-        getattr(first, field.name) == getattr(second, field.name)
-        for field in fields(Options)
-        if field.name not in names
-    )
+def first_round(options: Options) -> tuple:
+    """Return what the round 0 of a campaign depends on, besides its data."""
+    ignored = set(CHOICE)
+    if parse_initial(options.initial).unit == "regions":
+        ignored.discard("region")
+    names = (field.name for field in fields(Options))
+    return tuple(getattr(options, name) for name in names if name not in ignored)

@@ -5,12 +5,15 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
+from cereals_tf.campaign.options import Options
 from cereals_tf.campaign.run import run_campaign
 from cereals_tf.campaign.start import start_campaign
 from cereals_tf.campaign.state import Campaign
+from cereals_tf.reproduce.campaigns import first_round
 from tests.cereals_tf.conftest import OPTIONS
 
 GRID = {
@@ -102,6 +105,14 @@ def test_first_round_that_was_adopted_is_the_one_that_would_have_been_computed(
     run_campaign(alone, 2, 1.0)
     for ours, theirs in zip(copied.rounds(), alone.rounds(), strict=True):
         assert outcome(ours.folder) == outcome(theirs.folder)
+
+
+def test_first_rounds_are_the_same_if_only_the_choice_differs():
+    options = Options(seed=3)
+    assert first_round(replace(options, region="image", budget="9%")) == first_round(options)
+    assert first_round(replace(options, epochs=7)) != first_round(options)
+    drawn = replace(options, initial="4regions")
+    assert first_round(replace(drawn, region="image")) != first_round(drawn)
 
 
 def test_campaigns_with_estimates_have_a_round_0_of_their_own(whole):
