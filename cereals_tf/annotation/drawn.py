@@ -1,11 +1,15 @@
 """What annotators drew, whatever the tool: shapes of an image, and the regions they are for."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw
+
+from data_prep.dataset import MAX_PIXELS
+from data_prep.text import is_unicode
 
 REGION = "__region__"
 """Label of the rectangles that show annotators the requested regions."""
@@ -79,6 +83,20 @@ class Drawn:
     skipped: bool = False
     finished: bool = False
     handed_out: Mapping[int, str] = field(default_factory=dict)
+
+
+def is_request(image_id: Any, size: Any, request: Any, number: Any) -> bool:
+    """Whether what a file says of its request can be: image, [height, width], digest, round."""
+    return (
+        isinstance(image_id, str)
+        and is_unicode(image_id)
+        and isinstance(request, str)
+        and type(number) is int
+        and isinstance(size, (list, tuple))
+        and len(size) == 2
+        and all(type(side) is int and side > 0 for side in size)
+        and math.prod(size) <= MAX_PIXELS
+    )
 
 
 def painted(shapes: Sequence[Shape], ids: Mapping[str, int], height: int, width: int) -> np.ndarray:

@@ -5,13 +5,12 @@ saves. The flag `done` tells that an annotator is finished with an image.
 """
 
 import json
-import math
 import reprlib
 from collections.abc import Iterable
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
-from cereals_tf.annotation.drawn import REGION, Drawn, PlacedMask, Shape
+from cereals_tf.annotation.drawn import REGION, Drawn, PlacedMask, Shape, is_request
 from cereals_tf.annotation.tasks import (
     ImageTask,
     Label,
@@ -23,12 +22,12 @@ from cereals_tf.annotation.tasks import (
     predicted_digests,
     priority,
 )
-from data_prep.dataset import MAX_PIXELS, Classes
+from data_prep.dataset import Classes
 from data_prep.errors import UserError
 from data_prep.files import write_atomically
 from data_prep.sources.labelme import drawn_shape, label_of, shapes_of
 from data_prep.sources.source import files_below, read_json
-from data_prep.text import is_unicode, shown
+from data_prep.text import shown
 
 LABELS = "labels.txt"
 CONFIGURATION = "labelmerc.yaml"
@@ -181,15 +180,7 @@ def _asked(path: Path, content: dict[str, Any]) -> dict[str, Any]:
         raise UserError(f"{path}: 'cereals' of version {found}, expected {FORMAT_VERSION}")
     image_id, request, number = (asked.get(key) for key in ("image_id", "request", "round"))
     size = (content.get("imageHeight"), content.get("imageWidth"))
-    valid = (
-        isinstance(image_id, str)
-        and is_unicode(image_id)
-        and isinstance(request, str)
-        and type(number) is int
-        and all(type(side) is int and side > 0 for side in size)
-        and math.prod(size) <= MAX_PIXELS
-    )
-    if not valid:
+    if not is_request(image_id, size, request, number):
         raise UserError(
             f"{path}: damaged: image_id {reprlib.repr(image_id)}, size {reprlib.repr(size)}, "
             f"request {reprlib.repr(request)}, round {reprlib.repr(number)}"

@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from cereals_tf.annotation.drawn import REGION, Drawn, PlacedMask, Shape
+from cereals_tf.annotation.drawn import REGION, Drawn, PlacedMask, Shape, is_request
 from cereals_tf.annotation.rle import decode_mask
 from cereals_tf.annotation.tasks import (
     ImageTask,
@@ -27,11 +27,10 @@ from cereals_tf.annotation.tasks import (
     priority,
 )
 from data_prep.clicks import MAX_COORDINATE
-from data_prep.dataset import MAX_PIXELS, Classes
+from data_prep.dataset import Classes
 from data_prep.errors import UserError
 from data_prep.files import write_atomically
 from data_prep.sources.source import outline_object, read_file, read_points
-from data_prep.text import is_unicode
 
 TASKS = "tasks.json"
 CONFIGURATION = "config.xml"
@@ -223,18 +222,7 @@ def _asked(where: str, data: Any) -> dict[str, Any]:
     image_id, request, number, region, size = (
         data.get(key) for key in ("image_id", "request", "round", "region", "size")
     )
-    valid = (
-        isinstance(image_id, str)
-        and is_unicode(image_id)
-        and isinstance(request, str)
-        and type(number) is int
-        and type(region) is int
-        and isinstance(size, list)
-        and len(size) == 2
-        and all(type(side) is int and side > 0 for side in size)
-        and math.prod(size) <= MAX_PIXELS
-    )
-    if not valid:
+    if not is_request(image_id, size, request, number) or type(region) is not int:
         raise UserError(
             f"{where}: its data is damaged: image_id {reprlib.repr(image_id)}, size "
             f"{reprlib.repr(size)}, request {reprlib.repr(request)}, round {reprlib.repr(number)}, "

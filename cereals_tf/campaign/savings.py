@@ -1,6 +1,7 @@
 """p95 and c95: how much had to be annotated to come close to the fully annotated train split."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from cereals_tf.campaign.state import Campaign
 
@@ -29,20 +30,32 @@ def share_at(target: float, mious: Sequence[float], shares: Sequence[float]) -> 
     return None
 
 
-def savings(campaign: Campaign, reference: Campaign) -> dict[str, float | None]:
-    """Return p95 (pixels) and c95 (clicks) in percent, against a reference campaign.
+def reached(reference_miou: float, rounds: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+    """Return p95 (pixels) and c95 (clicks) in percent.
 
-    None where the share is unknown, as it is of clicks on a train split without labels.
+    Args:
+        reference_miou: mIoU of the same model on the whole train split.
+        rounds: The metrics of each round, as metrics.json has them.
+
+    Returns:
+        None where the target is not reached, or where the share is unknown, as it is of clicks on a
+        train split without labels.
+    """
+    mious = [metrics["miou"] or 0.0 for metrics in rounds]
+
+    def share(kind: str) -> float | None:
+        shares = [metrics[f"{kind}_percent"] for metrics in rounds]
+        return None if None in shares else share_at(TARGET_SHARE * reference_miou, mious, shares)
+
+    return {"p95": share("pixels"), "c95": share("clicks")}
+
+
+def savings(campaign: Campaign, reference: Campaign) -> dict[str, float | None]:
+    """Return the reference's mIoU, and p95 and c95 of a campaign against it.
 
     The reference is a campaign of the same models on everything (`--initial=100%`); the best mIoU
     of its rounds counts.
     """
     full = max(done.metrics["miou"] or 0.0 for done in [reference.round(None), *reference.rounds()])
-    rounds = campaign.rounds()
-    mious = [done.metrics["miou"] or 0.0 for done in rounds]
-
-    def reached(kind: str) -> float | None:
-        shares = [done.metrics[f"{kind}_percent"] for done in rounds]
-        return None if None in shares else share_at(TARGET_SHARE * full, mious, shares)
-
-    return {"reference_miou": full, "p95": reached("pixels"), "c95": reached("clicks")}
+    rounds = [done.metrics for done in campaign.rounds()]
+    return {"reference_miou": full, **reached(full, rounds)}

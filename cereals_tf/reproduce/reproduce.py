@@ -68,11 +68,19 @@ def _checked(planned: Sequence[Planned], data: PreparedData) -> list[Planned]:
     Raises:
         UserError: An option does not fit the data, or a model cannot be built.
     """
-    fitted = [replace(one, options=fitted_options(one.options, data)) for one in planned]
-    for cost_model in {one.options.cost_model for one in fitted}:
-        first = next(one for one in fitted if one.options.cost_model == cost_model)
-        check_models(first.options, len(data.classes))
-    return [replace(one, options=with_absolute_weights(one.options)) for one in fitted]
+    regions: dict[tuple[str, str], str] = {}
+    for options in (one.options for one in planned):
+        key = (options.region, options.initial)
+        if key not in regions:
+            regions[key] = fitted_options(options, data).region
+    for options in {one.options.cost_model: one.options for one in planned}.values():
+        check_models(options, len(data.classes))
+
+    def fitted(options: Options) -> Options:
+        region = regions[options.region, options.initial]
+        return with_absolute_weights(replace(options, region=region))
+
+    return [replace(one, options=fitted(one.options)) for one in planned]
 
 
 def _width(data: PreparedData, base: Options) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from cereals_tf.campaign.savings import TARGET_SHARE, share_at
+from cereals_tf.campaign.savings import TARGET_SHARE, reached
 from cereals_tf.campaign.state import Campaign
 from cereals_tf.reproduce.campaigns import folder_of, refuse_other
 from cereals_tf.reproduce.grid import Cell, Planned
@@ -94,14 +94,9 @@ def _metrics(out: Path, data: PreparedData, one: Planned) -> list[Mapping[str, A
 
 
 def _outcome(one: Planned, rounds: Sequence[Mapping[str, Any]], reference: float | None) -> Outcome:
-    def share(kind: str) -> float | None:
-        shares = [metrics[f"{kind}_percent"] for metrics in rounds]
-        return share_at(TARGET_SHARE * reference, mious, shares)
-
     if not reference:
         return Outcome(one, rounds, reference, None, None)
-    mious = [metrics["miou"] or 0.0 for metrics in rounds]
-    return Outcome(one, rounds, reference, share("pixels"), share("clicks"))
+    return Outcome(one, rounds, reference, **reached(reference, rounds))
 
 
 def by_cell(outcomes: Iterable[Outcome]) -> dict[Cell, list[Outcome]]:
