@@ -14,8 +14,8 @@ import re
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import Field, dataclass, fields
 from typing import Any, NoReturn
 
 import fire
@@ -25,6 +25,8 @@ from fire.trace import FireTrace
 
 from cereals_tf import commands
 from cereals_tf.campaign.options import BOOLEANS, Options, parse_option
+from cereals_tf.demo import demo
+from cereals_tf.reproduce.grid import SET_BY_GRID
 from data_prep.errors import UserError
 from data_prep.remote import plug_in_loaded
 
@@ -38,6 +40,10 @@ _MENDABLE = (
     errno.EISDIR,
     errno.ENAMETOOLONG,
 )
+
+
+_WITHOUT = {commands.reproduce: {*SET_BY_GRID, "annotator", "cost_unit"}}
+"""Options of a campaign that a command which starts campaigns does not take."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +75,14 @@ def _parameters(function: Callable) -> list[inspect.Parameter]:
                 default=option.default,
                 annotation=option.type,
             )
-            for option in fields(Options)
+            for option in _campaign_options(function)
         ]
     return parameters
+
+
+def _campaign_options(function: Callable) -> list[Field]:
+    left_out = _WITHOUT.get(function, ())
+    return [option for option in fields(Options) if option.name not in left_out]
 
 
 def _documentation(function: Callable) -> str:
@@ -79,7 +90,9 @@ def _documentation(function: Callable) -> str:
     if "options" not in inspect.signature(function).parameters:
         return text
     before, _, _ = text.partition("    **options:")
-    options = (f"    {option.name}: {option.metadata['help']}" for option in fields(Options))
+    options = (
+        f"    {option.name}: {option.metadata['help']}" for option in _campaign_options(function)
+    )
     return before + "\n".join(options)
 
 
@@ -109,7 +122,7 @@ def _typed(parameter: inspect.Parameter, value: Any) -> Any:
     return parse_option(parameter.name, parameter.annotation, value)
 
 
-_COMMANDS = {function.__name__: function for function in commands.COMMANDS}
+_COMMANDS = {function.__name__: function for function in (*commands.COMMANDS, demo)}
 
 for _name, _function in _COMMANDS.items():
     setattr(Cereals, _name, staticmethod(SetParseFn(str)(_job_maker(_function))))
@@ -136,7 +149,9 @@ def checked(arguments: Sequence[str]) -> list[str]:
         typed, equals, value = argument.lstrip("-").partition("=")
         name = typed.replace("-", "_")
         if name not in parameters:
-            raise UserError(f"--{typed}: no such option of {command}{_nearest(typed, parameters)}")
+            raise UserError(
+                f"--{typed}: no such option of {command}{_nearest(typed, parameters, '--')}"
+            )
         if name in named:
             raise UserError(f"--{typed}: given twice")
         named[name] = value if equals else _value_after(parameters[name], left)
@@ -189,9 +204,9 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _nearest(name: str, known: Any) -> str:
+def _nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
     nearest = difflib.get_close_matches(name, list(known), n=1)
-    return f", did you mean {nearest[0]}?" if nearest else f"; there are {', '.join(known)}"
+    return f", did you mean {prefix}{nearest[0]}?" if nearest else f"; there are {', '.join(known)}"
 
 
 def parse(arguments: Sequence[str]) -> Job | None:

@@ -483,18 +483,6 @@ def reproduce(
     reproduce_grid(local_folder(out), folder_at(data), chosen, base, share)
 
 
-def demo(out: str = "cereals-demo") -> None:
-    """Run the main job on drawn street scenes: data, campaign, report and export.
-
-    Args:
-        out: New folder for everything that the demo makes.
-    """
-    load_tensorflow()
-    from cereals_tf.demo import run_demo
-
-    run_demo(local_folder(out))
-
-
 COMMANDS = (
     toy,
     prepare,
@@ -510,7 +498,6 @@ COMMANDS = (
     export,
     report,
     reproduce,
-    demo,
 )
 
 

@@ -1,9 +1,8 @@
-"""The main job on drawn street scenes, start to finish, by the very commands that a user types."""
-
-from pathlib import Path
+"""`cereals demo`: the main job on drawn street scenes, by the very commands that a user types."""
 
 from cereals_tf import commands
 from data_prep.files import refuse_occupied
+from data_prep.remote import local_folder
 
 ROUNDS = 4
 SCENES = {"train_images": 40, "val_images": 16}
@@ -21,23 +20,24 @@ OPTIONS = {
 """What the demo's campaign is started with; all else has its default."""
 
 
-def run_demo(out: Path) -> None:
-    """Draw scenes, run a campaign on them, report on it and export its last model.
+def demo(out: str = "cereals-demo") -> None:
+    """Run the main job on drawn street scenes: data, campaign, report and export.
 
     Args:
-        out: New folder for the scenes, the data set, the campaign, the report and the model.
-
-    Raises:
-        UserError: `out` exists and is not empty.
+        out: New folder for everything that the demo makes.
     """
-    refuse_occupied(out)
-    commands.toy(str(out / "streets"), **SCENES)
-    commands.prepare(str(out / "streets"), str(out / "data"), dataset="cityscapes")
-    commands.start(str(out / "campaign"), data=str(out / "data"), **OPTIONS)
-    commands.run(str(out / "campaign"), rounds=ROUNDS)
-    commands.report(str(out / "campaign"), str(out / "report"))
-    commands.export(str(out / "campaign"), str(out / "model"))
-    commands.status(str(out / "campaign"))
-    print(f"report:  {out / 'report' / 'index.html'}")
-    print(f"model:   {out / 'model'} (a SavedModel, see docs/serving.md)")
-    print(f"go on:   cereals step {out / 'campaign'}")
+    folder = local_folder(out)
+    refuse_occupied(folder)
+    streets, data, campaign, report, model = (
+        str(folder / name) for name in ("streets", "data", "campaign", "report", "model")
+    )
+    commands.toy(streets, **SCENES)
+    commands.prepare(streets, data, dataset="cityscapes")
+    commands.start(campaign, data=data, **OPTIONS)
+    commands.run(campaign, rounds=ROUNDS)
+    commands.report(campaign, report)
+    commands.export(campaign, model)
+    commands.status(campaign)
+    print(f"report:  {report}/index.html")
+    print(f"model:   {model} (a SavedModel, see docs/serving.md)")
+    print(f"go on:   cereals step {campaign}")

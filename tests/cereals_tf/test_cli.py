@@ -19,9 +19,10 @@ from cereals_tf import cli, commands
 from cereals_tf.campaign.options import Options
 from cereals_tf.campaign.state import Campaign
 from cereals_tf.quiet import load_tensorflow
+from cereals_tf.reproduce.grid import SET_BY_GRID
 
 CEREALS = [sys.executable, "-c", "import sys; from cereals_tf.cli import main; sys.exit(main())"]
-EVERY_COMMAND = [function.__name__ for function in commands.COMMANDS]
+EVERY_COMMAND = list(cli._COMMANDS)
 ON_A_CAMPAIGN = ["step", "run", "status", "evaluate", "export", "report"]
 TINY = ["--model=tiny_plugin:build", "--cost_model=tiny_plugin:build"]
 NOISE = re.compile(
@@ -58,8 +59,8 @@ def own_data(tmp_path, toy_data):
         ("-- status CAMPAIGN", "--: no such command"),
         ("nonsense --help", "nonsense: no such command"),
         ("toy OUT --depth=3", "--depth: no such option of toy"),
-        ("toy OUT --sed=3", "--sed: no such option of toy, did you mean seed?"),
-        ("toy OUT --see=3", "did you mean seed?"),
+        ("toy OUT --sed=3", "--sed: no such option of toy, did you mean --seed?"),
+        ("toy OUT --see=3", "did you mean --seed?"),
         ("toy OUT -s=3", "--s: no such option"),
         ("toy OUT --noseed", "--noseed: no such option"),
         ("toy OUT -- --trace", "--: no such option"),
@@ -150,7 +151,7 @@ def test_names_that_look_like_numbers_stay_names(cereals, tmp_path, monkeypatch,
 def test_help_explains_every_option(cereals, command, flag):
     status, out, err = cereals(command, flag)
     assert (status, err) == (0, "")
-    for parameter in cli._parameters(getattr(commands, command)):
+    for parameter in cli._parameters(cli._COMMANDS[command]):
         name = parameter.name
         positional = parameter.kind is parameter.POSITIONAL_OR_KEYWORD
         if positional and parameter.default is parameter.empty:
@@ -177,6 +178,13 @@ def test_help_of_an_option_is_its_own_text(cereals):
     out = cereals("start", "--help")[1]
     for option in fields(Options):
         assert option.metadata["help"] in out
+
+
+def test_help_of_a_grid_has_no_options_that_the_grid_sets(cereals):
+    out = cereals("reproduce", "--help")[1]
+    listed = set(re.findall(r"^    --(\w+)=", out, re.M))
+    assert {"regions", "informations", "epochs"} <= listed
+    assert not listed & {*SET_BY_GRID, "annotator", "cost_unit"}
 
 
 def test_help_and_status_do_not_import_tensorflow(three_rounds):
