@@ -11,6 +11,7 @@ from data_prep.errors import UserError
 
 IMAGE = "image"
 NONE = "none"
+RANDOM = "random"
 REFERENCE = "reference"
 CONVEX = re.compile(r"convex(0(?:\.\d+)?|1(?:\.0+)?)")
 LINEAR_COST_MODEL = "cereals_tf.reproduce.linear_cost:linear_cost_model"
@@ -83,6 +84,10 @@ class Cell:
         parts = (self.information, self.size, str(self.fusion), self.cost)
         return "-".join(part for part in parts if part)
 
+    def is_baseline(self, size: str) -> bool:
+        """Whether this is the cell of random regions of that size."""
+        return (self.information, self.size, self.fusion.kind) == (RANDOM, size, NONE)
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -148,7 +153,7 @@ class Grid:
     def _fused(self, width: int) -> Iterator[Cell]:
         size = region_size(self.fusion_region, width) if self.fusions else ""
         for information in self.informations:
-            for text in self.fusions if information != "random" else ():
+            for text in self.fusions if information != RANDOM else ():
                 for cost in self.costs:
                     fusion = Fusion.parse(text)
                     yield Cell(information, self.fusion_region, size, fusion, cost)

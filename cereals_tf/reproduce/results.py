@@ -10,7 +10,7 @@ import numpy as np
 from cereals_tf.campaign.savings import TARGET_SHARE, reached
 from cereals_tf.campaign.state import Campaign
 from cereals_tf.reproduce.campaigns import folder_of, refuse_other
-from cereals_tf.reproduce.grid import Cell, Planned
+from cereals_tf.reproduce.grid import RANDOM, Cell, Planned
 from data_prep.dataset import PreparedData
 
 
@@ -126,8 +126,40 @@ def round_by_round(outcomes: Sequence[Outcome]) -> list[dict[str, Spread]]:
     ]
 
 
+def baseline_of(cell: Cell, cells: Mapping[Cell, Sequence[Outcome]]) -> Sequence[Outcome]:
+    """Return the outcomes of random regions of a cell's size; none for those themselves."""
+    if cell.information == RANDOM:
+        return []
+    return next((found for other, found in cells.items() if other.is_baseline(cell.size)), [])
+
+
+def lead(outcomes: Sequence[Outcome], baseline: Sequence[Outcome]) -> Spread:
+    """Return by how much the mIoU of a cell is above another's, seed by seed.
+
+    Campaigns of one seed start from the same round 0: pairs of them differ less by chance than the
+    cells' means do.
+
+    Args:
+        outcomes: The outcomes of a cell, compared after the last round that all of them have.
+        baseline: Those of the other cell. Repeats of which it lacks that round are left out.
+    """
+    last = min(len(outcome.rounds) for outcome in outcomes) - 1
+    others = {
+        outcome.planned.repeat: outcome.rounds[last]["miou"]
+        for outcome in baseline
+        if len(outcome.rounds) > last
+    }
+    pairs = (
+        (outcome.rounds[last]["miou"], others[outcome.planned.repeat])
+        for outcome in outcomes
+        if outcome.planned.repeat in others
+    )
+    return Spread.of(own - other for own, other in pairs if None not in (own, other))
+
+
 def to_json(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     """Return everything as one JSON object: campaigns, and cells with mean and spread."""
+    cells = by_cell(outcomes)
     return {
         "target_share": TARGET_SHARE,
         "campaigns": [_row(outcome) for outcome in outcomes],
@@ -135,12 +167,13 @@ def to_json(outcomes: Sequence[Outcome]) -> dict[str, Any]:
             {
                 **_cell(cell),
                 **{name: vars(spread) for name, spread in savings_of(found).items()},
+                "lead_over_random": vars(lead(found, baseline_of(cell, cells))),
                 "rounds": [
                     {key: vars(spread) for key, spread in part.items()}
                     for part in round_by_round(found)
                 ],
             }
-            for cell, found in by_cell(outcomes).items()
+            for cell, found in cells.items()
         ],
     }
 

@@ -1,5 +1,6 @@
 """The grid's tables, as text: Markdown, LaTeX, and for the terminal."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -7,13 +8,21 @@ from rich.table import Table as RichTable
 
 from cereals_tf.reproduce.grid import NONE, Cell
 from cereals_tf.reproduce.paper import paper_value
-from cereals_tf.reproduce.results import Outcome, Spread, round_by_round, savings_of
+from cereals_tf.reproduce.results import (
+    Outcome,
+    Spread,
+    baseline_of,
+    lead,
+    round_by_round,
+    savings_of,
+)
 
 NOTES = (
     "Percent of the train split's pixels (p95) and clicks (c95) that were annotated when the mIoU "
     "first reached 95 % of that of the same model trained on the whole train split.",
     "Mean ± standard deviation over the repeats; k/n: only k of n repeats reached it, the mean is "
     "theirs; n/a: none did; -: not run yet.",
+    "Lead: mIoU less that of random regions of the same size, seed by seed.",
     "In brackets: Table 1 of the CEREALS supplement (Cityscapes, FCN8s, five repeats).",
 )
 
@@ -88,17 +97,19 @@ def _costs(cells: Cells) -> list[str]:
 
 
 def _last_rounds(cells: Cells) -> Table:
-    header = ["campaign", "repeats", "rounds", "pixels %", "clicks %", "mIoU"]
+    header = ["campaign", "seeds", "rounds", "pixels %", "clicks %", "mIoU", "lead"]
     rows = []
     for cell, found in cells.items():
         rounds = round_by_round(found)
         last = rounds[-1]
         texts = [
-            _number(last["pixels_percent"], 1),
+            f"{last['pixels_percent'].mean:.1f}",
             _number(last["clicks_percent"], 1),
             _number(last["miou"], 3),
+            _number(lead(found, baseline_of(cell, cells)), 3, sign="+"),
         ]
-        rows.append([cell.name, str(len(found)), str(len(rounds)), *texts])
+        name = re.sub("[-_]", " ", cell.name)
+        rows.append([name, str(len(found)), str(len(rounds)), *texts])
     return Table("after the last round that all repeats have", header, rows)
 
 
@@ -112,12 +123,12 @@ def _saving(cell: Cell, found: Sequence[Outcome], name: str) -> str:
     return _number(savings_of(found)[name], 1) + beside
 
 
-def _number(spread: Spread, digits: int) -> str:
+def _number(spread: Spread, digits: int, sign: str = "") -> str:
     if not spread.repeats:
         return "-"
     if spread.mean is None:
         return "n/a"
-    text = f"{spread.mean:.{digits}f}"
+    text = f"{spread.mean:{sign}.{digits}f}"
     if spread.deviation is not None:
         text += f" ± {spread.deviation:.{digits}f}"
     return text if spread.count == spread.repeats else f"{text} ({spread.count}/{spread.repeats})"
@@ -164,7 +175,7 @@ def to_terminal(table: Table) -> RichTable:
     """Return a table for the terminal."""
     shown = RichTable(title=table.title, title_justify="left")
     for place, heading in enumerate(table.header):
-        shown.add_column(heading, justify="right" if place else "left")
+        shown.add_column(heading, justify="right" if place else "left", overflow="fold")
     for row in table.rows:
         shown.add_row(*row)
     return shown

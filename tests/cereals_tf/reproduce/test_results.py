@@ -11,8 +11,10 @@ from cereals_tf.reproduce.paper import paper_value
 from cereals_tf.reproduce.results import (
     Outcome,
     Spread,
+    baseline_of,
     by_cell,
     csv_rows,
+    lead,
     round_by_round,
     savings_of,
     to_json,
@@ -83,6 +85,34 @@ def test_round_by_round_means(outcomes):
     assert (second["pixels_percent"].mean, second["clicks_percent"].mean) == (20.0, 12.0)
 
 
+def test_lead_is_over_random_regions_of_the_same_size_and_seed(outcomes):
+    cells = by_cell(outcomes)
+    for one, expected in (
+        (one_of("entropy", "1/4"), [0.3, 0.31, 0.32]),
+        (one_of("entropy", "1/4", "ratio", "gt"), [0.38]),
+        (one_of("entropy", "image"), []),
+        (one_of("random", "1/4"), []),
+    ):
+        found = lead(cells[one[0].cell], baseline_of(one[0].cell, cells))
+        wanted = Spread.of(expected)
+        assert (found.count, found.repeats) == (wanted.count, wanted.repeats)
+        assert (found.mean or 0) == pytest.approx(wanted.mean or 0)
+        assert (found.deviation or 0) == pytest.approx(wanted.deviation or 0)
+
+
+def test_lead_leaves_out_what_cannot_be_compared():
+    one = one_of("entropy", "1/4")
+    ours = [outcome(each, None, None, 0.5, 0.6) for each in one]
+    theirs = [
+        outcome(one_of("random", "1/4")[2], None, None, 0.5, 0.2),
+        outcome(one_of("random", "1/4")[1], None, None, 0.5),
+        outcome(one_of("random", "1/4")[0], None, None, 0.5, None),
+    ]
+    found = lead(ours, theirs)
+    assert (found.count, found.repeats) == (1, 1)
+    assert found.mean == pytest.approx(0.4)
+
+
 def test_paper_values_by_hand():
     cells = {cell.name: cell for cell in Grid().cells(2048)}
     assert paper_value(cells["entropy-128x128-none"], "p95") == 10.01
@@ -102,13 +132,14 @@ def test_markdown(outcomes):
     assert "| entropy | 20.0 (1/3) [33.5] | - [43.2] |" in text
     assert "| random | n/a [33.6] | - |" in text
     assert "| entropy x ratio | 8.0 [23.1] | 9.0 |" in text
-    assert "| entropy-512x512-none | 3 | 2 | 20.0 ± 0.0 | 12.0 ± 0.0 | 0.710 ± 0.010 |" in text
+    assert "| entropy 512x512 none | 3 | 2 | 20.0 | 12.0 ± 0.0 | 0.710 ± 0.010 |" in text
+    assert "| +0.310 ± 0.010 |" in text
 
 
 def test_latex_escapes_what_latex_would_read(outcomes):
     text = to_latex(tables(by_cell(outcomes)))
     assert r"after the last round" in text and r"(\% of the pixels)" in text
-    assert r"20.0 $\pm$ 0.0" in text
+    assert r"0.710 $\pm$ 0.010" in text
     assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 4
     for line in text.splitlines():
         if line.endswith(r"\\"):
