@@ -445,9 +445,9 @@ def reproduce(
 ) -> None:
     """Run the paper's Table 1 on a data set: a grid of campaigns; the same command goes on.
 
-    Writes table.md, table.tex, rounds.csv, results.json and curves.png. Each repeat has a reference
-    beside its campaigns, the same model trained on everything. Where nothing depends on estimated
-    costs, a linear model that trains in no time takes the cost model's place.
+    Writes table.md, table.tex and table.csv, rounds.csv, results.json and curves.png. Each repeat
+    has a reference beside its campaigns, the same model trained on everything. Where nothing
+    depends on estimated costs, a linear model that trains in no time takes the cost model's place.
 
     Args:
         out: Folder for the campaigns and the results; what is there is not done again.

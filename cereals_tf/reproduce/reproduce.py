@@ -19,7 +19,14 @@ from cereals_tf.report.figures import png
 from cereals_tf.reproduce.campaigns import CAMPAIGNS, complete_grid
 from cereals_tf.reproduce.curves import grid_curves
 from cereals_tf.reproduce.grid import Grid, Planned, plan
-from cereals_tf.reproduce.results import Outcome, by_cell, csv_rows, read_outcomes, to_json
+from cereals_tf.reproduce.results import (
+    Outcome,
+    by_cell,
+    cell_rows,
+    read_outcomes,
+    round_rows,
+    to_json,
+)
 from cereals_tf.reproduce.table import tables, to_latex, to_markdown, to_terminal
 from data_prep.dataset import PreparedData
 from data_prep.errors import UserError
@@ -99,7 +106,7 @@ def _changed(base: Options) -> dict[str, Any]:
 
 
 def write_results(out: Path, outcomes: Sequence[Outcome]) -> None:
-    """Write table.md, table.tex, rounds.csv, results.json and curves.png."""
+    """Write table.md, table.tex, table.csv, rounds.csv, results.json and curves.png."""
     cells = by_cell(outcomes)
     made = tables(cells)
     references = [
@@ -108,7 +115,8 @@ def write_results(out: Path, outcomes: Sequence[Outcome]) -> None:
     files = {
         "table.md": to_markdown(made).encode(),
         "table.tex": to_latex(made).encode(),
-        "rounds.csv": _csv(csv_rows(outcomes)).encode(),
+        "table.csv": _csv(cell_rows(outcomes)).encode(),
+        "rounds.csv": _csv(round_rows(outcomes)).encode(),
         "results.json": (json.dumps(to_json(outcomes), indent=1) + "\n").encode(),
     }
     if cells:

@@ -11,7 +11,10 @@ from cereals_tf.campaign.savings import TARGET_SHARE, reached
 from cereals_tf.campaign.state import Campaign
 from cereals_tf.reproduce.campaigns import folder_of, refuse_other
 from cereals_tf.reproduce.grid import RANDOM, Cell, Planned
+from cereals_tf.reproduce.paper import paper_value
 from data_prep.dataset import PreparedData
+
+SAVINGS = ("p95", "c95")
 
 
 @dataclass(frozen=True)
@@ -111,9 +114,7 @@ def by_cell(outcomes: Iterable[Outcome]) -> dict[Cell, list[Outcome]]:
 def savings_of(outcomes: Sequence[Outcome]) -> dict[str, Spread]:
     """Return p95 and c95 of a cell over its complete campaigns."""
     complete = [outcome for outcome in outcomes if outcome.is_complete]
-    return {
-        name: Spread.of(getattr(outcome, name) for outcome in complete) for name in ("p95", "c95")
-    }
+    return {name: Spread.of(getattr(outcome, name) for outcome in complete) for name in SAVINGS}
 
 
 def round_by_round(outcomes: Sequence[Outcome]) -> list[dict[str, Spread]]:
@@ -166,8 +167,8 @@ def to_json(outcomes: Sequence[Outcome]) -> dict[str, Any]:
         "cells": [
             {
                 **_cell(cell),
-                **{name: vars(spread) for name, spread in savings_of(found).items()},
-                "lead_over_random": vars(lead(found, baseline_of(cell, cells))),
+                **{name: vars(spread) for name, spread in _summary(cell, cells).items()},
+                "paper": {name: paper_value(cell, name) for name in SAVINGS},
                 "rounds": [
                     {key: vars(spread) for key, spread in part.items()}
                     for part in round_by_round(found)
@@ -176,6 +177,11 @@ def to_json(outcomes: Sequence[Outcome]) -> dict[str, Any]:
             for cell, found in cells.items()
         ],
     }
+
+
+def _summary(cell: Cell, cells: Mapping[Cell, Sequence[Outcome]]) -> dict[str, Spread]:
+    found = cells[cell]
+    return {**savings_of(found), "lead_over_random": lead(found, baseline_of(cell, cells))}
 
 
 def _row(outcome: Outcome) -> dict[str, Any]:
@@ -207,7 +213,23 @@ def _cell(cell: Cell | None) -> dict[str, Any]:
     }
 
 
-def csv_rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
+def cell_rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
+    """Return a row for each cell: mean, deviation and count of its figures, and the paper's."""
+    cells = by_cell(outcomes)
+    return [_cell_row(cell, cells) for cell in cells]
+
+
+def _cell_row(cell: Cell, cells: Mapping[Cell, Sequence[Outcome]]) -> dict[str, Any]:
+    rounds = round_by_round(cells[cell])
+    row = {**_cell(cell), "repeats": len(cells[cell]), "rounds": len(rounds)}
+    for name, spread in {**_summary(cell, cells), **rounds[-1]}.items():
+        row[name] = spread.mean
+        row[f"{name}_deviation"] = spread.deviation
+        row[f"{name}_count"] = spread.count
+    return row | {f"{name}_paper": paper_value(cell, name) for name in SAVINGS}
+
+
+def round_rows(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
     """Return a row for each round of each campaign."""
     rows = []
     for outcome in outcomes:

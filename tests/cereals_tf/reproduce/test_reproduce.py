@@ -26,7 +26,8 @@ GRID = {
     "rounds": 2,
 }
 SHARED = {name: value for name, value in OPTIONS.items() if name != "region"}
-FILES = {"table.md", "table.tex", "rounds.csv", "results.json", "curves.png", "grid.json"}
+TABLES = {"table.md", "table.tex", "table.csv", "rounds.csv"}
+FILES = TABLES | {"results.json", "curves.png", "grid.json"}
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,10 @@ from cereals_tf.reproduce.results import (
     Spread,
     baseline_of,
     by_cell,
-    csv_rows,
+    cell_rows,
     lead,
     round_by_round,
+    round_rows,
     savings_of,
     to_json,
 )
@@ -147,7 +148,7 @@ def test_latex_escapes_what_latex_would_read(outcomes):
 
 
 def test_csv_has_a_row_a_round_and_json_the_same(outcomes):
-    rows = csv_rows(outcomes)
+    rows = round_rows(outcomes)
     assert len(rows) == sum(len(o.rounds) for o in outcomes)
     text = io.StringIO()
     csv.DictWriter(text, list(rows[0])).writerows(rows)
@@ -155,6 +156,19 @@ def test_csv_has_a_row_a_round_and_json_the_same(outcomes):
     assert len(content["campaigns"]) == len(outcomes)
     (cell,) = (c for c in content["cells"] if c["region"] == "1/4" and c["fusion"] == "ratio")
     assert cell["p95"]["mean"] == 9.0 and len(cell["rounds"]) == 2
+    assert cell["paper"] == {"p95": None, "c95": 23.08}
+
+
+def test_csv_has_a_row_a_cell_with_the_figures_of_the_tables(outcomes):
+    rows = {(row["information"], row["region"], row["fusion"]): row for row in cell_rows(outcomes)}
+    assert len({tuple(row) for row in rows.values()}) == 1
+    row = rows["entropy", "1/4", "none"]
+    assert (row["p95"], row["p95_count"], row["p95_paper"]) == (13.5, 2, 16.74)
+    assert row["p95_deviation"] == pytest.approx(statistics.stdev([12.0, 15.0]))
+    assert (row["c95"], row["c95_deviation"], row["repeats"], row["rounds"]) == (20.0, None, 3, 2)
+    assert row["lead_over_random"] == pytest.approx(0.31)
+    assert row["miou"] == pytest.approx(0.71)
+    assert rows["random", "1/4", "none"]["p95"] is None
 
 
 def test_curves_draw_every_cell_and_survive_missing_clicks(outcomes):
