@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from zipfile import BadZipFile
 
 import keras
 import numpy as np
@@ -152,7 +153,7 @@ def fit(
         The losses and metrics of all epochs.
 
     Raises:
-        UserError: The loss is no longer finite.
+        UserError: The loss is no longer finite, or what is in `folder` is damaged.
     """
     tf.random.set_seed(seed)
     replicas = model.distribute_strategy.num_replicas_in_sync
@@ -220,8 +221,14 @@ class _Checkpoints:
         path = self._folder / "state.json"
         if not path.exists():
             return FitState()
-        state = FitState(**json.loads(path.read_text()))
-        self.restore(model, state.epoch - 1)
+        try:
+            state = FitState(**json.loads(path.read_text()))
+            self.restore(model, state.epoch - 1)
+        except (OSError, EOFError, KeyError, TypeError, ValueError, BadZipFile) as error:
+            raise UserError(
+                f"{self._folder}: an interrupted training cannot go on from what is there "
+                f"({error}); remove the folder, and it starts over with the same result"
+            ) from None
         return state
 
     def restore(self, model: keras.Model, epoch: int) -> None:

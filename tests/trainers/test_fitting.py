@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import signal
 
 import keras
@@ -150,6 +151,35 @@ def test_only_the_last_and_the_best_weights_stay_on_disk(tmp_path):
     ]
     stored = json.loads((tmp_path / "state.json").read_text())
     assert stored["metrics"] == metrics
+
+
+def _cut(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("state.json", lambda path: path.write_text("")),
+        ("state.json", lambda path: path.write_text('{"epoch": 2}')),
+        ("state.json", _cut),
+        ("epoch-0001.npz", lambda path: path.unlink()),
+        ("epoch-0001.npz", lambda path: path.write_bytes(b"")),
+        ("epoch-0001.npz", _cut),
+        ("epoch-0001.npz", lambda path: np.savez(path, np.zeros(3))),
+    ],
+)
+def test_damaged_checkpoints_are_named_and_can_be_removed(tmp_path, name, damage):
+    whole, folder = _model(0), tmp_path / "interrupted"
+    _fit(whole, iter([1, 2, 3]).__next__, tmp_path / "whole", epochs=3)
+    _fit(_model(0), iter([1, 2]).__next__, folder, epochs=2)
+    damage(folder / name)
+    with pytest.raises(UserError, match=r"(?s)/interrupted: .* starts over"):
+        _fit(_model(0), iter([3]).__next__, folder, epochs=3)
+    shutil.rmtree(folder)
+    again = _model(0)
+    _fit(again, iter([1, 2, 3]).__next__, folder, epochs=3)
+    assert all(np.array_equal(a, b) for a, b in zip(_values(whole), _values(again), strict=True))
 
 
 def test_optimizer_is_the_paper_s(tmp_path):
