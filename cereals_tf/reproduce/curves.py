@@ -8,17 +8,20 @@ from matplotlib.figure import Figure
 
 from cereals_tf.campaign.savings import TARGET_SHARE
 from cereals_tf.report.figures import CURVES, MUTED, WIDTH
-from cereals_tf.reproduce.grid import NONE, Cell
+from cereals_tf.reproduce.grid import NONE, RANDOM, Cell
 from cereals_tf.reproduce.results import Outcome, Spread, round_by_round
 
 Cells = Mapping[Cell, Sequence[Outcome]]
 HEIGHT = 3.6
+STYLES = ("o-", "s--", "^:")
+COSTS = {"gt": "true costs", "est": "estimated costs"}
 AXES = {"pixels_percent": "annotated pixels, %", "clicks_percent": "annotated clicks, %"}
 
 
 def grid_curves(cells: Cells, references: Sequence[float]) -> Figure:
-    """Draw a row of two charts for each size of regions, and for each measure that is fused.
+    """Draw a row of two charts for each size of regions, and for each measure fused with each cost.
 
+    Fusions are seen beside the same measure without fusion and beside random regions of their size.
     A line runs through the means over the repeats, round by round; its band is one standard
     deviation of the mIoU to either side.
 
@@ -32,7 +35,7 @@ def grid_curves(cells: Cells, references: Sequence[float]) -> Figure:
     for row, (title, lines) in zip(rows, groups.items(), strict=True):
         for chart, (key, label) in zip(row, AXES.items(), strict=True):
             for number, (name, cell) in enumerate(lines.items()):
-                _draw(chart, key, name, round_by_round(cells[cell]), CURVES[number % len(CURVES)])
+                _draw(chart, key, name, round_by_round(cells[cell]), number)
             if references:
                 target = TARGET_SHARE * float(np.mean(references))
                 chart.axhline(target, color=MUTED, linestyle="--", linewidth=1)
@@ -41,38 +44,38 @@ def grid_curves(cells: Cells, references: Sequence[float]) -> Figure:
             chart.spines[["top", "right"]].set_visible(False)
             chart.grid(alpha=0.25)
         row[0].set_ylabel("mIoU on val")
-        row[1].legend(loc="lower right", frameon=False, fontsize=9)
+        row[1].legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False, fontsize=9)
     return figure
 
 
 def _groups(cells: Cells) -> dict[str, dict[str, Cell]]:
     """Return the lines of each row of charts, by title and by the line's name."""
+    plain = {(cell.information, cell.size): cell for cell in cells if cell.fusion.kind == NONE}
     groups: dict[str, dict[str, Cell]] = {}
-    for cell in cells:
-        if cell.fusion.kind == NONE:
-            groups.setdefault(f"regions {cell.region}", {})[cell.information] = cell
+    for cell in plain.values():
+        groups.setdefault(f"regions {cell.region}", {})[cell.information] = cell
+    fused: dict[str, list[Cell]] = {}
     for cell in cells:
         if cell.fusion.kind != NONE:
-            title = f"{cell.information}, fused, regions {cell.region}"
-            lines = groups.setdefault(title, _unfused(cells, cell))
-            lines[f"{cell.fusion}, {cell.cost}"] = cell
+            title = f"{cell.information} fused with {COSTS[cell.cost]}, regions {cell.region}"
+            fused.setdefault(title, []).append(cell)
+    for title, members in fused.items():
+        alone, random = (
+            plain.get((name, members[0].size)) for name in (members[0].information, RANDOM)
+        )
+        lines = {NONE: alone, **{str(cell.fusion): cell for cell in members}, RANDOM: random}
+        groups[title] = {name: cell for name, cell in lines.items() if cell}
     return groups
 
 
-def _unfused(cells: Cells, fused: Cell) -> dict[str, Cell]:
-    """Return the line without fusion that belongs beside a fused one, if there is one."""
-    unfused = (cell for cell in cells if cell.fusion.kind == NONE)
-    key = (fused.information, fused.size)
-    found = next((cell for cell in unfused if (cell.information, cell.size) == key), None)
-    return {} if found is None else {NONE: found}
-
-
 def _draw(
-    chart: Axes, key: str, name: str, rounds: Sequence[Mapping[str, Spread]], colour: str
+    chart: Axes, key: str, name: str, rounds: Sequence[Mapping[str, Spread]], number: int
 ) -> None:
+    cycle, place = divmod(number, len(CURVES))
+    colour, style = CURVES[place], STYLES[cycle % len(STYLES)]
     points = [part for part in rounds if part[key].mean is not None]
     x = np.array([part[key].mean for part in points])
     y = np.array([part["miou"].mean or 0.0 for part in points])
     deviation = np.array([part["miou"].deviation or 0.0 for part in points])
-    chart.plot(x, y, "o-", color=colour, linewidth=1.8, markersize=4, label=name)
+    chart.plot(x, y, style, color=colour, linewidth=1.8, markersize=4, label=name)
     chart.fill_between(x, y - deviation, y + deviation, color=colour, alpha=0.15, linewidth=0)

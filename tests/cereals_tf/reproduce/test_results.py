@@ -181,6 +181,20 @@ def test_curves_draw_every_cell_and_survive_missing_clicks(outcomes):
     )
     figure = grid_curves(by_cell(outcomes), [0.8, 0.8])
     titles = {axes.get_title() for axes in figure.axes}
-    assert titles == {"regions 1/4", "regions image", "entropy, fused, regions 1/4"}
+    assert titles == {
+        "regions 1/4",
+        "regions image",
+        "entropy fused with true costs, regions 1/4",
+    }
     labels = [line.get_label() for line in figure.axes[-1].get_lines()]
-    assert labels[:2] == ["none", "ratio, gt"]
+    assert labels[:3] == ["none", "ratio", "random"]
+
+
+def test_lines_of_a_chart_can_be_told_apart():
+    fusions = tuple(f"convex0.{digit}" for digit in range(1, 10))
+    planned = plan(Grid(fusions=fusions, rounds=2), Options(), 2048)
+    found = [outcome(one, None, None, 0.5, 0.7) for one in planned if one.cell]
+    for axes in grid_curves(by_cell(found), [0.8]).axes:
+        lines = [line for line in axes.get_lines() if line.get_marker() != "None"]
+        assert len(lines) in (3, 11)
+        assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == len(lines)
