@@ -8,7 +8,8 @@ with the same weights as one that was not.
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from zipfile import BadZipFile
@@ -221,18 +222,14 @@ class _Checkpoints:
         path = self._folder / "state.json"
         if not path.exists():
             return FitState()
-        try:
+        with self._damage_named():
             state = FitState(**json.loads(path.read_text()))
-            self.restore(model, state.epoch - 1)
-        except (OSError, EOFError, KeyError, TypeError, ValueError, BadZipFile) as error:
-            raise UserError(
-                f"{self._folder}: an interrupted training cannot go on from what is there "
-                f"({error}); remove the folder, and it starts over with the same result"
-            ) from None
+        self.restore(model, state.epoch - 1)
         return state
 
     def restore(self, model: keras.Model, epoch: int) -> None:
-        with np.load(self._path(epoch), allow_pickle=False) as arrays:
+        path = self._path(epoch)
+        with self._damage_named(), np.load(path, allow_pickle=False) as arrays:
             for place, variable in enumerate(_variables(model)):
                 variable.assign(arrays[f"arr_{place}"])
 
@@ -243,6 +240,16 @@ class _Checkpoints:
         for path in self._folder.glob("epoch-*.npz"):
             if path not in (last, self._path(best_epoch)):
                 path.unlink()
+
+    @contextmanager
+    def _damage_named(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, EOFError, KeyError, TypeError, ValueError, BadZipFile) as error:
+            raise UserError(
+                f"{self._folder}: an interrupted training cannot go on from what is there "
+                f"({error}); remove the folder, and it starts over with the same result"
+            ) from None
 
     def _path(self, epoch: int) -> Path:
         return self._folder / f"epoch-{epoch:04d}.npz"

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from cereals_tf.campaign.savings import TARGET_SHARE
 from cereals_tf.report.figures import CURVES, MUTED, WIDTH
-from cereals_tf.reproduce.grid import NONE, RANDOM, Cell
+from cereals_tf.reproduce.grid import NONE, RANDOM, Cell, unfused
 from cereals_tf.reproduce.results import Outcome, Spread, round_by_round
 
 Cells = Mapping[Cell, Sequence[Outcome]]
@@ -50,7 +50,7 @@ def grid_curves(cells: Cells, references: Sequence[float]) -> Figure:
 
 def _groups(cells: Cells) -> dict[str, dict[str, Cell]]:
     """Return the lines of each row of charts, by title and by the line's name."""
-    plain = {(cell.information, cell.size): cell for cell in cells if cell.fusion.kind == NONE}
+    plain = unfused(cells)
     groups: dict[str, dict[str, Cell]] = {}
     for cell in plain.values():
         groups.setdefault(f"regions {cell.region}", {})[cell.information] = cell

@@ -1,7 +1,7 @@
 """The grid of Table 1: which campaigns there are, and with which options."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -84,9 +84,10 @@ class Cell:
         parts = (self.information, self.size, str(self.fusion), self.cost)
         return "-".join(part for part in parts if part)
 
-    def is_baseline(self, size: str) -> bool:
-        """Whether this is the cell of random regions of that size."""
-        return (self.information, self.size, self.fusion.kind) == (RANDOM, size, NONE)
+
+def unfused(cells: Iterable[Cell]) -> dict[tuple[str, str], Cell]:
+    """Return the cells without fusion, by their measure and the size of their regions."""
+    return {(cell.information, cell.size): cell for cell in cells if cell.fusion.kind == NONE}
 
 
 @dataclass(frozen=True)

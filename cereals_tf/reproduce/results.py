@@ -10,7 +10,7 @@ import numpy as np
 from cereals_tf.campaign.savings import TARGET_SHARE, reached
 from cereals_tf.campaign.state import Campaign
 from cereals_tf.reproduce.campaigns import folder_of, refuse_other
-from cereals_tf.reproduce.grid import RANDOM, Cell, Planned
+from cereals_tf.reproduce.grid import RANDOM, Cell, Planned, unfused
 from cereals_tf.reproduce.paper import paper_value
 from data_prep.dataset import PreparedData
 
@@ -127,11 +127,10 @@ def round_by_round(outcomes: Sequence[Outcome]) -> list[dict[str, Spread]]:
     ]
 
 
-def baseline_of(cell: Cell, cells: Mapping[Cell, Sequence[Outcome]]) -> Sequence[Outcome]:
-    """Return the outcomes of random regions of a cell's size; none for those themselves."""
-    if cell.information == RANDOM:
-        return []
-    return next((found for other, found in cells.items() if other.is_baseline(cell.size)), [])
+def lead_over_random(cell: Cell, cells: Mapping[Cell, Sequence[Outcome]]) -> Spread:
+    """Return a cell's lead over random regions of its size; of no values for those themselves."""
+    random = unfused(cells).get((RANDOM, cell.size), cell)
+    return lead(cells[cell], [] if random == cell else cells[random])
 
 
 def lead(outcomes: Sequence[Outcome], baseline: Sequence[Outcome]) -> Spread:
@@ -180,8 +179,7 @@ def to_json(outcomes: Sequence[Outcome]) -> dict[str, Any]:
 
 
 def _summary(cell: Cell, cells: Mapping[Cell, Sequence[Outcome]]) -> dict[str, Spread]:
-    found = cells[cell]
-    return {**savings_of(found), "lead_over_random": lead(found, baseline_of(cell, cells))}
+    return {**savings_of(cells[cell]), "lead_over_random": lead_over_random(cell, cells)}
 
 
 def _row(outcome: Outcome) -> dict[str, Any]:

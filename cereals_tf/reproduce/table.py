@@ -11,8 +11,7 @@ from cereals_tf.reproduce.paper import paper_value
 from cereals_tf.reproduce.results import (
     Outcome,
     Spread,
-    baseline_of,
-    lead,
+    lead_over_random,
     round_by_round,
     savings_of,
 )
@@ -106,7 +105,7 @@ def _last_rounds(cells: Cells) -> Table:
             f"{last['pixels_percent'].mean:.1f}",
             _number(last["clicks_percent"], 1),
             _number(last["miou"], 3),
-            _number(lead(found, baseline_of(cell, cells)), 3, sign="+"),
+            _number(lead_over_random(cell, cells), 3, sign="+"),
         ]
         name = re.sub("[-_]", " ", cell.name)
         rows.append([name, str(len(found)), str(len(rounds)), *texts])

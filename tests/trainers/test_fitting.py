@@ -182,6 +182,13 @@ def test_damaged_checkpoints_are_named_and_can_be_removed(tmp_path, name, damage
     assert all(np.array_equal(a, b) for a, b in zip(_values(whole), _values(again), strict=True))
 
 
+def test_a_damaged_best_epoch_is_named_too(tmp_path):
+    _fit(_model(0), iter([5, 1]).__next__, tmp_path, epochs=2)
+    (tmp_path / "epoch-0000.npz").unlink()
+    with pytest.raises(UserError, match=r"(?s)an interrupted training .* starts over"):
+        _fit(_model(0), iter([2]).__next__, tmp_path, epochs=3)
+
+
 def test_optimizer_is_the_paper_s(tmp_path):
     model = _model(0)
     _fit(model, lambda: 0.0, tmp_path, epochs=1)

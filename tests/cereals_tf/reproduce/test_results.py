@@ -11,10 +11,10 @@ from cereals_tf.reproduce.paper import paper_value
 from cereals_tf.reproduce.results import (
     Outcome,
     Spread,
-    baseline_of,
     by_cell,
     cell_rows,
     lead,
+    lead_over_random,
     round_by_round,
     round_rows,
     savings_of,
@@ -94,7 +94,7 @@ def test_lead_is_over_random_regions_of_the_same_size_and_seed(outcomes):
         (one_of("entropy", "image"), []),
         (one_of("random", "1/4"), []),
     ):
-        found = lead(cells[one[0].cell], baseline_of(one[0].cell, cells))
+        found = lead_over_random(one[0].cell, cells)
         wanted = Spread.of(expected)
         assert (found.count, found.repeats) == (wanted.count, wanted.repeats)
         assert (found.mean or 0) == pytest.approx(wanted.mean or 0)
