@@ -4,6 +4,15 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
+FOLDERS = {"cereals_tf.data_prep": "data_prep", "cereals_tf.trainers": "trainers"}
+"""Folders whose installed names are not their own, which other projects use at the top level."""
+
+PACKAGES = find_packages(include=["cereals_tf*"]) + [
+    package
+    for name, folder in FOLDERS.items()
+    for package in (name, *(f"{name}.{inner}" for inner in find_packages(folder)))
+]
+
 setup(
     name="cereals-tf",
     version="0.1.0",
@@ -12,7 +21,8 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11",
-    packages=find_packages(include=["cereals_tf*", "data_prep*", "trainers*"]),
+    package_dir=FOLDERS,
+    packages=PACKAGES,
     package_data={"cereals_tf": ["**/*.html", "**/*.css", "**/*.json"]},
     install_requires=[
         "fire>=0.7.1,<0.8",

@@ -25,10 +25,10 @@ from fire.trace import FireTrace
 
 from cereals_tf import commands
 from cereals_tf.campaign.options import BOOLEANS, Options, parse_option
+from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.remote import plug_in_loaded
 from cereals_tf.demo import demo
 from cereals_tf.reproduce.grid import SET_BY_GRID
-from data_prep.errors import UserError
-from data_prep.remote import plug_in_loaded
 
 _MENDABLE = (
     errno.EACCES,

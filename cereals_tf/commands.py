@@ -9,9 +9,9 @@ import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.remote import RemotePath, folder_at, local_folder
 from cereals_tf.quiet import load_tensorflow
-from data_prep.errors import UserError
-from data_prep.remote import RemotePath, folder_at, local_folder
 
 if TYPE_CHECKING:
     from cereals_tf.annotation.labelstudio_server import Server
@@ -38,7 +38,7 @@ def toy(
     """
     from tqdm import tqdm
 
-    from data_prep.toy import write_toy
+    from cereals_tf.data_prep.toy import write_toy
 
     def progress(items: Iterable) -> Iterable:
         return tqdm(items, desc="toy", unit="image")
@@ -101,8 +101,8 @@ def prepare(
             "--beam_options, as --direct_num_workers"
         )
     load_tensorflow()
-    from data_prep.prepare import prepare as convert
-    from data_prep.sources.source import SourceOptions
+    from cereals_tf.data_prep.prepare import prepare as convert
+    from cereals_tf.data_prep.sources.source import SourceOptions
 
     options = SourceOptions(
         images or None,
@@ -126,14 +126,14 @@ def inspect(data: str, *, verify: bool = False, json: bool = False) -> None:
         json: Print JSON instead of tables.
     """
     from cereals_tf import tables
-    from data_prep.dataset import PreparedData
+    from cereals_tf.data_prep.dataset import PreparedData
 
     folder = folder_at(data)
     if verify or isinstance(folder, RemotePath):
         load_tensorflow()
     prepared = PreparedData.open(folder)
     if verify:
-        from data_prep.verify import verify as verify_records
+        from cereals_tf.data_prep.verify import verify as verify_records
 
         verify_records(prepared)
     if json:
@@ -169,7 +169,7 @@ def step(campaign: str, *, strategy: str = "none") -> None:
             the images of a step; --batch_size of start must be a multiple of their number).
     """
     from cereals_tf import tables
-    from cereals_tf.campaign.state import Campaign
+    from cereals_tf.campaign.folder.campaign import Campaign
 
     opened = Campaign.open(campaign)
     load_tensorflow()
@@ -198,8 +198,8 @@ def score(
             --direct_num_workers=4 --direct_running_mode=multi_processing" or those of FlinkRunner,
             SparkRunner, DataflowRunner. Without any, one process here does it all.
     """
-    from cereals_tf.campaign.shard import ALL, parse_shard
-    from cereals_tf.campaign.state import Campaign
+    from cereals_tf.campaign.folder.campaign import Campaign
+    from cereals_tf.campaign.pool.shard import ALL, parse_shard
 
     share = parse_shard(shard)
     in_beam = _options_of_beam(runner, beam_options)
@@ -226,7 +226,7 @@ def run(campaign: str, *, rounds: int, target: float = 1.0, strategy: str = "non
             the images of a step; --batch_size of start must be a multiple of their number).
     """
     from cereals_tf import tables
-    from cereals_tf.campaign.state import Campaign
+    from cereals_tf.campaign.folder.campaign import Campaign
 
     if rounds < 1:
         raise UserError(f"--rounds={rounds}: expected at least 1")
@@ -250,8 +250,8 @@ def status(campaign: str, *, reference: str = "", json: bool = False) -> None:
         json: Print JSON instead of a table.
     """
     from cereals_tf import tables
+    from cereals_tf.campaign.folder.campaign import Campaign
     from cereals_tf.campaign.savings import savings
-    from cereals_tf.campaign.state import Campaign
 
     opened = Campaign.open(campaign)
     saved = savings(opened, Campaign.open(reference)) if reference else {}
@@ -273,12 +273,12 @@ def evaluate(campaign: str, *, round: int = -1, json: bool = False) -> None:
         json: Print JSON instead of a table.
     """
     from cereals_tf import tables
-    from cereals_tf.campaign.state import Campaign
+    from cereals_tf.campaign.folder.campaign import Campaign
 
     opened = Campaign.open(campaign)
     chosen = opened.round(None if round == -1 else round)
     load_tensorflow()
-    from cereals_tf.campaign.evaluate import evaluate_round
+    from cereals_tf.campaign.learning.evaluate import evaluate_round
 
     result = evaluate_round(opened, chosen)
     if json:
@@ -295,7 +295,7 @@ def export(campaign: str, out: str, *, round: int = -1) -> None:
         out: New folder for the SavedModel.
         round: The round whose models to export. Default: the last.
     """
-    from cereals_tf.campaign.state import Campaign
+    from cereals_tf.campaign.folder.campaign import Campaign
 
     opened = Campaign.open(campaign)
     chosen = opened.round(None if round == -1 else round)
@@ -332,7 +332,7 @@ def tasks(
         token: Access token of its user. Default: the environment variable LABEL_STUDIO_API_KEY.
     """
     from cereals_tf.annotation import formats
-    from cereals_tf.campaign.state import Campaign
+    from cereals_tf.campaign.folder.campaign import Campaign
 
     chosen = formats.named(format)
     server = _label_studio(url, project, token, format, out)
@@ -388,7 +388,7 @@ def collect(
     """
     from cereals_tf.annotation import formats
     from cereals_tf.annotation.collect import collect as collect_drawings
-    from cereals_tf.campaign.state import Campaign
+    from cereals_tf.campaign.folder.campaign import Campaign
 
     chosen, skipped = formats.named(format), _numbers("skip", skip)
     server = _label_studio(url, project, token, format, source)
@@ -416,7 +416,7 @@ def report(campaign: str, out: str = "", *, rounds: str = "", beside: str = "") 
             commas; by default the first and the last.
         beside: Other campaigns' folders, joined by commas, whose curves are drawn beside this one.
     """
-    from cereals_tf.campaign.state import Campaign
+    from cereals_tf.campaign.folder.campaign import Campaign
 
     shown = _numbers("rounds", rounds)
     opened = Campaign.open(campaign)
@@ -467,7 +467,7 @@ def reproduce(
         **options: Fields of `cereals_tf.campaign.options.Options` by name.
     """
     from cereals_tf.campaign.options import Options
-    from cereals_tf.campaign.shard import parse_shard
+    from cereals_tf.campaign.pool.shard import parse_shard
     from cereals_tf.reproduce.grid import Grid, names
 
     share = parse_shard(shard)

@@ -1,8 +1,8 @@
 """`cereals demo`: the main job on drawn street scenes, by the very commands that a user types."""
 
 from cereals_tf import commands
-from data_prep.files import refuse_occupied
-from data_prep.remote import local_folder
+from cereals_tf.data_prep.files import refuse_occupied
+from cereals_tf.data_prep.remote import local_folder
 
 ROUNDS = 4
 SCENES = {"train_images": 40, "val_images": 16}

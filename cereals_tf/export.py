@@ -11,15 +11,15 @@ import tensorflow as tf
 
 from cereals_tf.acquisition.fusion import Scale, fuse
 from cereals_tf.acquisition.scoring import Scorer
-from cereals_tf.campaign.architecture import load_scorer
-from cereals_tf.campaign.state import Campaign, CommittedRound
+from cereals_tf.campaign.folder.campaign import Campaign, CommittedRound
+from cereals_tf.campaign.learning.models import load_scorer
+from cereals_tf.data_prep import records
+from cereals_tf.data_prep.damage import damage_named
+from cereals_tf.data_prep.files import new_folder
+from cereals_tf.data_prep.grid import STRIDE
 from cereals_tf.serving_warmup import write_warmup
-from data_prep import records
-from data_prep.clicks import STRIDE
-from data_prep.damage import damage_named
-from data_prep.files import new_folder
-from trainers.evaluation import upsample_logits
-from trainers.inputs import ImageReader
+from cereals_tf.trainers.evaluation import upsample_logits
+from cereals_tf.trainers.inputs import Split
 
 DESCRIPTION = Path("assets.extra", "cereals.json")
 """Where a SavedModel says what its class ids and its maps mean."""
@@ -155,7 +155,7 @@ def _save(served: Served, folder: Path) -> None:
 
 def _warmup_requests(campaign: Campaign) -> dict[str, dict[str, np.ndarray]]:
     """Return a request to every signature with the first val image."""
-    reader = ImageReader(campaign.data, "val")
+    reader = Split(campaign.data, "val")
     with damage_named(campaign.data, "val"):
         (record,) = reader.records().take(1)
         decoded = reader.image(record)

@@ -6,10 +6,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from cereals_tf.campaign.state import Campaign
-from cereals_tf.campaign.waiting import waiting
-from data_prep.dataset import PreparedData
-from data_prep.findings import findings
+from cereals_tf.campaign.folder.campaign import Campaign
+from cereals_tf.campaign.folder.waiting import waiting
+from cereals_tf.data_prep.dataset import PreparedData
+from cereals_tf.data_prep.findings import findings
 
 _UNKNOWN = "n/a"
 _OF_LABELS = (

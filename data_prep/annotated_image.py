@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from data_prep.polygons import Polygon
+from cereals_tf.data_prep.polygons import Polygon
 
 
 @dataclass(frozen=True)

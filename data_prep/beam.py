@@ -16,10 +16,10 @@ import apache_beam as beam
 from apache_beam.utils.shared import Shared
 from tqdm import tqdm
 
-from data_prep.beam_pipeline import Failures, TaskPipeline, watched
-from data_prep.conversion import convert_item, libraries_prepared, prepare_libraries
-from data_prep.shards import Place, Shard, image_count, serialize_item
-from data_prep.sources.source import Item, Source
+from cereals_tf.data_prep.beam_pipeline import Failures, TaskPipeline, watched
+from cereals_tf.data_prep.conversion import convert_item, libraries_prepared, prepare_libraries
+from cereals_tf.data_prep.shards import Place, Shard, image_count, serialize_item
+from cereals_tf.data_prep.sources.source import Item, Source
 
 LOG = "beam.log"
 _TASKS = "tasks"

@@ -4,8 +4,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from data_prep.errors import UserError
-from data_prep.quiet import stderr_to
+from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.quiet import stderr_to
 
 
 @contextmanager

@@ -19,9 +19,9 @@ from apache_beam.runners import DirectRunner
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from tqdm import tqdm
 
-from data_prep.errors import StoppedError, UserError
-from data_prep.quiet import stderr_to
-from data_prep.remote import StoreError
+from cereals_tf.data_prep.errors import StoppedError, UserError
+from cereals_tf.data_prep.quiet import stderr_to
+from cereals_tf.data_prep.remote import StoreError
 
 Task = TypeVar("Task")
 

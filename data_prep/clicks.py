@@ -34,16 +34,16 @@ y = 8k for 8k - e**2, with e infinitesimal; the image's right and bottom borders
 The decisions are exact for every float64 input, not only up to rounding.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np
 
-from data_prep.polygons import Polygon
+from cereals_tf.data_prep.grid import STRIDE, cells
+from cereals_tf.data_prep.polygons import Polygon
 
-STRIDE = 8
 MAX_CLICKS_PER_PIXEL = 10
 MAX_COORDINATE = 1e6
 
@@ -60,6 +60,10 @@ class RegionClicks(NamedTuple):
     vertices: int | np.ndarray
     intersections: int | np.ndarray
     corners: int | np.ndarray
+
+    def of(self, kinds: Iterable[str]) -> int | np.ndarray:
+        """Return the sum of some of the parts, named as the attributes, elementwise."""
+        return sum(getattr(self, kind) for kind in kinds)
 
 
 @dataclass(frozen=True)
@@ -166,7 +170,7 @@ def click_map(points: np.ndarray, height: int, width: int) -> np.ndarray:
     return _counts(
         pixels // width // STRIDE,
         pixels % width // STRIDE,
-        (_cells(height), _cells(width)),
+        (cells(height), cells(width)),
         np.minimum(clicks, MAX_CLICKS_PER_PIXEL),
     ).astype(np.float32)
 
@@ -187,7 +191,7 @@ def click_grid(polygons: Sequence[Polygon], height: int, width: int) -> ClickGri
     """
     for index, polygon in enumerate(polygons):
         _require_usable(f"polygons[{index}].points", polygon.points)
-    h, w = _cells(height), _cells(width)
+    h, w = cells(height), cells(width)
     points = np.concatenate([np.empty((0, 2)), *(polygon.points for polygon in polygons)])
     rows, columns = _pixels(points, height, width)
     start, end, owner = _edges(polygons)
@@ -207,10 +211,6 @@ def click_grid(polygons: Sequence[Polygon], height: int, width: int) -> ClickGri
         height=height,
         width=width,
     )
-
-
-def _cells(size: int) -> int:
-    return -(-size // STRIDE)
 
 
 def _require_usable(name: str, points: np.ndarray) -> None:
@@ -273,13 +273,13 @@ def _line_crossings(
     """
     low = np.floor(np.minimum(start[:, 0], end[:, 0]) / STRIDE).astype(np.int64) + 1
     high = np.floor(np.maximum(start[:, 0], end[:, 0]) / STRIDE).astype(np.int64)
-    low, high = low.clip(min=1), high.clip(max=_cells(across) - 1)
+    low, high = low.clip(min=1), high.clip(max=cells(across) - 1)
     number = (high - low + 1).clip(min=0)
     edge = np.repeat(np.arange(len(start)), number)
     line = np.arange(len(edge)) - np.repeat(np.cumsum(number) - number - low, number)
 
     position = _positions(start[edge], end[edge], line * STRIDE, along)
-    borders = np.minimum(np.arange(_cells(along) + 1) * STRIDE, along)
+    borders = np.minimum(np.arange(cells(along) + 1) * STRIDE, along)
     band = np.searchsorted(borders, position, side="right") - 1
     if rising_above:
         rising = np.sign(end - start).prod(axis=1)[edge] > 0
@@ -347,7 +347,7 @@ def _cell_range(
             f"{size_name} must be a multiple of {STRIDE} within the image of {image_size}, or end "
             f"at its border, received {size} at {offset_name} = {offset}"
         )
-    return offset // STRIDE, _cells(end)
+    return offset // STRIDE, cells(end)
 
 
 def _window_range(name: str, size: int, image_size: int) -> tuple[int, int]:
@@ -356,4 +356,4 @@ def _window_range(name: str, size: int, image_size: int) -> tuple[int, int]:
         raise ValueError(
             f"{name} must be a multiple of {STRIDE} or the image's {image_size}, received {size}"
         )
-    return max(0, (image_size - size) // STRIDE + 1), _cells(size)
+    return max(0, (image_size - size) // STRIDE + 1), cells(size)

@@ -21,9 +21,9 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from data_prep.annotated_image import AnnotatedImage, encode_label
-from data_prep.polygons import paint
-from data_prep.sources.source import (
+from cereals_tf.data_prep.annotated_image import AnnotatedImage, encode_label
+from cereals_tf.data_prep.polygons import paint
+from cereals_tf.data_prep.sources.source import (
     IMAGE_FORMATS,
     Annotation,
     Item,
@@ -31,7 +31,7 @@ from data_prep.sources.source import (
     read_header,
     refuse_rotated,
 )
-from data_prep.statistics import Statistics
+from cereals_tf.data_prep.statistics import Statistics
 
 
 class Converted(NamedTuple):

@@ -12,10 +12,10 @@ from PIL import Image
 from tensorflow.python.lib.io.tf_record import tf_record_random_reader
 from tqdm import tqdm
 
-from data_prep.clicks import MAX_COORDINATE
-from data_prep.dataset import IMAGES, MAX_PIXELS, Classes, ImageEntry, PreparedData
-from data_prep.errors import UserError
-from data_prep.records import (
+from cereals_tf.data_prep.clicks import MAX_COORDINATE
+from cereals_tf.data_prep.dataset import IMAGES, MAX_PIXELS, Classes, ImageEntry, PreparedData
+from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.records import (
     IMAGE_ENCODED,
     IMAGE_HEIGHT,
     IMAGE_ID,

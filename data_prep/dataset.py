@@ -11,9 +11,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from data_prep.description import check_description
-from data_prep.errors import UserError
-from data_prep.remote import RemotePath, folder_at
+from cereals_tf.data_prep.description import check_description
+from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.remote import RemotePath, folder_at
 
 FORMAT_VERSION = 1
 DESCRIPTION = "dataset.json"

@@ -5,8 +5,8 @@ import reprlib
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, NoReturn
 
-from data_prep.errors import UserError
-from data_prep.text import is_unicode
+from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.text import is_unicode
 
 _LARGEST = 2**63 - 1
 _LONGEST = 1000  # characters of a file name

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from data_prep.errors import UserError
-from data_prep.remote import RemotePath, StoreError
+from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.remote import RemotePath, StoreError
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from data_prep.dataset import PreparedData
+from cereals_tf.data_prep.dataset import PreparedData
 
 IGNORED_SHARE = 0.25
 """A split with more ignored pixels than this is worth a word."""

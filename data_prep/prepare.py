@@ -20,21 +20,21 @@ import cv2
 import PIL
 from tqdm import tqdm
 
-from data_prep.beam_extra import beam_imported
-from data_prep.conversion import in_processes, in_threads
-from data_prep.dataset import DESCRIPTION, FORMAT_VERSION, IMAGES, SCHEMA, Classes
-from data_prep.errors import StoppedError, UserError
-from data_prep.files import resumable_folder, resumable_objects
-from data_prep.parallel import cores, ordered_map
-from data_prep.remote import RemotePath
-from data_prep.schema import schema_text
-from data_prep.shards import Place, Shard, Write, image_count, serialize_item
-from data_prep.sources import SourceOptions, open_source
-from data_prep.sources.source import Item, Source
-from data_prep.statistics import Statistics
+from cereals_tf.data_prep.beam_extra import beam_imported
+from cereals_tf.data_prep.conversion import in_processes, in_threads
+from cereals_tf.data_prep.dataset import DESCRIPTION, FORMAT_VERSION, IMAGES, SCHEMA, Classes
+from cereals_tf.data_prep.errors import StoppedError, UserError
+from cereals_tf.data_prep.files import resumable_folder, resumable_objects
+from cereals_tf.data_prep.parallel import cores, ordered_map
+from cereals_tf.data_prep.remote import RemotePath
+from cereals_tf.data_prep.schema import schema_text
+from cereals_tf.data_prep.shards import Place, Shard, Write, image_count, serialize_item
+from cereals_tf.data_prep.sources import SourceOptions, open_source
+from cereals_tf.data_prep.sources.source import Item, Source
+from cereals_tf.data_prep.statistics import Statistics
 
 if TYPE_CHECKING:
-    from data_prep.beam import BeamWriter
+    from cereals_tf.data_prep.beam import BeamWriter
 
 IMAGES_PER_SHARD = 100
 # With fewer bytes of image files, what processes gain over threads does not pay their start.
@@ -105,7 +105,7 @@ def _resumable(
 
 def _beam_writer(options: str) -> "BeamWriter":
     with beam_imported():
-        from data_prep.beam import BeamWriter
+        from cereals_tf.data_prep.beam import BeamWriter
 
         return BeamWriter(options)
 

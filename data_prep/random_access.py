@@ -6,7 +6,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from data_prep.remote import RemotePath
+from cereals_tf.data_prep.remote import RemotePath
 
 _HEADER_BYTES = 8
 _CHECKSUM_BYTES = 4

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from data_prep.annotated_image import AnnotatedImage
-from data_prep.polygons import Polygon
-from data_prep.remote import RemotePath
+from cereals_tf.data_prep.annotated_image import AnnotatedImage
+from cereals_tf.data_prep.clicks import ClickGrid, click_grid
+from cereals_tf.data_prep.polygons import Polygon, scaled
+from cereals_tf.data_prep.remote import RemotePath
 
 IMAGE_ID = "image/id"
 IMAGE_ENCODED = "image/encoded"
@@ -80,6 +81,13 @@ def polygons_of(record: dict[str, tf.Tensor]) -> list[Polygon]:
         Polygon(int(class_id), part)
         for class_id, part in zip(np.asarray(record[POLYGON_CLASS]), parts, strict=True)
     ]
+
+
+def click_grid_of(record: dict[str, tf.Tensor], height: int, width: int) -> ClickGrid:
+    """Return the true clicks of one parsed record, its image resized to a size in pixels."""
+    factor_y = height / int(record[IMAGE_HEIGHT])
+    factor_x = width / int(record[IMAGE_WIDTH])
+    return click_grid(scaled(polygons_of(record), factor_y, factor_x), height, width)
 
 
 def decode_image(encoded: tf.Tensor) -> tf.Tensor:

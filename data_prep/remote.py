@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
-from data_prep.errors import UserError
+from cereals_tf.data_prep.errors import UserError
 
 if TYPE_CHECKING:
     import tensorflow as tf

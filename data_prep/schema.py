@@ -3,8 +3,8 @@
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
 
-from data_prep import records
-from data_prep.dataset import Classes
+from cereals_tf.data_prep import records
+from cereals_tf.data_prep.dataset import Classes
 
 
 def schema_text(classes: Classes) -> str:

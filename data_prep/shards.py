@@ -11,13 +11,13 @@ from typing import NamedTuple
 import tensorflow as tf
 from tqdm import tqdm
 
-from data_prep.conversion import Converted
-from data_prep.errors import UserError
-from data_prep.files import sync
-from data_prep.records import decode_image, first_line, serialize
-from data_prep.remote import RemotePath
-from data_prep.sources.source import Item
-from data_prep.statistics import Statistics
+from cereals_tf.data_prep.conversion import Converted
+from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.files import sync
+from cereals_tf.data_prep.records import decode_image, first_line, serialize
+from cereals_tf.data_prep.remote import RemotePath
+from cereals_tf.data_prep.sources.source import Item
+from cereals_tf.data_prep.statistics import Statistics
 
 _PARTIAL = ".partial-"
 

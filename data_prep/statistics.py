@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.dataset import Classes
-from data_prep.polygons import Polygon, agreement, bands
+from cereals_tf.data_prep.dataset import Classes
+from cereals_tf.data_prep.polygons import Polygon, agreement, bands
 
 _IDS = 256
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import tensorflow as tf
 from tqdm import tqdm
 
-from data_prep.damage import Finding, Stated, examine, read_raw
-from data_prep.dataset import DESCRIPTION, IMAGES, SCHEMA, PreparedData
-from data_prep.errors import UserError
-from data_prep.parallel import cores, ordered_map
-from data_prep.remote import RemotePath
-from data_prep.schema import is_schema
+from cereals_tf.data_prep.damage import Finding, Stated, examine, read_raw
+from cereals_tf.data_prep.dataset import DESCRIPTION, IMAGES, SCHEMA, PreparedData
+from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.parallel import cores, ordered_map
+from cereals_tf.data_prep.remote import RemotePath
+from cereals_tf.data_prep.schema import is_schema
 
 
 def verify(data: PreparedData) -> None:

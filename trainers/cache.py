@@ -12,9 +12,9 @@ from typing import Any, Literal
 import tensorflow as tf
 from tqdm import tqdm
 
-from data_prep import records
-from data_prep.errors import UserError
-from data_prep.random_access import columns, read_at, record_offsets
+from cereals_tf.data_prep import records
+from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.random_access import columns, read_at, record_offsets
 
 WAYS = ("auto", "memory", "disk", "none")
 SHARE_OF_MEMORY = 0.25

@@ -12,8 +12,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainers.evaluation import READ_ANEW, split_batches, with_progress
-from trainers.inputs import ImageReader, downscale_label, masked_label
+from cereals_tf.trainers.evaluation import READ_ANEW, split_batches, with_progress
+from cereals_tf.trainers.inputs import Split, downscale_label, masked_label
 
 BINS = 15
 """As many as Guo et al. use."""
@@ -96,7 +96,7 @@ def binned(
 
 
 def measure_calibration(
-    model: keras.Model, reader: ImageReader, description: str | None = None
+    model: keras.Model, reader: Split, description: str | None = None
 ) -> Calibration:
     """Measure a segmentation model's calibration on a split, at stride 8.
 

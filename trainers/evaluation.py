@@ -8,10 +8,10 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from data_prep.clicks import STRIDE
-from trainers.cache import Cache
-from trainers.inputs import (
-    ImageReader,
+from cereals_tf.data_prep.grid import STRIDE
+from cereals_tf.trainers.cache import Cache
+from cereals_tf.trainers.inputs import (
+    Split,
     click_target,
     downscale_label,
     masked_label,
@@ -85,7 +85,7 @@ class SegmentationEvaluator:
     def __init__(
         self,
         model: keras.Model,
-        reader: ImageReader,
+        reader: Split,
         full_resolution: bool,
         cache: Cache = READ_ANEW,
     ) -> None:
@@ -141,7 +141,7 @@ class CostEvaluator:
     def __init__(
         self,
         model: keras.Model,
-        reader: ImageReader,
+        reader: Split,
         cache: Cache = READ_ANEW,
         cost_per_click: float = 1.0,
     ) -> None:
@@ -170,9 +170,7 @@ class CostEvaluator:
         return total / positions
 
 
-def split_batches(
-    reader: ImageReader, decode: Callable, target: str, cache: Cache
-) -> tf.data.Dataset:
+def split_batches(reader: Split, decode: Callable, target: str, cache: Cache) -> tf.data.Dataset:
     """Return a split's decoded samples, several at a time where small images share one size.
 
     Args:

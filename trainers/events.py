@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from trainers.fitting import FitState
+from cereals_tf.trainers.fitting import FitState
 
 
 class EventFile:

@@ -19,12 +19,12 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from data_prep.errors import UserError
-from data_prep.files import write_atomically
-from trainers.adam import FusedAdam
-from trainers.normalization import fused_normalization
-from trainers.randomness import derive_seed, reseed
-from trainers.strategy import split_among
+from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.files import write_atomically
+from cereals_tf.trainers.adam import FusedAdam
+from cereals_tf.trainers.normalization import fused_normalization
+from cereals_tf.trainers.randomness import derive_seed, reseed
+from cereals_tf.trainers.strategy import split_among
 
 BETA_1 = 0.99
 BETA_2 = 0.999
@@ -114,7 +114,7 @@ def compile_model(model: keras.Model, loss: keras.losses.Loss, learning_rate: fl
 
     Args:
         model: The model. If it was built in the scope of a strategy with several devices, each
-            adds its part of a batch to the loss, see `trainers.strategy.split_among`.
+            adds its part of a batch to the loss, see `cereals_tf.trainers.strategy.split_among`.
         loss: A mean over weighted positions.
         learning_rate: Adam's.
     """

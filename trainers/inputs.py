@@ -14,14 +14,15 @@ from typing import Literal
 import numpy as np
 import tensorflow as tf
 
-from data_prep import records
-from data_prep.clicks import MAX_CLICKS_PER_PIXEL, STRIDE
-from data_prep.dataset import IMAGES, ImageEntry, PreparedData
-from data_prep.errors import UserError
-from data_prep.random_access import columns, read_at, record_offsets
-from data_prep.remote import RemotePath
-from trainers.cache import Cache
-from trainers.samples import Box, Sample
+from cereals_tf.data_prep import records
+from cereals_tf.data_prep.clicks import MAX_CLICKS_PER_PIXEL
+from cereals_tf.data_prep.dataset import IMAGES, ImageEntry, PreparedData
+from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.grid import STRIDE, Box, cells
+from cereals_tf.data_prep.random_access import columns, read_at, record_offsets
+from cereals_tf.data_prep.remote import RemotePath
+from cereals_tf.trainers.cache import Cache
+from cereals_tf.trainers.samples import Sample
 
 Target = Literal["segmentation", "cost"]
 BYTES_PER_PIXEL = 3
@@ -66,7 +67,7 @@ class Overlay:
 
 
 @dataclass(frozen=True)
-class ImageReader:
+class Split:
     """One split of a prepared data set, seen at one image size.
 
     Attributes:
@@ -175,11 +176,6 @@ class ImageReader:
         return self.overlay.cost(record, clicks) if self.overlay else clicks
 
 
-def grid_size(length: tf.Tensor) -> tf.Tensor:
-    """Return the number of stride-8 positions along an image side of this many pixels."""
-    return -(-length // STRIDE)
-
-
 def downscale_label(label: tf.Tensor) -> tf.Tensor:
     """Downscale train ids by 8: each position takes the label at its cell's centre.
 
@@ -193,7 +189,7 @@ def downscale_label(label: tf.Tensor) -> tf.Tensor:
     """
     for axis in (0, 1):
         length = tf.shape(label)[axis]
-        centres = tf.range(grid_size(length)) * STRIDE + STRIDE // 2
+        centres = tf.range(cells(length)) * STRIDE + STRIDE // 2
         label = tf.gather(label, tf.minimum(centres, length - 1), axis=axis)
     return label
 
@@ -201,7 +197,7 @@ def downscale_label(label: tf.Tensor) -> tf.Tensor:
 def click_target(points: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
     """Count clicks: vertices per pixel clipped to [0, 10], then summed over 8x8 pixels.
 
-    The TensorFlow twin of `data_prep.clicks.click_map`.
+    The TensorFlow twin of `cereals_tf.data_prep.clicks.click_map`.
 
     Args:
         points: float32 [V, 2], (x, y) in pixels; vertices outside count at the border.
@@ -215,9 +211,9 @@ def click_target(points: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.T
     row = tf.clip_by_value(tf.cast(tf.floor(points[:, 1]), tf.int32), 0, height - 1)
     pixel, _, clicks = tf.unique_with_counts(row * width + column)
     clicks = tf.minimum(tf.cast(clicks, tf.float32), MAX_CLICKS_PER_PIXEL)
-    cells = (grid_size(height), grid_size(width))
-    cell = pixel // width // STRIDE * cells[1] + pixel % width // STRIDE
-    return tf.reshape(tf.math.unsorted_segment_sum(clicks, cell, cells[0] * cells[1]), cells)
+    grid = (cells(height), cells(width))
+    cell = pixel // width // STRIDE * grid[1] + pixel % width // STRIDE
+    return tf.reshape(tf.math.unsorted_segment_sum(clicks, cell, grid[0] * grid[1]), grid)
 
 
 def region_weights(regions: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
@@ -234,8 +230,8 @@ def region_weights(regions: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> t
     inside = [
         (starts[:, None] <= places) & (places < (starts + lengths)[:, None])
         for starts, lengths, places in (
-            (regions[:, 0], regions[:, 2], tf.range(grid_size(height)) * STRIDE),
-            (regions[:, 1], regions[:, 3], tf.range(grid_size(width)) * STRIDE),
+            (regions[:, 0], regions[:, 2], tf.range(cells(height)) * STRIDE),
+            (regions[:, 1], regions[:, 3], tf.range(cells(width)) * STRIDE),
         )
     ]
     covered = inside[0][:, :, None] & inside[1][:, None, :]
@@ -256,7 +252,7 @@ class TrainingData:
             order from everywhere.
     """
 
-    reader: ImageReader
+    reader: Split
     target: Target
     regions: Mapping[str, Sequence[Box]]
     samples: Mapping[str, Sequence[Sample]]
@@ -359,9 +355,7 @@ class TrainingData:
 
 def sample_bytes(height: int, width: int) -> int:
     """Return the memory that a decoded sample of so many pixels takes."""
-    return BYTES_PER_PIXEL * height * width + BYTES_PER_POSITION * (
-        grid_size(height) * grid_size(width)
-    )
+    return BYTES_PER_PIXEL * height * width + BYTES_PER_POSITION * (cells(height) * cells(width))
 
 
 def _ragged(rows: Sequence[Sequence[Sequence[int]]], width: int) -> tf.RaggedTensor:
@@ -379,8 +373,8 @@ def _cut(
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Cut a sample, int32 [8] of crop and core, out of an image, its target and its weights."""
     y, x, height, width = tf.unstack(row[:4])
-    rows = slice(y // STRIDE, grid_size(y + height))
-    columns = slice(x // STRIDE, grid_size(x + width))
+    rows = slice(y // STRIDE, cells(y + height))
+    columns = slice(x // STRIDE, cells(x + width))
     core = region_weights(row[None, 4:], *tf.unstack(tf.shape(image)[:2]))
     return (
         image[y : y + height, x : x + width],

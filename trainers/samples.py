@@ -9,36 +9,12 @@ here, and one input pipeline serves both.
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from cereals_tf.data_prep.grid import Box
+
 TRAIN_ON = ("mask", "crop", "auto")
 STEP_PIXELS = 1 << 15
 """What a training step costs beside its pixels (weights, optimizer), in pixels; docs/performance.md
 has the measurements."""
-
-
-class Box(NamedTuple):
-    """A rectangle in pixels."""
-
-    y: int
-    x: int
-    height: int
-    width: int
-
-    @property
-    def area(self) -> int:
-        """Pixels in the rectangle."""
-        return self.height * self.width
-
-    def joined(self, other: "Box") -> "Box":
-        """Return the smallest rectangle around both."""
-        y, x = min(self.y, other.y), min(self.x, other.x)
-        bottom = max(self.y + self.height, other.y + other.height)
-        right = max(self.x + self.width, other.x + other.width)
-        return Box(y, x, bottom - y, right - x)
-
-    def overlaps(self, other: "Box") -> bool:
-        """Whether the rectangles share a pixel."""
-        rows = self.y < other.y + other.height and other.y < self.y + self.height
-        return rows and self.x < other.x + other.width and other.x < self.x + self.width
 
 
 class Sample(NamedTuple):

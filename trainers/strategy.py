@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from data_prep.errors import UserError
+from cereals_tf.data_prep.errors import UserError
 
 STRATEGIES = ("none", "mirrored")
 

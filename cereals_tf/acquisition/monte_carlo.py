@@ -44,7 +44,7 @@ def committee(model: keras.Model, members: int) -> Callable[[Any], Any]:
     Returns:
         A function of images, [batch, ...] as the model takes them, that returns the outputs of
         the members, [E, batch, ...] of the model's output dtype. It can run eagerly or be traced,
-        and draws new masks every time unless `trainers.randomness.reseed` sets the
+        and draws new masks every time unless `cereals_tf.trainers.randomness.reseed` sets the
         state of the model's random layers before.
 
     Raises:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_prep.clicks import STRIDE
+from cereals_tf.data_prep.grid import STRIDE, cells
 
 
 class Region(NamedTuple):
@@ -32,11 +32,6 @@ class Region(NamedTuple):
     x: int
     height: int
     width: int
-
-
-def cells(pixels: int) -> int:
-    """Return how many cells it takes to cover a number of pixels along one axis."""
-    return -(-pixels // STRIDE)
 
 
 def labelled_mask(regions: Iterable[Region], height: int, width: int) -> np.ndarray:

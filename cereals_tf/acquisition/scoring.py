@@ -5,9 +5,9 @@ import tensorflow as tf
 
 from cereals_tf.acquisition.information import MEASURES, RANDOM
 from cereals_tf.acquisition.monte_carlo import committee, has_dropout
-from data_prep.clicks import STRIDE
-from data_prep.errors import UserError
-from trainers.randomness import reseed
+from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.grid import STRIDE, cells
+from cereals_tf.trainers.randomness import reseed
 
 _IMAGES = tf.TensorSpec([None, None, None, 3], tf.uint8)
 _UNLABELLED = tf.TensorSpec([None, None, None], tf.bool)
@@ -93,7 +93,7 @@ class Scorer:
         """
         maps = [] if self._measure is None else [self._information(images)]
         maps = tf.stack([*maps, self._clicks(images)], axis=1)
-        sums = exact_window_sums(maps, unlabelled[:, None], -(-region // STRIDE))
+        sums = exact_window_sums(maps, unlabelled[:, None], cells(region))
         grid = (tf.shape(images)[1:3] - region) // STRIDE + 1
         return tf.cast(sums[..., : grid[0], : grid[1]], tf.float32)
 

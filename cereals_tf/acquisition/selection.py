@@ -14,8 +14,8 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from cereals_tf.acquisition.regions import Region, cells
-from data_prep.clicks import STRIDE
+from cereals_tf.acquisition.regions import Region
+from cereals_tf.data_prep.grid import STRIDE, cells
 
 
 class Windows(NamedTuple):

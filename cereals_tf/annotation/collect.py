@@ -7,15 +7,15 @@ import numpy as np
 
 from cereals_tf.annotation.drawn import EMPTY, Drawn, Shape, painted
 from cereals_tf.annotation.tasks import label_ids, labels_digest, request_id, slices
-from cereals_tf.campaign.annotations import RegionAnnotation
-from cereals_tf.campaign.request import RequestedRegion, own_window
-from cereals_tf.campaign.state import Campaign
-from data_prep.dataset import Classes, ImageEntry
-from data_prep.errors import UserError
-from data_prep.polygons import Polygon
-from data_prep.sources.labelme import BACKGROUND
-from data_prep.text import shown
-from trainers.samples import Box
+from cereals_tf.campaign.folder.annotations import RegionAnnotation
+from cereals_tf.campaign.folder.campaign import Campaign
+from cereals_tf.campaign.folder.request import RequestedRegion, own_window
+from cereals_tf.data_prep.dataset import Classes, ImageEntry
+from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.grid import Box
+from cereals_tf.data_prep.polygons import Polygon
+from cereals_tf.data_prep.sources.labelme import BACKGROUND
+from cereals_tf.data_prep.text import shown
 
 _MAX_PROBLEMS = 5
 _MAX_LISTED = 20

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw
 
-from data_prep.dataset import MAX_PIXELS
-from data_prep.text import is_unicode
+from cereals_tf.data_prep.dataset import MAX_PIXELS
+from cereals_tf.data_prep.text import is_unicode
 
 REGION = "__region__"
 """Label of the rectangles that show annotators the requested regions."""
@@ -102,7 +102,7 @@ def is_request(image_id: Any, size: Any, request: Any, number: Any) -> bool:
 def painted(shapes: Sequence[Shape], ids: Mapping[str, int], height: int, width: int) -> np.ndarray:
     """Paint shapes, each over those before it.
 
-    Polygons cover the same pixels as with `data_prep.polygons.paint`.
+    Polygons cover the same pixels as with `cereals_tf.data_prep.polygons.paint`.
 
     Args:
         shapes: In painter's order.

@@ -7,8 +7,8 @@ from pathlib import Path
 from cereals_tf.annotation import labelme, labelstudio
 from cereals_tf.annotation.drawn import Drawn
 from cereals_tf.annotation.tasks import ImageTask
-from data_prep.dataset import Classes
-from data_prep.errors import UserError
+from cereals_tf.data_prep.dataset import Classes
+from cereals_tf.data_prep.errors import UserError
 
 
 @dataclass(frozen=True)

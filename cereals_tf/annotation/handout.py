@@ -12,19 +12,19 @@ from tqdm import tqdm
 
 from cereals_tf.annotation.formats import Format
 from cereals_tf.annotation.tasks import ImageTask, RegionTask, labels_of, request_id, slices
-from cereals_tf.campaign.architecture import build_segmentation, load_model
-from cereals_tf.campaign.request import own_window
-from cereals_tf.campaign.state import SEGMENTATION, Campaign
-from data_prep import records
-from data_prep.damage import damage_named
-from data_prep.dataset import ImageEntry
-from data_prep.errors import UserError
-from data_prep.files import refuse_occupied, writable_parent, write_atomically
-from data_prep.polygons import Polygon, outline_mask
-from data_prep.text import shown
-from trainers.evaluation import upsample_logits
-from trainers.inputs import ImageReader
-from trainers.samples import Box
+from cereals_tf.campaign.folder.campaign import SEGMENTATION, Campaign
+from cereals_tf.campaign.folder.request import own_window
+from cereals_tf.campaign.learning.models import build_segmentation, load_model
+from cereals_tf.data_prep import records
+from cereals_tf.data_prep.damage import damage_named
+from cereals_tf.data_prep.dataset import ImageEntry
+from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.files import refuse_occupied, writable_parent, write_atomically
+from cereals_tf.data_prep.grid import Box
+from cereals_tf.data_prep.polygons import Polygon, outline_mask
+from cereals_tf.data_prep.text import shown
+from cereals_tf.trainers.evaluation import upsample_logits
+from cereals_tf.trainers.inputs import Split
 
 MARK = ".cereals-tasks"
 """File that tells which request a folder of tasks is for, and in which format."""
@@ -66,7 +66,7 @@ def outgoing_tasks(campaign: Campaign, preannotate: bool = False) -> Iterator[Im
 def _tasks_of(
     campaign: Campaign, waiting: dict[str, list[RegionTask]], predict: "_Predictor | None"
 ) -> Iterator[ImageTask]:
-    originals = ImageReader(campaign.data, "train")
+    originals = Split(campaign.data, "train")
     entries = {entry.image_id: entry for entry in originals.images}
     found = tqdm(originals.records(list(waiting)), "tasks", len(waiting), unit="image")
     with damage_named(campaign.data, "train"):
@@ -123,7 +123,7 @@ class _Predictor:
             raise UserError("--preannotate: round 0 has no model before it, expected a later round")
         built = build_segmentation(campaign.options, len(campaign.data.classes))
         self._model = load_model(rounds[-1].folder / SEGMENTATION, built)
-        self._reader = ImageReader(campaign.data, "train", campaign.image_size)
+        self._reader = Split(campaign.data, "train", campaign.image_size)
 
     def __call__(
         self, record: dict[str, tf.Tensor], entry: ImageEntry, regions: Sequence[RegionTask]

@@ -26,11 +26,11 @@ from cereals_tf.annotation.tasks import (
     labels_of,
     priority,
 )
-from data_prep.clicks import MAX_COORDINATE
-from data_prep.dataset import Classes
-from data_prep.errors import UserError
-from data_prep.files import write_atomically
-from data_prep.sources.source import outline_object, read_file, read_points
+from cereals_tf.data_prep.clicks import MAX_COORDINATE
+from cereals_tf.data_prep.dataset import Classes
+from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.files import write_atomically
+from cereals_tf.data_prep.sources.source import outline_object, read_file, read_points
 
 TASKS = "tasks.json"
 CONFIGURATION = "config.xml"

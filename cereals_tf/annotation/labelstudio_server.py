@@ -16,9 +16,9 @@ from xml.etree import ElementTree
 from cereals_tf.annotation.drawn import Drawn
 from cereals_tf.annotation.labelstudio import configuration, drawings_of, task_json
 from cereals_tf.annotation.tasks import ImageTask
-from data_prep.dataset import Classes
-from data_prep.errors import UserError
-from data_prep.text import shown
+from cereals_tf.data_prep.dataset import Classes
+from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.text import shown
 
 if TYPE_CHECKING:
     from label_studio_sdk import LabelStudio

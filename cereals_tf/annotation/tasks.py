@@ -10,13 +10,13 @@ from urllib.parse import quote
 import numpy as np
 
 from cereals_tf.annotation.drawn import REGION, Shape, painted
-from cereals_tf.campaign.request import RequestedRegion
-from data_prep.dataset import Classes, ImageEntry
-from data_prep.errors import UserError
-from data_prep.polygons import Polygon
-from data_prep.sources.labelme import IGNORE
-from data_prep.text import shown
-from trainers.samples import Box
+from cereals_tf.campaign.folder.request import RequestedRegion
+from cereals_tf.data_prep.dataset import Classes, ImageEntry
+from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.grid import Box
+from cereals_tf.data_prep.polygons import Polygon
+from cereals_tf.data_prep.sources.labelme import IGNORE
+from cereals_tf.data_prep.text import shown
 
 IGNORE_COLOUR = (0, 0, 0)
 _FRAME_COLOURS = ((255, 0, 255), (0, 255, 255), (255, 255, 0), (0, 255, 0), (255, 128, 0))

@@ -17,13 +17,13 @@ import tensorflow as tf
 from apache_beam.ml.inference.base import ModelHandler, PredictionResult, RunInference
 from tqdm import tqdm
 
+from cereals_tf.campaign.folder.campaign import Campaign
+from cereals_tf.campaign.pool.files import path_of
+from cereals_tf.campaign.pool.shard import Score, Shard
 from cereals_tf.campaign.round import Round
-from cereals_tf.campaign.score_files import path_of
-from cereals_tf.campaign.shard import Score, Shard
-from cereals_tf.campaign.state import Campaign
-from data_prep.beam_pipeline import Failures, TaskPipeline, watched
-from data_prep.damage import damage_named
-from data_prep.errors import StoppedError, UserError
+from cereals_tf.data_prep.beam_pipeline import Failures, TaskPipeline, watched
+from cereals_tf.data_prep.damage import damage_named
+from cereals_tf.data_prep.errors import StoppedError, UserError
 
 IMAGES_PER_SHARE = 16
 """About so many: few, so that many workers have something to do and none is the last for long."""

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from data_prep.clicks import STRIDE
-from data_prep.errors import UserError
+from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.grid import STRIDE
 
 Rule = Callable[[Any], str | None]
 """Returns what a value should have been, or None if it is right."""

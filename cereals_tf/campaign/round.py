@@ -22,25 +22,10 @@ import tensorflow as tf
 
 from cereals_tf import __version__
 from cereals_tf.acquisition.selection import Candidate
-from cereals_tf.campaign.annotator import Annotator, cost_per_click, costed
-from cereals_tf.campaign.architecture import (
-    build_cost,
-    build_segmentation,
-    initialise,
-    load_model,
-    load_scorer,
-)
-from cereals_tf.campaign.choose import budget_of, choose_best, choose_initial
-from cereals_tf.campaign.evaluate import iou_summary
-from cereals_tf.campaign.events import training_events, write_round_events
-from cereals_tf.campaign.options import parse_clicks
-from cereals_tf.campaign.oracle import Oracle
-from cereals_tf.campaign.people import People
-from cereals_tf.campaign.pool import Pool, regions_by_image
-from cereals_tf.campaign.score_files import price_in
-from cereals_tf.campaign.scores import score_pool
-from cereals_tf.campaign.shard import ALL, Score, Shard
-from cereals_tf.campaign.state import (
+from cereals_tf.campaign.annotators.annotator import Annotator, cost_per_click, costed
+from cereals_tf.campaign.annotators.oracle import Oracle
+from cereals_tf.campaign.annotators.people import People
+from cereals_tf.campaign.folder.campaign import (
     COST,
     METRICS,
     REGIONS,
@@ -53,16 +38,38 @@ from cereals_tf.campaign.state import (
     read_regions,
     write_regions,
 )
-from data_prep.clicks import STRIDE
-from data_prep.errors import UserError
-from data_prep.files import write_atomically
-from trainers.cache import Cache
-from trainers.evaluation import READ_ANEW, CostEvaluator, SegmentationEvaluator
-from trainers.fitting import FitOptions, FitState, Objective, cost_loss, fit, segmentation_loss
-from trainers.inputs import ImageReader, Target, TrainingData
-from trainers.randomness import derive_seed
-from trainers.receptive_field import CropFinder, Span
-from trainers.samples import STEP_PIXELS, Box, CropFor, plan_samples
+from cereals_tf.campaign.learning.evaluate import iou_summary
+from cereals_tf.campaign.learning.events import training_events, write_round_events
+from cereals_tf.campaign.learning.models import (
+    build_cost,
+    build_segmentation,
+    initialise,
+    load_model,
+    load_scorer,
+)
+from cereals_tf.campaign.options import parse_clicks
+from cereals_tf.campaign.pool.choose import budget_of, choose_best, choose_initial
+from cereals_tf.campaign.pool.files import price_in
+from cereals_tf.campaign.pool.pool import Pool, regions_by_image
+from cereals_tf.campaign.pool.scoring import score_pool
+from cereals_tf.campaign.pool.shard import ALL, Score, Shard
+from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.files import write_atomically
+from cereals_tf.data_prep.grid import Box
+from cereals_tf.trainers.cache import Cache
+from cereals_tf.trainers.evaluation import READ_ANEW, CostEvaluator, SegmentationEvaluator
+from cereals_tf.trainers.fitting import (
+    FitOptions,
+    FitState,
+    Objective,
+    cost_loss,
+    fit,
+    segmentation_loss,
+)
+from cereals_tf.trainers.inputs import Split, Target, TrainingData
+from cereals_tf.trainers.randomness import derive_seed
+from cereals_tf.trainers.receptive_field import CropFinder, Span
+from cereals_tf.trainers.samples import STEP_PIXELS, CropFor, plan_samples
 
 SCRATCH = "scratch"
 
@@ -76,7 +83,7 @@ class Round:
 
     Args:
         campaign: The campaign.
-        strategy: Trains the models, see `trainers.strategy`; None: on one device.
+        strategy: Trains the models, see `cereals_tf.trainers.strategy`; None: on one device.
     """
 
     def __init__(self, campaign: Campaign, strategy: tf.distribute.Strategy | None = None) -> None:
@@ -86,8 +93,8 @@ class Round:
         self.rounds = campaign.rounds()
         self.number = len(self.rounds)
         self.folder = campaign.working
-        self.train = ImageReader(campaign.data, "train", campaign.image_size)
-        self.val = ImageReader(campaign.data, "val", campaign.image_size)
+        self.train = Split(campaign.data, "train", campaign.image_size)
+        self.val = Split(campaign.data, "val", campaign.image_size)
         self.annotator = self._annotator()
 
     def complete(self) -> CommittedRound:
@@ -190,7 +197,7 @@ class Round:
             return choose_best(self.pool, self.scores, price, budget)
 
     @cached_property
-    def _labelled(self) -> ImageReader:
+    def _labelled(self) -> Split:
         return self.annotator.labelled()
 
     @property
@@ -336,8 +343,7 @@ def crop_rule(model: keras.Model) -> CropFor:
     finder = CropFinder(model)
 
     def crop_of(box: Box, height: int, width: int) -> Box:
-        rows = Span(box.y // STRIDE, -(-(box.y + box.height) // STRIDE))
-        columns = Span(box.x // STRIDE, -(-(box.x + box.width) // STRIDE))
+        rows, columns = (Span(part.start, part.stop) for part in box.cell_slices)
         top, bottom, left, right = finder.crop(rows, columns, height, width)
         return Box(top, left, bottom - top, right - left)
 

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
-from cereals_tf.campaign.annotator import WaitingError
+from cereals_tf.campaign.annotators.annotator import WaitingError
+from cereals_tf.campaign.folder.campaign import Campaign, CommittedRound
+from cereals_tf.campaign.folder.waiting import waiting
+from cereals_tf.campaign.pool.shard import ALL, Shard
 from cereals_tf.campaign.round import PoolIsEmptyError, Round
-from cereals_tf.campaign.shard import ALL, Shard
-from cereals_tf.campaign.state import Campaign, CommittedRound
-from cereals_tf.campaign.waiting import waiting
-from data_prep.beam_extra import beam_imported
-from data_prep.damage import damage_named, refuse_damage
-from trainers.strategy import open_strategy
+from cereals_tf.data_prep.beam_extra import beam_imported
+from cereals_tf.data_prep.damage import damage_named, refuse_damage
+from cereals_tf.trainers.strategy import open_strategy
 
 if TYPE_CHECKING:
     from cereals_tf.campaign.beam_scoring import BeamScoring
@@ -28,7 +28,7 @@ def step_campaign(campaign: Campaign, strategy: str = "none") -> CommittedRound 
 
     Args:
         campaign: The campaign.
-        strategy: What trains the models, see `trainers.strategy`.
+        strategy: What trains the models, see `cereals_tf.trainers.strategy`.
 
     Returns:
         The round; None if the pool is empty or the round waits for people, see `why_it_stopped`.
@@ -99,7 +99,7 @@ def run_campaign(campaign: Campaign, rounds: int, target: float, strategy: str =
         campaign: The campaign.
         rounds: Complete rounds to reach.
         target: The mIoU to reach.
-        strategy: What trains the models, see `trainers.strategy`.
+        strategy: What trains the models, see `cereals_tf.trainers.strategy`.
 
     Returns:
         Why it stopped, for the user to read.

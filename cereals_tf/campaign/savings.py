@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cereals_tf.campaign.state import Campaign
+from cereals_tf.campaign.folder.campaign import Campaign
 
 TARGET_SHARE = 0.95
 

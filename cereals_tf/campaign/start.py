@@ -5,16 +5,16 @@ from pathlib import Path
 from typing import Any
 
 from cereals_tf.acquisition.scoring import Scorer
-from cereals_tf.campaign.architecture import build_cost, build_segmentation, initialise
-from cereals_tf.campaign.choose import budget_of, choose_initial
+from cereals_tf.campaign.folder.campaign import Campaign
+from cereals_tf.campaign.learning.models import build_cost, build_segmentation, initialise
 from cereals_tf.campaign.options import Options, parse_image_size
-from cereals_tf.campaign.pool import Pool, region_area, resolve_region
-from cereals_tf.campaign.state import Campaign
-from data_prep.dataset import PreparedData
-from data_prep.errors import UserError
-from data_prep.files import refuse_occupied
-from data_prep.remote import RemotePath
-from trainers.inputs import ImageReader
+from cereals_tf.campaign.pool.choose import budget_of, choose_initial
+from cereals_tf.campaign.pool.pool import Pool, region_area, resolve_region
+from cereals_tf.data_prep.dataset import PreparedData
+from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.files import refuse_occupied
+from cereals_tf.data_prep.remote import RemotePath
+from cereals_tf.trainers.inputs import Split
 
 
 def start_campaign(
@@ -47,7 +47,7 @@ def fitted_options(options: Options, data: PreparedData) -> Options:
     for split in ("train", "val"):
         data.shards(split)
     _check_annotator(options, data)
-    train = ImageReader(data, "train", parse_image_size(options.image_size))
+    train = Split(data, "train", parse_image_size(options.image_size))
     sizes = {(entry.height, entry.width) for entry in train.images}
     if options.batch_size > 1 and len(sizes) > 1:
         raise UserError(
@@ -76,7 +76,7 @@ def _check_annotator(options: Options, data: PreparedData) -> None:
         )
 
 
-def _check_budget(options: Options, train: ImageReader) -> None:
+def _check_budget(options: Options, train: Split) -> None:
     budget, unit = budget_of(options, train.images)
     smallest = min(region_area(options, entry) for entry in train.images)
     if unit == "pixels" and budget < smallest:

@@ -6,7 +6,7 @@ Each layer has a method `dependence(axis, sizes)`, which tells what an output po
 It returns `(size, reads)`: the output's size along `axis` (0: rows, 1: columns) for inputs of the
 given `sizes`, and one `(stride, low, high)` per input: output position i reads the input positions
 floor(stride * i + low) to floor(stride * i + high), both included, where they exist. None stands
-for an input of which only the size matters. `trainers.receptive_field` composes these.
+for an input of which only the size matters. `cereals_tf.trainers.receptive_field` composes these.
 """
 
 from collections.abc import Sequence

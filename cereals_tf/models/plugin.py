@@ -9,8 +9,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from cereals_tf.data_prep.errors import UserError
 from cereals_tf.models.layers import ResizeToGrid
-from data_prep.errors import UserError
 
 _TRIAL_SIZE = (64, 96)
 

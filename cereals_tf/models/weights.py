@@ -8,8 +8,8 @@ import h5py
 import keras
 import numpy as np
 
+from cereals_tf.data_prep.errors import UserError
 from cereals_tf.models.backbones import convolution_names
-from data_prep.errors import UserError
 
 Weights = dict[str, list[np.ndarray]]
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
-from trainers.calibration import Calibration
+from cereals_tf.trainers.calibration import Calibration
 
 WIDTH = 12.0
 """Width of every figure, inches."""

@@ -13,9 +13,18 @@ import jinja2
 import numpy as np
 from matplotlib.figure import Figure
 
-from cereals_tf.campaign.architecture import build_segmentation, load_model
+from cereals_tf.campaign.folder.campaign import (
+    SEGMENTATION,
+    AnnotatedRegion,
+    Campaign,
+    CommittedRound,
+)
+from cereals_tf.campaign.learning.models import build_segmentation, load_model
 from cereals_tf.campaign.options import Options, parse_clicks
-from cereals_tf.campaign.state import SEGMENTATION, AnnotatedRegion, Campaign, CommittedRound
+from cereals_tf.data_prep.damage import damage_named
+from cereals_tf.data_prep.dataset import PreparedData
+from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.files import new_folder
 from cereals_tf.report import figures
 from cereals_tf.report.panels import AcquisitionStep, acquisition_step, draw_panels
 from cereals_tf.report.statistics import (
@@ -28,12 +37,8 @@ from cereals_tf.report.statistics import (
     unlabelled_cells,
 )
 from cereals_tf.tables import format_duration, format_iou
-from data_prep.damage import damage_named
-from data_prep.dataset import PreparedData
-from data_prep.errors import UserError
-from data_prep.files import new_folder
-from trainers.calibration import measure_calibration
-from trainers.inputs import ImageReader
+from cereals_tf.trainers.calibration import measure_calibration
+from cereals_tf.trainers.inputs import Split
 
 PAGE = "index.html"
 SHOWN_IMAGES = 3
@@ -301,7 +306,7 @@ def _spending(
 
 
 def _most_annotated(
-    options: Options, reader: ImageReader, chosen: dict[str, list[AnnotatedRegion]]
+    options: Options, reader: Split, chosen: dict[str, list[AnnotatedRegion]]
 ) -> Table:
     sizes = {entry.image_id: (entry.height, entry.width) for entry in reader.images}
     kinds = parse_clicks(options.clicks)
@@ -384,7 +389,7 @@ def _calibration(campaign: Campaign, pictures: _Pictures) -> dict[str, Any]:
     done = campaign.round(None)
     built = build_segmentation(campaign.options, len(campaign.data.classes))
     model = load_model(done.folder / SEGMENTATION, built)
-    reader = ImageReader(campaign.data, "val", campaign.image_size)
+    reader = Split(campaign.data, "val", campaign.image_size)
     with damage_named(campaign.data, "val"):
         measured = measure_calibration(model, reader, "calibration")
     measures = {

@@ -21,21 +21,20 @@ from tqdm import tqdm
 
 from cereals_tf.acquisition.fusion import Scale, fuse
 from cereals_tf.acquisition.information import RANDOM
-from cereals_tf.campaign.architecture import load_scorer
+from cereals_tf.campaign.folder.campaign import AnnotatedRegion, Campaign, CommittedRound
+from cereals_tf.campaign.learning.models import load_scorer
 from cereals_tf.campaign.options import parse_clicks
-from cereals_tf.campaign.scores import image_maps
-from cereals_tf.campaign.state import AnnotatedRegion, Campaign, CommittedRound
+from cereals_tf.campaign.pool.scoring import image_maps
+from cereals_tf.data_prep import records
+from cereals_tf.data_prep.damage import damage_named
+from cereals_tf.data_prep.dataset import Classes
+from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.files import write_atomically
+from cereals_tf.data_prep.grid import STRIDE, Box
 from cereals_tf.report.figures import INK, MUTED, WIDTH, plain, png
 from cereals_tf.report.statistics import annotated_train, regions_by_image, unlabelled_cells
-from data_prep import records
-from data_prep.clicks import STRIDE
-from data_prep.damage import damage_named
-from data_prep.dataset import Classes
-from data_prep.errors import UserError
-from data_prep.files import write_atomically
-from trainers.evaluation import upsample_logits
-from trainers.inputs import ImageReader, click_target
-from trainers.samples import Box
+from cereals_tf.trainers.evaluation import upsample_logits
+from cereals_tf.trainers.inputs import Split, click_target
 
 UNITS = {
     "entropy": "nats",
@@ -158,7 +157,7 @@ def acquisition_step(
     after = campaign.rounds()[number : number + 1]
     labelled, new = regions_by_image(before), regions_by_image(after)
     reader = (
-        ImageReader(campaign.data, "train", campaign.image_size)
+        Split(campaign.data, "train", campaign.image_size)
         if campaign.data.labelled("train")
         else annotated_train(campaign)
     )
@@ -184,7 +183,7 @@ def _most_new(new: dict[str, list[AnnotatedRegion]], count: int) -> list[str]:
 
 
 def _candidates(
-    campaign: Campaign, reader: ImageReader, labelled: dict[str, list[AnnotatedRegion]]
+    campaign: Campaign, reader: Split, labelled: dict[str, list[AnnotatedRegion]]
 ) -> list[str]:
     return [
         entry.image_id
@@ -196,7 +195,7 @@ def _candidates(
 def _views(
     campaign: Campaign,
     previous: CommittedRound,
-    reader: ImageReader,
+    reader: Split,
     image_ids: Sequence[str],
     labelled: dict[str, list[AnnotatedRegion]],
     new: dict[str, list[AnnotatedRegion]],

@@ -9,17 +9,17 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from cereals_tf.acquisition.regions import Region, labelled_mask
-from cereals_tf.campaign.people import People
-from cereals_tf.campaign.state import AnnotatedRegion, Campaign, CommittedRound
-from data_prep import records
-from data_prep.clicks import STRIDE
-from data_prep.dataset import ImageEntry
-from trainers.inputs import ImageReader
+from cereals_tf.campaign.annotators.people import People
+from cereals_tf.campaign.folder.campaign import AnnotatedRegion, Campaign, CommittedRound
+from cereals_tf.data_prep import records
+from cereals_tf.data_prep.dataset import ImageEntry
+from cereals_tf.data_prep.grid import STRIDE, cells
+from cereals_tf.trainers.inputs import Split
 
 
-def annotated_train(campaign: Campaign) -> ImageReader:
+def annotated_train(campaign: Campaign) -> Split:
     """Return the train split; where people annotate, with what they drew for its labels."""
-    train = ImageReader(campaign.data, "train", campaign.image_size)
+    train = Split(campaign.data, "train", campaign.image_size)
     if campaign.options.annotator == "files":
         return People(campaign, campaign.rounds(), train).labelled()
     return train
@@ -108,7 +108,7 @@ def position_maps(
     """
     sizes = Counter((entry.height, entry.width) for entry in images)
     (height, width), _ = sizes.most_common(1)[0]
-    plane = (-(-height // STRIDE), -(-width // STRIDE))
+    plane = (cells(height), cells(width))
     share, clicks = np.zeros(plane), np.zeros(plane)
     for entry in images:
         if here := regions.get(entry.image_id, ()):
@@ -125,11 +125,8 @@ def _click_density(
     """Return clicks per position, float64 [h, w]."""
     density = np.zeros(shape)
     for region in regions:
-        y, x, height, width = region.box
-        cells = density[
-            y // STRIDE : -(-(y + height) // STRIDE), x // STRIDE : -(-(x + width) // STRIDE)
-        ]
-        cells += region.clicks(kinds) / cells.size
+        inside = density[region.box.cell_slices]
+        inside += region.clicks(kinds) / inside.size
     return density
 
 
@@ -142,7 +139,7 @@ def _stretched(values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 
 def class_pixels(
-    reader: ImageReader,
+    reader: Split,
     regions: Mapping[str, Sequence[AnnotatedRegion]],
     excluded: Mapping[str, Sequence[AnnotatedRegion]],
 ) -> np.ndarray:

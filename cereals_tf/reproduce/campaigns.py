@@ -7,15 +7,15 @@ from dataclasses import fields
 from pathlib import Path
 from shutil import copytree, rmtree
 
+from cereals_tf.campaign.folder.campaign import BusyError, Campaign
 from cereals_tf.campaign.options import Options, parse_initial
 from cereals_tf.campaign.run import step_campaign
 from cereals_tf.campaign.start import start_campaign
-from cereals_tf.campaign.state import BusyError, Campaign
+from cereals_tf.data_prep.dataset import PreparedData
+from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.files import sync, sync_tree
 from cereals_tf.reproduce.grid import Planned
 from cereals_tf.tables import format_duration
-from data_prep.dataset import PreparedData
-from data_prep.errors import UserError
-from data_prep.files import sync, sync_tree
 
 CAMPAIGNS = "campaigns"
 ADOPTED = ".adopted"

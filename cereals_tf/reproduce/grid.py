@@ -6,8 +6,8 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from cereals_tf.campaign.options import INFORMATION, Options, parse_region
-from data_prep.clicks import STRIDE
-from data_prep.errors import UserError
+from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.grid import STRIDE
 
 IMAGE = "image"
 NONE = "none"

@@ -11,10 +11,14 @@ from typing import Any
 
 from rich.console import Console
 
+from cereals_tf.campaign.folder.campaign import read_json
 from cereals_tf.campaign.options import Options
-from cereals_tf.campaign.shard import Shard
+from cereals_tf.campaign.pool.shard import Shard
 from cereals_tf.campaign.start import check_models, fitted_options, with_absolute_weights
-from cereals_tf.campaign.state import read_json
+from cereals_tf.data_prep.dataset import PreparedData
+from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.files import write_atomically
+from cereals_tf.data_prep.remote import RemotePath
 from cereals_tf.report.figures import png
 from cereals_tf.reproduce.campaigns import CAMPAIGNS, complete_grid
 from cereals_tf.reproduce.curves import grid_curves
@@ -28,10 +32,6 @@ from cereals_tf.reproduce.results import (
     to_json,
 )
 from cereals_tf.reproduce.table import tables, to_latex, to_markdown, to_terminal
-from data_prep.dataset import PreparedData
-from data_prep.errors import UserError
-from data_prep.files import write_atomically
-from data_prep.remote import RemotePath
 
 GRID = "grid.json"
 OPTIONS = "options"

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from cereals_tf.campaign.folder.campaign import Campaign
 from cereals_tf.campaign.savings import TARGET_SHARE, reached
-from cereals_tf.campaign.state import Campaign
+from cereals_tf.data_prep.dataset import PreparedData
 from cereals_tf.reproduce.campaigns import folder_of, refuse_other
 from cereals_tf.reproduce.grid import RANDOM, Cell, Planned, unfused
 from cereals_tf.reproduce.paper import paper_value
-from data_prep.dataset import PreparedData
 
 SAVINGS = ("p95", "c95")
 

@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from data_prep.errors import UserError
-from data_prep.sources.cityscapes import CityscapesSource
-from data_prep.sources.coco import CocoSource
-from data_prep.sources.labelme import LabelmeSource
-from data_prep.sources.masks import MaskSource
-from data_prep.sources.source import Source, SourceOptions
-from data_prep.sources.voc import VocSource
+from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.sources.cityscapes import CityscapesSource
+from cereals_tf.data_prep.sources.coco import CocoSource
+from cereals_tf.data_prep.sources.labelme import LabelmeSource
+from cereals_tf.data_prep.sources.masks import MaskSource
+from cereals_tf.data_prep.sources.source import Source, SourceOptions
+from cereals_tf.data_prep.sources.voc import VocSource
 
 SOURCES: dict[str, Callable[[Path, SourceOptions], Source]] = {
     "cityscapes": CityscapesSource,

@@ -4,10 +4,10 @@ import reprlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from data_prep.dataset import Classes
-from data_prep.errors import UserError
-from data_prep.polygons import Polygon, paint
-from data_prep.sources.source import (
+from cereals_tf.data_prep.dataset import Classes
+from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.polygons import Polygon, paint
+from cereals_tf.data_prep.sources.source import (
     Annotation,
     Item,
     SourceOptions,

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from data_prep.dataset import Classes
-from data_prep.errors import UserError
-from data_prep.polygons import Polygon
-from data_prep.sources.masks import evenly_spaced_palette
-from data_prep.sources.source import (
+from cereals_tf.data_prep.dataset import Classes
+from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.polygons import Polygon
+from cereals_tf.data_prep.sources.masks import evenly_spaced_palette
+from cereals_tf.data_prep.sources.source import (
     Annotation,
     Item,
     SourceOptions,
@@ -26,7 +26,7 @@ from data_prep.sources.source import (
     read_json,
     splits_of,
 )
-from data_prep.text import is_unicode, shown
+from cereals_tf.data_prep.text import is_unicode, shown
 
 IGNORE_ID = 255
 BACKGROUND = "background"

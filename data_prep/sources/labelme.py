@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from data_prep.dataset import Classes
-from data_prep.errors import UserError
-from data_prep.polygons import Polygon
-from data_prep.sources.masks import classes_if_given, evenly_spaced_palette
-from data_prep.sources.source import (
+from cereals_tf.data_prep.dataset import Classes
+from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.polygons import Polygon
+from cereals_tf.data_prep.sources.masks import classes_if_given, evenly_spaced_palette
+from cereals_tf.data_prep.sources.source import (
     IMAGE_SUFFIXES,
     Annotation,
     Item,
@@ -29,7 +29,7 @@ from data_prep.sources.source import (
     refuse_rotated,
     splits_of,
 )
-from data_prep.text import is_unicode, shown
+from cereals_tf.data_prep.text import is_unicode, shown
 
 BACKGROUND = "_background_"
 IGNORE = "__ignore__"

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from data_prep.dataset import Classes
-from data_prep.errors import UserError
-from data_prep.polygons import outline_mask
-from data_prep.sources.source import (
+from cereals_tf.data_prep.dataset import Classes
+from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.polygons import outline_mask
+from cereals_tf.data_prep.sources.source import (
     IMAGE_SUFFIXES,
     Annotation,
     Item,
@@ -23,7 +23,7 @@ from data_prep.sources.source import (
     read_json,
     splits_of,
 )
-from data_prep.text import is_unicode
+from cereals_tf.data_prep.text import is_unicode
 
 _LAYOUTS = (
     ("{split}/images", "{split}/labels"),

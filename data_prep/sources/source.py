@@ -15,11 +15,11 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from data_prep.clicks import MAX_COORDINATE
-from data_prep.dataset import MAX_PIXELS, Classes
-from data_prep.errors import UserError
-from data_prep.polygons import Polygon, outline_mask
-from data_prep.text import is_unicode, shown
+from cereals_tf.data_prep.clicks import MAX_COORDINATE
+from cereals_tf.data_prep.dataset import MAX_PIXELS, Classes
+from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.polygons import Polygon, outline_mask
+from cereals_tf.data_prep.text import is_unicode, shown
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 # MPO is a JPEG file with further pictures behind the first, as many cameras write it.

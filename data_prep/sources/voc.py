@@ -3,10 +3,10 @@
 import os
 from pathlib import Path
 
-from data_prep.dataset import Classes
-from data_prep.errors import UserError
-from data_prep.sources.masks import annotation_of_mask, classes_if_given
-from data_prep.sources.source import (
+from cereals_tf.data_prep.dataset import Classes
+from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.sources.masks import annotation_of_mask, classes_if_given
+from cereals_tf.data_prep.sources.source import (
     Annotation,
     Item,
     SourceOptions,

@@ -9,7 +9,7 @@ The layout, the JSON of the polygons and the label ids are those of Cordts et al
 Dataset for Semantic Urban Scene Understanding", 2016.
 """
 
-from data_prep.toy.scene import draw_scene
-from data_prep.toy.writing import write_toy
+from cereals_tf.data_prep.toy.scene import draw_scene
+from cereals_tf.data_prep.toy.writing import write_toy
 
 __all__ = ["draw_scene", "write_toy"]

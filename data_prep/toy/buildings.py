@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from data_prep.toy.camera import upright
-from data_prep.toy.canvas import Canvas
-from data_prep.toy.light import CLOTHES_COLOURS, FACADE_COLOURS, pick
-from data_prep.toy.street import STREET_END
+from cereals_tf.data_prep.toy.camera import upright
+from cereals_tf.data_prep.toy.canvas import Canvas
+from cereals_tf.data_prep.toy.light import CLOTHES_COLOURS, FACADE_COLOURS, pick
+from cereals_tf.data_prep.toy.street import STREET_END
 
 
 def paint_house(canvas: Canvas, side: int, x: float, near: float, far: float) -> None:

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from PIL import Image, ImageDraw
 
-from data_prep.toy.camera import Camera
-from data_prep.toy.light import Light
+from cereals_tf.data_prep.toy.camera import Camera
+from cereals_tf.data_prep.toy.light import Light
 
 LabelledPolygon = tuple[str, list[tuple[int, int]]]
 """A Cityscapes label name and the (x, y) pixels of the outline."""

@@ -4,11 +4,11 @@ from functools import partial
 
 import numpy as np
 
-from data_prep.toy.camera import facing
-from data_prep.toy.canvas import Canvas
-from data_prep.toy.light import pick
-from data_prep.toy.street import LEFT, Actor, Street
-from data_prep.toy.vegetation import paint_tree
+from cereals_tf.data_prep.toy.camera import facing
+from cereals_tf.data_prep.toy.canvas import Canvas
+from cereals_tf.data_prep.toy.light import pick
+from cereals_tf.data_prep.toy.street import LEFT, Actor, Street
+from cereals_tf.data_prep.toy.vegetation import paint_tree
 
 
 def street_furniture(canvas: Canvas, street: Street, side: int) -> list[Actor]:

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from data_prep.toy.camera import strip
-from data_prep.toy.canvas import Canvas, Paint
-from data_prep.toy.light import pick
-from data_prep.toy.street import LEFT, RIGHT, Street
+from cereals_tf.data_prep.toy.camera import strip
+from cereals_tf.data_prep.toy.canvas import Canvas, Paint
+from cereals_tf.data_prep.toy.light import pick
+from cereals_tf.data_prep.toy.street import LEFT, RIGHT, Street
 
 
 def paint_ground(canvas: Canvas, street: Street) -> None:

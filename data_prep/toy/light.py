@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data_prep.toy.street import LEFT, RIGHT
+from cereals_tf.data_prep.toy.street import LEFT, RIGHT
 
 CAR_COLOURS = [
     (225, 225, 222), (205, 208, 210), (40, 42, 46), (66, 70, 76), (128, 132, 136), (158, 34, 32),

@@ -5,9 +5,9 @@ from functools import partial
 import numpy as np
 from numpy.typing import ArrayLike
 
-from data_prep.toy.canvas import Canvas, Paint
-from data_prep.toy.light import CAR_COLOURS, CLOTHES_COLOURS, pick
-from data_prep.toy.street import Actor, Street
+from cereals_tf.data_prep.toy.canvas import Canvas, Paint
+from cereals_tf.data_prep.toy.light import CAR_COLOURS, CLOTHES_COLOURS, pick
+from cereals_tf.data_prep.toy.street import Actor, Street
 
 _SKIN_COLOURS = [(224, 178, 148), (190, 138, 106), (122, 82, 60), (236, 194, 168)]
 

@@ -2,15 +2,15 @@
 
 import numpy as np
 
-from data_prep.toy.buildings import paint_barrier, paint_house
-from data_prep.toy.canvas import Canvas, LabelledPolygon
-from data_prep.toy.furniture import street_furniture
-from data_prep.toy.ground import paint_ground
-from data_prep.toy.people import passers_by
-from data_prep.toy.sky import paint_horizon, paint_sky
-from data_prep.toy.street import LEFT, RIGHT, STREET_END, Street
-from data_prep.toy.vegetation import paint_bush, paint_tree
-from data_prep.toy.vehicles import traffic
+from cereals_tf.data_prep.toy.buildings import paint_barrier, paint_house
+from cereals_tf.data_prep.toy.canvas import Canvas, LabelledPolygon
+from cereals_tf.data_prep.toy.furniture import street_furniture
+from cereals_tf.data_prep.toy.ground import paint_ground
+from cereals_tf.data_prep.toy.people import passers_by
+from cereals_tf.data_prep.toy.sky import paint_horizon, paint_sky
+from cereals_tf.data_prep.toy.street import LEFT, RIGHT, STREET_END, Street
+from cereals_tf.data_prep.toy.vegetation import paint_bush, paint_tree
+from cereals_tf.data_prep.toy.vehicles import traffic
 
 SMALLEST_SIDE = 64
 """The smallest height and width of a scene, in pixels."""

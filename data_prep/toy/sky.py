@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from data_prep.toy.canvas import Canvas
-from data_prep.toy.light import FACADE_COLOURS, LEAF_COLOURS, pick
-from data_prep.toy.street import LEFT, RIGHT, STREET_END, Street
+from cereals_tf.data_prep.toy.canvas import Canvas
+from cereals_tf.data_prep.toy.light import FACADE_COLOURS, LEAF_COLOURS, pick
+from cereals_tf.data_prep.toy.street import LEFT, RIGHT, STREET_END, Street
 
 
 def paint_sky(canvas: Canvas) -> None:

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from data_prep.toy.canvas import Canvas
-from data_prep.toy.light import LEAF_COLOURS, pick
+from cereals_tf.data_prep.toy.canvas import Canvas
+from cereals_tf.data_prep.toy.light import LEAF_COLOURS, pick
 
 
 def paint_tree(canvas: Canvas, x: float, z: float, radius: float) -> None:

@@ -5,11 +5,11 @@ from functools import partial
 
 import numpy as np
 
-from data_prep.toy.camera import strip
-from data_prep.toy.canvas import Canvas
-from data_prep.toy.light import CAR_COLOURS, pick
-from data_prep.toy.street import LEFT, RIGHT, Actor, Street
-from data_prep.toy.vehicle_models import MODELS
+from cereals_tf.data_prep.toy.camera import strip
+from cereals_tf.data_prep.toy.canvas import Canvas
+from cereals_tf.data_prep.toy.light import CAR_COLOURS, pick
+from cereals_tf.data_prep.toy.street import LEFT, RIGHT, Actor, Street
+from cereals_tf.data_prep.toy.vehicle_models import MODELS
 
 
 def traffic(canvas: Canvas, street: Street) -> list[Actor]:

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from data_prep.errors import UserError
-from data_prep.files import new_folder
-from data_prep.sources.cityscapes import LABELS
-from data_prep.toy.canvas import LabelledPolygon
-from data_prep.toy.scene import SMALLEST_SIDE, draw_scene
+from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.files import new_folder
+from cereals_tf.data_prep.sources.cityscapes import LABELS
+from cereals_tf.data_prep.toy.canvas import LabelledPolygon
+from cereals_tf.data_prep.toy.scene import SMALLEST_SIDE, draw_scene
 
 _LABEL_IDS = {label.name: label.id for label in LABELS}
 _SPLITS = ("train", "val")

@@ -15,8 +15,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from cereals_tf.data_prep.files import write_atomically
 from cereals_tf.quiet import load_tensorflow
-from data_prep.files import write_atomically
 from tests.bench.measure import ROOT, Row, UnavailableError, machine
 
 GROUPS = {

@@ -20,23 +20,24 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from data_prep.dataset import PreparedData
-from data_prep.parallel import cores
-from data_prep.prepare import prepare
-from data_prep.sources import SourceOptions, open_source
-from data_prep.sources.source import Item
-from data_prep.toy import write_toy
-from data_prep.verify import verify
+from cereals_tf.data_prep.dataset import PreparedData
+from cereals_tf.data_prep.grid import Box
+from cereals_tf.data_prep.parallel import cores
+from cereals_tf.data_prep.prepare import prepare
+from cereals_tf.data_prep.sources import SourceOptions, open_source
+from cereals_tf.data_prep.sources.source import Item
+from cereals_tf.data_prep.toy import write_toy
+from cereals_tf.data_prep.verify import verify
+from cereals_tf.trainers.inputs import Split, TrainingData
+from cereals_tf.trainers.samples import Sample
 from tests.bench.measure import Ratio, Row, in_child, interleaved
-from trainers.inputs import ImageReader, TrainingData
-from trainers.samples import Box, Sample
 
 KIND = "cityscapes"
 JPEG_QUALITY = 95
 DECODING = "tf.io.decode_image of the same bytes"
 DECODING_AND_ENCODING = "decoding each image, encoding its label"
 PNG_LEVEL = 6
-"""The level at which `data_prep.conversion` writes labels."""
+"""The level at which `cereals_tf.data_prep.conversion` writes labels."""
 
 
 class Size(NamedTuple):
@@ -165,7 +166,7 @@ def _encode(label: np.ndarray) -> None:
 def _reading(folder: Path, suffix: str, size: Size) -> Iterator[Row]:
     data = PreparedData.open(folder)
     shards = [str(shard) for shard in data.shards("train")]
-    reader = ImageReader(data, "train")
+    reader = Split(data, "train")
     encoded = [record["image/encoded"] for record in reader.records()]
     count = len(encoded)
     epochs = deque(_first_epoch(reader) for _ in range(size.repeats + 1))
@@ -183,7 +184,7 @@ def _reading(folder: Path, suffix: str, size: Size) -> Iterator[Row]:
     yield from _compared(measured, floors, counts, targets, suffix, size.repeats)
 
 
-def _first_epoch(reader: ImageReader) -> tf.data.Dataset:
+def _first_epoch(reader: Split) -> tf.data.Dataset:
     """Return an epoch of (image, stride-8 label, weights) over whole images, nothing cached yet."""
     boxes = {entry.image_id: Box(0, 0, entry.height, entry.width) for entry in reader.images}
     regions = {image_id: [box] for image_id, box in boxes.items()}

@@ -12,9 +12,9 @@ import tensorflow as tf
 from cereals_tf.acquisition.information import MEASURES
 from cereals_tf.acquisition.monte_carlo import committee
 from cereals_tf.models import build_segmentation_model
+from cereals_tf.trainers.fitting import compile_model, segmentation_loss
+from cereals_tf.trainers.normalization import fused_normalization
 from tests.bench.peer_process import Setting, asked, serve
-from trainers.fitting import compile_model, segmentation_loss
-from trainers.normalization import fused_normalization
 
 
 def main() -> None:
@@ -96,7 +96,7 @@ def information(setting: Setting, precision: str, name: str) -> Callable[[], Non
 
 
 def step(setting: Setting, precision: str) -> Callable[[], None]:
-    """Build a training step as `trainers.fitting.fit` has Keras do it."""
+    """Build a training step as `cereals_tf.trainers.fitting.fit` has Keras do it."""
     model, images = _model(setting, precision), _images(setting)
     labels = tf.random.uniform(
         (1, -(-setting.height // 8), -(-setting.width // 8)), maxval=setting.classes, dtype=tf.int32

@@ -19,18 +19,18 @@ import numpy as np
 import tensorflow as tf
 
 from cereals_tf.acquisition.scoring import Scorer
-from cereals_tf.campaign.architecture import build_cost, build_segmentation
+from cereals_tf.campaign.learning.models import build_cost, build_segmentation
 from cereals_tf.campaign.options import Options
-from cereals_tf.campaign.pool import Pool
-from cereals_tf.campaign.scores import score_pool
-from cereals_tf.campaign.shard import ALL, Shard
-from data_prep.dataset import PreparedData
-from data_prep.parallel import cores
-from data_prep.prepare import prepare
-from data_prep.sources import SourceOptions
-from data_prep.toy import write_toy
+from cereals_tf.campaign.pool.pool import Pool
+from cereals_tf.campaign.pool.scoring import score_pool
+from cereals_tf.campaign.pool.shard import ALL, Shard
+from cereals_tf.data_prep.dataset import PreparedData
+from cereals_tf.data_prep.parallel import cores
+from cereals_tf.data_prep.prepare import prepare
+from cereals_tf.data_prep.sources import SourceOptions
+from cereals_tf.data_prep.toy import write_toy
+from cereals_tf.trainers.inputs import Split
 from tests.bench.measure import POLL_SECONDS, Ratio, Row, in_child, interleaved
-from trainers.inputs import ImageReader
 
 
 class Size(NamedTuple):
@@ -70,7 +70,7 @@ def open_pool(data: Path, **options: Any) -> tuple[Pool, Scorer]:
     keras.utils.set_random_seed(0)
     models = build_segmentation(chosen, len(prepared.classes)), build_cost(chosen)
     scorer = Scorer(*models, chosen.information, chosen.committee)
-    return Pool(chosen, ImageReader(prepared, "train"), {}), scorer
+    return Pool(chosen, Split(prepared, "train"), {}), scorer
 
 
 def score_afresh(pool: Pool, scorer: Scorer, folder: Path, shard: Shard = ALL) -> int:

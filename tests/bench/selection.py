@@ -17,14 +17,14 @@ import numpy as np
 
 from cereals_tf.acquisition.regions import Region, window_grid, window_sums
 from cereals_tf.acquisition.selection import Candidate, Windows, select
-from cereals_tf.campaign.choose import choose_best
 from cereals_tf.campaign.options import Options
-from cereals_tf.campaign.pool import Pool
-from cereals_tf.campaign.score_files import WindowScores, path_of, save_scores
-from data_prep.clicks import STRIDE
-from data_prep.dataset import IMAGES, PreparedData
+from cereals_tf.campaign.pool.choose import choose_best
+from cereals_tf.campaign.pool.files import WindowScores, path_of, save_scores
+from cereals_tf.campaign.pool.pool import Pool
+from cereals_tf.data_prep.dataset import IMAGES, PreparedData
+from cereals_tf.data_prep.grid import STRIDE
+from cereals_tf.trainers.inputs import Split
 from tests.bench.measure import ROOT, Ratio, Row, in_child, interleaved
-from trainers.inputs import ImageReader
 
 PEERS = ROOT / ".venv-peers"
 
@@ -224,7 +224,7 @@ def open_pool(folder: Path, size: Size) -> Pool:
     }
     data = PreparedData(folder, {"splits": {"train": train}})
     options = Options(region=str(size.region), fusion="product")
-    return Pool(options, ImageReader(data, "train"), {})
+    return Pool(options, Split(data, "train"), {})
 
 
 def choose_from(pool: Pool, folder: Path, size: Size) -> list[Candidate]:

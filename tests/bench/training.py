@@ -14,19 +14,20 @@ import numpy as np
 import tensorflow as tf
 
 from cereals_tf.campaign.round import crop_rule
+from cereals_tf.data_prep.dataset import PreparedData
+from cereals_tf.data_prep.grid import Box
+from cereals_tf.data_prep.prepare import prepare
+from cereals_tf.data_prep.random_access import columns, read_at, record_offsets
+from cereals_tf.data_prep.sources.source import SourceOptions
+from cereals_tf.data_prep.toy import write_toy
 from cereals_tf.models import build_segmentation_model
-from data_prep.dataset import PreparedData
-from data_prep.prepare import prepare
-from data_prep.random_access import columns, read_at, record_offsets
-from data_prep.sources.source import SourceOptions
-from data_prep.toy import write_toy
+from cereals_tf.trainers.cache import Cache
+from cereals_tf.trainers.evaluation import SegmentationEvaluator
+from cereals_tf.trainers.fitting import BETA_1, BETA_2, compile_model, segmentation_loss
+from cereals_tf.trainers.inputs import Split, TrainingData
+from cereals_tf.trainers.normalization import fused_normalization
+from cereals_tf.trainers.samples import STEP_PIXELS, TRAIN_ON, plan_samples
 from tests.bench.measure import Ratio, Row, interleaved
-from trainers.cache import Cache
-from trainers.evaluation import SegmentationEvaluator
-from trainers.fitting import BETA_1, BETA_2, compile_model, segmentation_loss
-from trainers.inputs import ImageReader, TrainingData
-from trainers.normalization import fused_normalization
-from trainers.samples import STEP_PIXELS, TRAIN_ON, Box, plan_samples
 
 SEED = 0
 LEARNING_RATE = 1e-4
@@ -113,7 +114,7 @@ def _trains(model: keras.Model, epoch: Callable[[], tf.data.Dataset], fused: boo
 
 def _training_data(
     model: keras.Model,
-    reader: ImageReader,
+    reader: Split,
     regions: Mapping[str, Sequence[Box]],
     train_on: str,
     cache: Cache,
@@ -129,7 +130,7 @@ def _training_data(
 
 def _epochs(model: keras.Model, data: PreparedData, folder: Path, size: Size) -> Iterator[Row]:
     """Compare epochs over whole images with the same steps on arrays that are in memory."""
-    reader = ImageReader(data, "train")
+    reader = Split(data, "train")
     regions = _regions(reader, size, itertools.repeat(1, size.few))
     trainings = {
         way: _training_data(model, reader, regions, "mask", Cache(way, folder))
@@ -143,7 +144,7 @@ def _epochs(model: keras.Model, data: PreparedData, folder: Path, size: Size) ->
         with fused_normalization(model):
             model.fit(images, labels, sample_weight=weights, batch_size=1, verbose=0)
 
-    evaluator = SegmentationEvaluator(model, ImageReader(data, "val"), False, Cache("memory"))
+    evaluator = SegmentationEvaluator(model, Split(data, "val"), False, Cache("memory"))
     functions = {"arrays": train_on_arrays, "evaluation": evaluator.confusion}
     for way, training in trainings.items():
         functions[way] = _trains(model, lambda training=training: training.epoch(SEED))
@@ -163,7 +164,7 @@ def _epochs(model: keras.Model, data: PreparedData, folder: Path, size: Size) ->
 
 def _crops(model: keras.Model, data: PreparedData, size: Size) -> Iterator[Row]:
     """Compare crop and auto with mask: one region an image, and from one to ever more."""
-    reader = ImageReader(data, "train")
+    reader = Split(data, "train")
     plans = {
         "one region an image": _regions(reader, size, itertools.repeat(1)),
         "1, 4, 16, 64 regions": _regions(reader, size, (4**i for i in itertools.count())),
@@ -199,7 +200,7 @@ def _fed_pixels(training: TrainingData) -> int:
     return sum(sample.crop.area for part in training.samples.values() for sample in part)
 
 
-def _regions(reader: ImageReader, size: Size, counts: Iterator[int]) -> dict[str, list[Box]]:
+def _regions(reader: Split, size: Size, counts: Iterator[int]) -> dict[str, list[Box]]:
     """Draw so many regions that do not overlap in each image, from the cells of a grid."""
     rng = np.random.default_rng(SEED)
     side, regions = size.region, {}

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from cereals_tf import cli
+from cereals_tf.campaign.folder.campaign import Campaign
 from cereals_tf.campaign.run import run_campaign
 from cereals_tf.campaign.start import start_campaign
-from cereals_tf.campaign.state import Campaign
-from data_prep.prepare import prepare
-from data_prep.sources.source import SourceOptions
-from data_prep.toy import write_toy
+from cereals_tf.data_prep.prepare import prepare
+from cereals_tf.data_prep.sources.source import SourceOptions
+from cereals_tf.data_prep.toy import write_toy
 
 PLUGIN = '''
 """Models small enough for tests; the first has all that a round must carry over."""

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from cereals_tf import cli, commands
+from cereals_tf.campaign.folder.campaign import Campaign
 from cereals_tf.campaign.options import Options
-from cereals_tf.campaign.state import Campaign
 from cereals_tf.quiet import load_tensorflow
 from cereals_tf.reproduce.grid import SET_BY_GRID
 

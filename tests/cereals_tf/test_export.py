@@ -15,18 +15,18 @@ from PIL import Image
 
 from cereals_tf.acquisition.fusion import Scale, fuse
 from cereals_tf.acquisition.scoring import Scorer
-from cereals_tf.campaign.architecture import build_cost, build_segmentation, load_model
+from cereals_tf.campaign.folder.campaign import Campaign, CommittedRound
+from cereals_tf.campaign.learning.models import build_cost, build_segmentation, load_model
 from cereals_tf.campaign.run import step_campaign
 from cereals_tf.campaign.start import start_campaign
-from cereals_tf.campaign.state import Campaign, CommittedRound
+from cereals_tf.data_prep import records
+from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.prepare import prepare
+from cereals_tf.data_prep.sources.source import SourceOptions
+from cereals_tf.data_prep.toy import write_toy
 from cereals_tf.export import export_round
-from data_prep import records
-from data_prep.errors import UserError
-from data_prep.prepare import prepare
-from data_prep.sources.source import SourceOptions
-from data_prep.toy import write_toy
-from trainers.evaluation import confusion_matrix, iou, upsample_logits
-from trainers.inputs import ImageReader
+from cereals_tf.trainers.evaluation import confusion_matrix, iou, upsample_logits
+from cereals_tf.trainers.inputs import Split
 
 VARIANTS = {
     "plain": {},
@@ -86,7 +86,7 @@ class Exported:
         )
         cost = load_model(done.folder / "cost.keras", build_cost(options))
         self.scorer = Scorer(self.segmentation, cost, options.information, options.committee)
-        self.records = list(ImageReader(campaign.data, "val").records())
+        self.records = list(Split(campaign.data, "val").records())
         self.encoded = tf.stack([record[records.IMAGE_ENCODED] for record in self.records])
         self.images = np.stack([decode(encoded) for encoded in self.encoded.numpy()])
 

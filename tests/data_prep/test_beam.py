@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from data_prep import prepare as prepare_module
-from data_prep.errors import UserError
-from data_prep.prepare import prepare
-from data_prep.quiet import stderr_to
-from data_prep.sources.source import SourceOptions
+from cereals_tf.data_prep import prepare as prepare_module
+from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.prepare import prepare
+from cereals_tf.data_prep.quiet import stderr_to
+from cereals_tf.data_prep.sources.source import SourceOptions
 
 pytestmark = pytest.mark.skipif(not importlib.util.find_spec("apache_beam"), reason="without Beam")
 
@@ -89,7 +89,7 @@ def test_worker_processes_give_the_same_bytes_and_no_noise(source, tmp_path, pla
         "from cereals_tf.cli import main\n"
         "from cereals_tf.quiet import load_tensorflow\n"
         "load_tensorflow()\n"
-        "from data_prep import prepare\n"
+        "from cereals_tf.data_prep import prepare\n"
         "prepare.IMAGES_PER_SHARD = 2\n"
         "sys.exit(main())"
     )
@@ -270,7 +270,7 @@ def test_options_that_beam_would_drop_or_fail_on_are_refused(source, tmp_path, o
 
 def test_without_beam_its_extra_is_named(source, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "apache_beam", None)
-    monkeypatch.delitem(sys.modules, "data_prep.beam", raising=False)
+    monkeypatch.delitem(sys.modules, "cereals_tf.data_prep.beam", raising=False)
     with pytest.raises(UserError, match=r"pip install 'cereals-tf\[beam\]'"):
         _in_beam(source, tmp_path / "out")
     assert os.listdir(tmp_path) == []

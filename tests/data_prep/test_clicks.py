@@ -7,8 +7,8 @@ import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_prep.clicks import ClickGrid, RegionClicks, click_grid, click_map
-from data_prep.polygons import Polygon
+from cereals_tf.data_prep.clicks import ClickGrid, RegionClicks, click_grid, click_map
+from cereals_tf.data_prep.polygons import Polygon
 
 HEIGHT, WIDTH = 25, 40
 

@@ -5,9 +5,9 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from data_prep.errors import UserError
-from data_prep.records import decode_image
-from data_prep.sources.source import open_image, read_header
+from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.records import decode_image
+from cereals_tf.data_prep.sources.source import open_image, read_header
 
 FORMATS = {
     "png": {"format": "png"},

@@ -3,8 +3,8 @@ import shutil
 
 import pytest
 
-from data_prep.dataset import ImageEntry, PreparedData
-from data_prep.errors import UserError
+from cereals_tf.data_prep.dataset import ImageEntry, PreparedData
+from cereals_tf.data_prep.errors import UserError
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from data_prep.errors import UserError
-from data_prep.files import (
+from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.files import (
     new_folder,
     refuse_read_only,
     sync_tree,

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_prep.dataset import PreparedData
-from data_prep.findings import findings
+from cereals_tf.data_prep.dataset import PreparedData
+from cereals_tf.data_prep.findings import findings
 
 
 def bands(*rows, width=40):

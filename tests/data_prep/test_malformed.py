@@ -30,16 +30,16 @@ from PIL import Image, ImageDraw
 from pycocotools.coco import COCO
 
 from cereals_tf import cli
-from data_prep.conversion import Converted, convert_item
-from data_prep.damage import examine, refuse_damage
-from data_prep.dataset import PreparedData
-from data_prep.errors import UserError
-from data_prep.prepare import prepare
-from data_prep.records import decode_label, parse
-from data_prep.shards import serialize_checked
-from data_prep.sources import open_source
-from data_prep.sources.source import SourceOptions
-from data_prep.verify import verify
+from cereals_tf.data_prep.conversion import Converted, convert_item
+from cereals_tf.data_prep.damage import examine, refuse_damage
+from cereals_tf.data_prep.dataset import PreparedData
+from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.prepare import prepare
+from cereals_tf.data_prep.records import decode_label, parse
+from cereals_tf.data_prep.shards import serialize_checked
+from cereals_tf.data_prep.sources import open_source
+from cereals_tf.data_prep.sources.source import SourceOptions
+from cereals_tf.data_prep.verify import verify
 
 HEIGHT, WIDTH = 20, 30
 PIXELS = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)

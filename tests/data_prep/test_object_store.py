@@ -125,7 +125,7 @@ def cereals(environment):
 
 @pytest.fixture(scope="module")
 def streets(tmp_path_factory) -> Path:
-    from data_prep.toy import write_toy
+    from cereals_tf.data_prep.toy import write_toy
 
     folder = tmp_path_factory.mktemp("toy") / "streets"
     write_toy(folder, train_images=4, val_images=2, height=64, width=96, seed=1)
@@ -134,8 +134,8 @@ def streets(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def local(streets) -> Path:
-    from data_prep.prepare import prepare
-    from data_prep.sources.source import SourceOptions
+    from cereals_tf.data_prep.prepare import prepare
+    from cereals_tf.data_prep.sources.source import SourceOptions
 
     data = streets.with_name("data")
     prepare(streets, data, "cityscapes", SourceOptions())
@@ -159,7 +159,7 @@ def test_a_data_set_in_a_bucket_has_the_bytes_of_a_local_one(local, remote, stor
 
 
 def test_it_is_inspected_and_verified(local, remote, cereals):
-    from data_prep.dataset import PreparedData
+    from cereals_tf.data_prep.dataset import PreparedData
 
     shown = json.loads(cereals("inspect", remote, "--verify", "--json"))
     assert shown["splits"] == PreparedData.open(local).description["splits"]
@@ -222,9 +222,9 @@ def test_a_damaged_source_leaves_nothing_in_the_bucket(streets, store, tmp_path,
 
 
 def test_a_killed_conversion_goes_on_where_it_was(store, environment, tmp_path, cereals):
-    from data_prep.prepare import prepare
-    from data_prep.sources.source import SourceOptions
-    from data_prep.toy import write_toy
+    from cereals_tf.data_prep.prepare import prepare
+    from cereals_tf.data_prep.sources.source import SourceOptions
+    from cereals_tf.data_prep.toy import write_toy
 
     write_toy(tmp_path / "streets", train_images=220, val_images=1, height=64, width=64)
     out = f"s3://{BUCKET}/killed"

@@ -11,7 +11,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from data_prep.polygons import Polygon, agreement, outline_mask, paint, scaled
+from cereals_tf.data_prep.polygons import Polygon, agreement, outline_mask, paint, scaled
 
 IGNORE = 255
 

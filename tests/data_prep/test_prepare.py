@@ -30,16 +30,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
-from data_prep import prepare as prepare_module
-from data_prep.conversion import convert_item
-from data_prep.damage import damaged_records
-from data_prep.errors import UserError
-from data_prep.parallel import ordered_map
-from data_prep.prepare import prepare
-from data_prep.records import decode_label, parse, polygons_of
-from data_prep.shards import serialize_checked
-from data_prep.sources import open_source
-from data_prep.sources.source import Item, SourceOptions
+from cereals_tf.data_prep import prepare as prepare_module
+from cereals_tf.data_prep.conversion import convert_item
+from cereals_tf.data_prep.damage import damaged_records
+from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.parallel import ordered_map
+from cereals_tf.data_prep.prepare import prepare
+from cereals_tf.data_prep.records import decode_label, parse, polygons_of
+from cereals_tf.data_prep.shards import serialize_checked
+from cereals_tf.data_prep.sources import open_source
+from cereals_tf.data_prep.sources.source import Item, SourceOptions
 
 
 def _contents(folder: Path):
@@ -461,7 +461,10 @@ def test_every_kind_of_source_can_be_sent_to_a_worker(tmp_path, cityscapes_sourc
 
 
 def test_a_worker_starts_without_tensorflow():
-    code = "import sys, data_prep.conversion, data_prep.sources; print('tensorflow' in sys.modules)"
+    code = (
+        "import sys, cereals_tf.data_prep.conversion, cereals_tf.data_prep.sources; "
+        "print('tensorflow' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
 
@@ -573,8 +576,8 @@ def kill_at(number):
     os.replace = counted
 
 if __name__ == "__main__":
-    from data_prep import prepare
-    from data_prep.sources.source import SourceOptions
+    from cereals_tf.data_prep import prepare
+    from cereals_tf.data_prep.sources.source import SourceOptions
     prepare.IMAGES_PER_SHARD = 2
     prepare.BYTES_WORTH_PROCESSES = 0
     kill_at(6)

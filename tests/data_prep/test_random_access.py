@@ -6,7 +6,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_prep.random_access import columns, read_at, record_offsets
+from cereals_tf.data_prep.random_access import columns, read_at, record_offsets
 
 
 @pytest.fixture(scope="module")

@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from data_prep import records
-from data_prep.annotated_image import AnnotatedImage
-from data_prep.damage import damage_named, damaged_records, refuse_damage
-from data_prep.dataset import PreparedData
-from data_prep.errors import UserError
-from data_prep.polygons import Polygon
-from data_prep.records import serialize
+from cereals_tf.data_prep import records
+from cereals_tf.data_prep.annotated_image import AnnotatedImage
+from cereals_tf.data_prep.damage import damage_named, damaged_records, refuse_damage
+from cereals_tf.data_prep.dataset import PreparedData
+from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.polygons import Polygon
+from cereals_tf.data_prep.records import serialize
 
 
 def _encoded(array, kind):

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
-from data_prep.dataset import PreparedData
-from data_prep.errors import UserError
-from data_prep.files import resumable_objects
-from data_prep.prepare import prepare
-from data_prep.remote import RemotePath, StoreError, folder_at, local_folder
-from data_prep.sources.source import SourceOptions
-from data_prep.toy import write_toy
-from data_prep.verify import verify
+from cereals_tf.data_prep.dataset import PreparedData
+from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.files import resumable_objects
+from cereals_tf.data_prep.prepare import prepare
+from cereals_tf.data_prep.remote import RemotePath, StoreError, folder_at, local_folder
+from cereals_tf.data_prep.sources.source import SourceOptions
+from cereals_tf.data_prep.toy import write_toy
+from cereals_tf.data_prep.verify import verify
 
 PARTS = re.compile(r"part-\d|list")
 

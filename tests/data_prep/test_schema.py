@@ -2,8 +2,8 @@ import tensorflow as tf
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
 
-from data_prep.dataset import SCHEMA, Classes
-from data_prep.schema import schema_text
+from cereals_tf.data_prep.dataset import SCHEMA, Classes
+from cereals_tf.data_prep.schema import schema_text
 
 KINDS = {
     "bytes_list": schema_pb2.BYTES,

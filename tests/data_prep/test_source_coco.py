@@ -11,10 +11,10 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
-from data_prep.errors import UserError
-from data_prep.records import decode_label, parse, polygons_of
-from data_prep.sources import open_source
-from data_prep.sources.source import SourceOptions
+from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.records import decode_label, parse, polygons_of
+from cereals_tf.data_prep.sources import open_source
+from cereals_tf.data_prep.sources.source import SourceOptions
 
 HEIGHT, WIDTH = 30, 40
 CATEGORIES = [

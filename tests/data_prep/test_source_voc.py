@@ -6,11 +6,11 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from data_prep.errors import UserError
-from data_prep.records import decode_label, parse, polygons_of
-from data_prep.sources import open_source
-from data_prep.sources.source import SourceOptions
-from data_prep.sources.voc import CLASSES
+from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.records import decode_label, parse, polygons_of
+from cereals_tf.data_prep.sources import open_source
+from cereals_tf.data_prep.sources.source import SourceOptions
+from cereals_tf.data_prep.sources.voc import CLASSES
 
 HEIGHT, WIDTH = 24, 33
 

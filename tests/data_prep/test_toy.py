@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
-from data_prep.errors import UserError
-from data_prep.toy import draw_scene, write_toy
+from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.toy import draw_scene, write_toy
 
 TOWNS = {"train": "toytown", "val": "toyville"}
 SMALL = {"train_images": 3, "val_images": 2, "height": 64, "width": 96}

@@ -12,16 +12,16 @@ import tensorflow as tf
 from PIL import Image
 
 from cereals_tf import tables
-from data_prep import prepare as prepare_module
-from data_prep.dataset import PreparedData
-from data_prep.errors import UserError
-from data_prep.findings import findings
-from data_prep.prepare import prepare
-from data_prep.records import decode_label, parse, polygons_of
-from data_prep.schema import is_schema
-from data_prep.sources import open_source
-from data_prep.sources.source import SourceOptions
-from data_prep.verify import verify
+from cereals_tf.data_prep import prepare as prepare_module
+from cereals_tf.data_prep.dataset import PreparedData
+from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.findings import findings
+from cereals_tf.data_prep.prepare import prepare
+from cereals_tf.data_prep.records import decode_label, parse, polygons_of
+from cereals_tf.data_prep.schema import is_schema
+from cereals_tf.data_prep.sources import open_source
+from cereals_tf.data_prep.sources.source import SourceOptions
+from cereals_tf.data_prep.verify import verify
 
 SIZE = HEIGHT, WIDTH = 20, 30
 SQUARE = [[4, 4], [14, 4], [14, 14], [4, 14]]

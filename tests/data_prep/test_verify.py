@@ -4,9 +4,9 @@ import struct
 
 import pytest
 
-from data_prep.dataset import PreparedData
-from data_prep.errors import UserError
-from data_prep.verify import verify
+from cereals_tf.data_prep.dataset import PreparedData
+from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.verify import verify
 
 
 def test_undamaged_data_pass(cityscapes_data, masks_data):

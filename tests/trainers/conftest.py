@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_prep.dataset import PreparedData
-from data_prep.prepare import prepare
-from data_prep.sources.source import SourceOptions
-from data_prep.toy import write_toy
+from cereals_tf.data_prep.dataset import PreparedData
+from cereals_tf.data_prep.prepare import prepare
+from cereals_tf.data_prep.sources.source import SourceOptions
+from cereals_tf.data_prep.toy import write_toy
 
 IGNORE_ID = 9
 

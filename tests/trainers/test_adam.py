@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainers.adam import FusedAdam
+from cereals_tf.trainers.adam import FusedAdam
 
 OPTIONS = {"learning_rate": 0.03, "beta_1": 0.99, "beta_2": 0.999}
 SHAPES = [(3, 3, 4, 5), (5,), ()]

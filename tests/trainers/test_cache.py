@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from data_prep.dataset import PreparedData
-from data_prep.errors import UserError
-from trainers.cache import SHARE_OF_MEMORY, Cache, memory_bytes
-from trainers.evaluation import CostEvaluator, SegmentationEvaluator
-from trainers.inputs import ImageReader, TrainingData, sample_bytes
-from trainers.samples import Box, plan_samples
+from cereals_tf.data_prep.dataset import PreparedData
+from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.grid import Box
+from cereals_tf.trainers.cache import SHARE_OF_MEMORY, Cache, memory_bytes
+from cereals_tf.trainers.evaluation import CostEvaluator, SegmentationEvaluator
+from cereals_tf.trainers.inputs import Split, TrainingData, sample_bytes
+from cereals_tf.trainers.samples import plan_samples
 
 WAYS = ("memory", "disk", "none")
 
@@ -62,7 +63,7 @@ def _assert_same(found, expected):
 @pytest.mark.parametrize("target", ["segmentation", "cost"])
 @pytest.mark.parametrize("train_on", ["mask", "crop"])
 def test_samples_and_their_order_are_the_same_from_everywhere(data, tmp_path, target, train_on):
-    reader = ImageReader(data, "train")
+    reader = Split(data, "train")
     memory, disk, none = (
         _epochs(_training_data(reader, Cache(way, tmp_path), target, train_on)) for way in WAYS
     )
@@ -84,7 +85,7 @@ def _copied(data, folder):
 @pytest.mark.parametrize("way", WAYS)
 def test_kept_samples_are_read_from_the_data_set_once(data, tmp_path, way):
     copied = _copied(data, tmp_path / "data")
-    training = _training_data(ImageReader(copied, "train"), Cache(way, tmp_path / "cache"))
+    training = _training_data(Split(copied, "train"), Cache(way, tmp_path / "cache"))
     expected = _epochs(training)
     shutil.rmtree(tmp_path / "data")
     if way == "none":
@@ -104,12 +105,12 @@ def _network(channels):
 @pytest.mark.parametrize("way", WAYS)
 def test_evaluation_reads_the_data_set_once(data, tmp_path, way):
     copied = _copied(data, tmp_path / "data")
-    reader, cache = ImageReader(copied, "val"), Cache(way, tmp_path / "cache")
+    reader, cache = Split(copied, "val"), Cache(way, tmp_path / "cache")
     measures = [
         SegmentationEvaluator(_network(3), reader, False, cache).confusion,
         CostEvaluator(_network(1), reader, cache).mean_squared_error,
     ]
-    plain = ImageReader(data, "val")
+    plain = Split(data, "val")
     expected = [
         SegmentationEvaluator(_network(3), plain, False).confusion(),
         CostEvaluator(_network(1), plain).mean_squared_error(),
@@ -126,7 +127,7 @@ def test_evaluation_reads_the_data_set_once(data, tmp_path, way):
 
 
 def test_what_an_interrupted_training_left_on_disk_does_not_count(data, tmp_path):
-    reader = ImageReader(data, "train")
+    reader = Split(data, "train")
     expected = _epochs(_training_data(reader, Cache("none")))
     (tmp_path / "train-segmentation.tfrecord").write_bytes(b"half a reco")
     for _ in range(2):
@@ -137,7 +138,7 @@ def test_what_an_interrupted_training_left_on_disk_does_not_count(data, tmp_path
 def test_a_full_disk_is_the_user_s_to_mend(data, tmp_path):
     (tmp_path / "train-cost.tfrecord").symlink_to("/dev/full")
     with pytest.raises(UserError, match=r"train-cost\.tfrecord: cannot be written .*--cache=disk"):
-        _training_data(ImageReader(data, "train"), Cache("disk", tmp_path), "cost")
+        _training_data(Split(data, "train"), Cache("disk", tmp_path), "cost")
 
 
 def test_auto_takes_memory_for_what_fits_into_its_share():
@@ -150,7 +151,7 @@ def test_auto_takes_memory_for_what_fits_into_its_share():
 
 def test_size_of_a_sample_is_that_of_its_tensors(data):
     for target in ("segmentation", "cost"):
-        training = _training_data(ImageReader(data, "train"), Cache(), target, "mask")
+        training = _training_data(Split(data, "train"), Cache(), target, "mask")
         for batch in training.epoch(0):
             assert sum(part.numpy().nbytes for part in batch) == sample_bytes(40, 200)
 

@@ -9,8 +9,8 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainers.calibration import BINS, Calibration, binned, measure_calibration
-from trainers.inputs import ImageReader
+from cereals_tf.trainers.calibration import BINS, Calibration, binned, measure_calibration
+from cereals_tf.trainers.inputs import Split
 
 
 def slow(probabilities, class_ids, weights):
@@ -71,7 +71,7 @@ def test_a_split_is_measured_image_by_image(write_data, noise):
     data = write_data({"train": {name: noise(place, 40, 56) for place, name in enumerate("abc")}})
     model = keras.Sequential([keras.Input((None, None, 3)), keras.layers.Conv2D(3, 8, 8)])
     model.layers[0].kernel.assign(0.003 * model.layers[0].kernel)
-    reader = ImageReader(data, "val")
+    reader = Split(data, "val")
     parts = [[], [], []]
     for record in reader.records():
         label = reader.label(record).numpy()[4::8, 4::8]

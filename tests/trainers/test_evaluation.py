@@ -12,16 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from data_prep import records
-from data_prep.clicks import click_map
-from trainers.evaluation import (
+from cereals_tf.data_prep import records
+from cereals_tf.data_prep.clicks import click_map
+from cereals_tf.trainers.evaluation import (
     CostEvaluator,
     SegmentationEvaluator,
     confusion_matrix,
     iou,
     upsample_logits,
 )
-from trainers.inputs import ImageReader, masked_label
+from cereals_tf.trainers.inputs import Split, masked_label
 
 LABEL_IDS = np.array([trainId2label[i].id for i in range(19)], np.uint8)
 
@@ -127,7 +127,7 @@ def _network(channels):
 def test_reported_iou_of_a_split_is_the_official_one(toy_data, toy_source, tmp_path, image_size):
     keras.utils.set_random_seed(3)
     model = _network(19)
-    reader = ImageReader(toy_data, "val", image_size)
+    reader = Split(toy_data, "val", image_size)
     pairs = []
     for record in reader.records():
         image, label = reader.image(record).numpy(), reader.label(record).numpy()
@@ -152,7 +152,7 @@ def test_iou_at_stride_8_compares_the_centres_of_cells(write_data, noise):
         {"train": {"a": noise(0, 20, 30)}, "val": {"a": noise(1, 43, 77), "b": noise(2, 16, 24)}}
     )
     keras.utils.set_random_seed(3)
-    model, reader = _network(3), ImageReader(data, "val")
+    model, reader = _network(3), Split(data, "val")
     expected = np.zeros((3, 3), int)
     for record in reader.records():
         image, label = reader.image(record).numpy(), reader.label(record).numpy()
@@ -168,7 +168,7 @@ def test_iou_at_stride_8_compares_the_centres_of_cells(write_data, noise):
 def test_evaluators_follow_the_model_s_weights(write_data, noise):
     data = write_data({"train": {"a": noise(0, 20, 30)}})
     model = _network(3)
-    evaluator = SegmentationEvaluator(model, ImageReader(data, "val"), full_resolution=True)
+    evaluator = SegmentationEvaluator(model, Split(data, "val"), full_resolution=True)
     scores = []
     for wanted in range(3):
         model.layers[-1].set_weights([np.zeros((1, 1, 8, 3)), np.eye(3)[wanted]])
@@ -180,7 +180,7 @@ def test_evaluators_follow_the_model_s_weights(write_data, noise):
 @pytest.mark.parametrize("image_size", [None, (43, 77)])
 def test_cost_error_is_the_mean_over_all_positions(toy_data, image_size):
     keras.utils.set_random_seed(3)
-    model, reader = _network(1), ImageReader(toy_data, "val", image_size)
+    model, reader = _network(1), Split(toy_data, "val", image_size)
     errors = []
     for record in reader.records():
         image = reader.image(record).numpy()

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainers.events import EventFile, epoch_writer
-from trainers.fitting import FitOptions, FitState, Objective, cost_loss, fit
+from cereals_tf.trainers.events import EventFile, epoch_writer
+from cereals_tf.trainers.fitting import FitOptions, FitState, Objective, cost_loss, fit
 
 
 def read(folder):

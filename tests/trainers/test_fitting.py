@@ -13,8 +13,8 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_prep.errors import UserError
-from trainers.fitting import (
+from cereals_tf.data_prep.errors import UserError
+from cereals_tf.trainers.fitting import (
     FitOptions,
     FitState,
     Objective,

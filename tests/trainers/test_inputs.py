@@ -13,23 +13,24 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cereals_tf.campaign.round import crop_rule
+from cereals_tf.data_prep import records
+from cereals_tf.data_prep.annotated_image import AnnotatedImage
+from cereals_tf.data_prep.clicks import click_map
+from cereals_tf.data_prep.dataset import PreparedData
+from cereals_tf.data_prep.grid import Box
+from cereals_tf.data_prep.polygons import Polygon, scaled
 from cereals_tf.models.fcn8s import fcn8s
 from cereals_tf.models.layers import ResizeToGrid
-from data_prep import records
-from data_prep.annotated_image import AnnotatedImage
-from data_prep.clicks import click_map
-from data_prep.dataset import PreparedData
-from data_prep.polygons import Polygon, scaled
-from trainers.fitting import cost_loss, segmentation_loss
-from trainers.inputs import (
-    ImageReader,
+from cereals_tf.trainers.fitting import cost_loss, segmentation_loss
+from cereals_tf.trainers.inputs import (
+    Split,
     TrainingData,
     click_target,
     downscale_label,
     masked_label,
     region_weights,
 )
-from trainers.samples import Box, Sample, plan_samples
+from cereals_tf.trainers.samples import Sample, plan_samples
 
 L = keras.layers
 LOSSES = {"segmentation": segmentation_loss(), "cost": cost_loss()}
@@ -105,7 +106,7 @@ def test_ignored_labels_lose_their_weight():
 
 
 def test_reader_gives_what_the_source_holds(toy_data, toy_source):
-    reader = ImageReader(toy_data, "train")
+    reader = Split(toy_data, "train")
     assert [entry.image_id for entry in reader.images] == [
         record["image/id"].numpy().decode() for record in reader.records()
     ]
@@ -120,7 +121,7 @@ def test_reader_gives_what_the_source_holds(toy_data, toy_source):
 
 def test_reader_scales_images_labels_and_points(toy_data):
     size = (43, 125)
-    reader, original = ImageReader(toy_data, "val", size), ImageReader(toy_data, "val")
+    reader, original = Split(toy_data, "val", size), Split(toy_data, "val")
     assert [(entry.height, entry.width) for entry in reader.images] == [size] * 3
     assert [entry.clicks for entry in reader.images] == [entry.clicks for entry in original.images]
     for record in reader.records():
@@ -133,7 +134,7 @@ def test_reader_scales_images_labels_and_points(toy_data):
 
 
 def test_reader_finds_the_records_of_some_images(toy_data):
-    reader = ImageReader(toy_data, "train")
+    reader = Split(toy_data, "train")
     ids = [entry.image_id for entry in reader.images]
     for wanted in ([ids[2]], [ids[3], ids[0]], []):
         found = [record["image/id"].numpy().decode() for record in reader.records(wanted)]
@@ -210,7 +211,7 @@ def scattered(write_data, noise):
         images["several"] = noise(99, *((43, 2003) if name == "long" else (131, 403)))
         data = write_data({"train": images, "val": {"a": noise(0, 16, 16)}})
         labelled = {**{i: [box] for i, box in regions.items()}, "several": several[name]}
-        result[name] = ImageReader(data, "train"), labelled
+        result[name] = Split(data, "train"), labelled
     return result
 
 
@@ -289,7 +290,7 @@ def test_crops_give_the_loss_and_gradients_of_whole_images(scattered, randomize,
 def test_a_region_counts_in_its_own_sample_only(six_samples):
     """Where crops overlap, each shows regions of the other."""
     data, regions = six_samples
-    reader, image = ImageReader(data, "train"), Box(0, 0, 40, 200)
+    reader, image = Split(data, "train"), Box(0, 0, 40, 200)
     samples = {i: [Sample(image, box) for box in boxes] for i, boxes in regions.items()}
     weights = [
         weight.numpy()[0] for *_, weight in TrainingData(reader, "cost", regions, samples).epoch(0)
@@ -312,7 +313,7 @@ def _rewritten(data, folder, change):
             writer.write(records.serialize(change(record)))
     for path in ("dataset.json", "images.csv"):
         (folder / path).write_bytes((data.folder / path).read_bytes())
-    return ImageReader(PreparedData(folder, data.description), "train")
+    return Split(PreparedData(folder, data.description), "train")
 
 
 def _with_other_annotation(record, kept, seed):
@@ -356,7 +357,7 @@ def test_annotation_outside_the_regions_changes_nothing(
     def epoch(reader):
         return list(_training_data(reader, target, regions, train_on, crop_for).epoch(0))
 
-    expected = epoch(ImageReader(data, "train"))
+    expected = epoch(Split(data, "train"))
     changed = epoch(
         _rewritten(data, tmp_path / "o", lambda record: _with_other_annotation(record, inside, 1))
     )
@@ -380,7 +381,7 @@ def test_segmentation_loss_is_the_mean_over_labelled_positions_that_are_not_igno
     regions = {"a": [Box(0, 16, 24, 32), Box(96, 120, 35, 67)]}
     keras.utils.set_random_seed(1)
     model = _plugin(3)
-    (batch,) = _training_data(ImageReader(data, "train"), "segmentation", regions, "mask").epoch(0)
+    (batch,) = _training_data(Split(data, "train"), "segmentation", regions, "mask").epoch(0)
     logits = tf.Variable(model(image[None], training=False))
     with tf.GradientTape() as tape:
         loss = segmentation_loss()(batch[1], logits, sample_weight=batch[2])
@@ -440,10 +441,11 @@ def _crop_of_48(core, height, width):
 
 CHILD = """
 import sys, hashlib, tensorflow as tf
-from data_prep.dataset import PreparedData
-from trainers.inputs import ImageReader, TrainingData
-from trainers.samples import Box, Sample
-reader = ImageReader(PreparedData.open(sys.argv[1]), "train")
+from cereals_tf.data_prep.dataset import PreparedData
+from cereals_tf.trainers.inputs import Split, TrainingData
+from cereals_tf.trainers.samples import (Sample)
+from cereals_tf.data_prep.grid import (Box)
+reader = Split(PreparedData.open(sys.argv[1]), "train")
 boxes = [Box(0, 0, 16, 16), Box(24, 184, 16, 16)]
 samples = [Sample(Box(0, 0, 40, 48), boxes[0]), Sample(Box(0, 152, 40, 48), boxes[1])]
 ids = [entry.image_id for entry in reader.images]
@@ -458,7 +460,7 @@ def test_order_depends_on_the_seeds_and_every_sample_comes_once(six_samples):
     data, regions = six_samples
 
     def fresh(target="cost"):
-        reader = ImageReader(data, "train")
+        reader = Split(data, "train")
         return _training_data(reader, target, regions, "crop", _crop_of_48)
 
     first = fresh()
@@ -478,7 +480,7 @@ def test_order_depends_on_the_seeds_and_every_sample_comes_once(six_samples):
 @pytest.mark.parametrize("target", TARGETS)
 def test_batches_hold_several_samples_of_one_size(six_samples, target):
     data, regions = six_samples
-    reader = ImageReader(data, "train")
+    reader = Split(data, "train")
     singly = _training_data(reader, target, regions, "crop", _crop_of_48)
     batched = _training_data(reader, target, regions, "crop", _crop_of_48, batch_size=4)
     assert batched.steps == 2
@@ -497,7 +499,7 @@ def test_batches_hold_several_samples_of_one_size(six_samples, target):
 def test_resized_images_of_any_size_form_batches(write_data, noise):
     images = {f"i{number}": noise(number, 40 + number, 70 - number) for number in range(3)}
     data = write_data({"train": images, "val": {"b": noise(6, 16, 16)}})
-    reader = ImageReader(data, "train", (36, 52))
+    reader = Split(data, "train", (36, 52))
     regions = {image_id: [Box(8, 16, 16, 36)] for image_id in images}
     batch = _training_data(reader, "segmentation", regions, "mask", batch_size=3)
     ((pixels, labels, weights),) = batch.epoch(0)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainers.normalization import fused_normalization
+from cereals_tf.trainers.normalization import fused_normalization
 
 L = keras.layers
 TOLERANCE = {"float32": 2e-5, "mixed_bfloat16": 0.04, "mixed_float16": 0.01}

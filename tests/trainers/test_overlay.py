@@ -5,11 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from data_prep import records
-from data_prep.annotated_image import encode_label
-from trainers.cache import Cache
-from trainers.inputs import ImageReader, Overlay, TrainingData
-from trainers.samples import Box, plan_samples
+from cereals_tf.data_prep import records
+from cereals_tf.data_prep.annotated_image import encode_label
+from cereals_tf.data_prep.grid import Box
+from cereals_tf.trainers.cache import Cache
+from cereals_tf.trainers.inputs import Overlay, Split, TrainingData
+from cereals_tf.trainers.samples import plan_samples
 
 SIZE = (30, 44)
 WHOLE = Box(0, 0, *SIZE)
@@ -19,7 +20,7 @@ WHOLE = Box(0, 0, *SIZE)
 def readers(write_data, noise):
     """The train split of three images, and the same with two of them drawn anew."""
     images = {name: noise(seed, *SIZE) for seed, name in enumerate("abc")}
-    reader = ImageReader(write_data({"train": images}), "train")
+    reader = Split(write_data({"train": images}), "train")
     rng = np.random.default_rng(7)
     labels = {name: rng.choice(np.array([0, 1, 2, 9], np.uint8), SIZE) for name in "ac"}
     costs = {name: rng.uniform(0, 9, (4, 6)).astype(np.float32) for name in "ca"}

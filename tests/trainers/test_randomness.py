@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainers.randomness import derive_seed, reseed
+from cereals_tf.trainers.randomness import derive_seed, reseed
 
 
 def _noisy_model():

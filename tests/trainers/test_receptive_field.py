@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from cereals_tf.models.fcn8s import fcn8s
 from cereals_tf.models.layers import CropToGrid, PadToMultiple, ResizeToGrid
-from trainers.receptive_field import CropFinder, Span, input_span, total_stride
+from cereals_tf.trainers.receptive_field import CropFinder, Span, input_span, total_stride
 
 L = keras.layers
 

@@ -5,16 +5,16 @@ import secrets
 import pytest
 import tensorflow as tf
 
-from data_prep import records
-from data_prep.dataset import PreparedData
-from data_prep.prepare import prepare
-from data_prep.sources.source import SourceOptions
-from data_prep.toy import write_toy
-from trainers.inputs import ImageReader
+from cereals_tf.data_prep import records
+from cereals_tf.data_prep.dataset import PreparedData
+from cereals_tf.data_prep.prepare import prepare
+from cereals_tf.data_prep.sources.source import SourceOptions
+from cereals_tf.data_prep.toy import write_toy
+from cereals_tf.trainers.inputs import Split
 
 
 @pytest.fixture(scope="module")
-def readers(tmp_path_factory) -> tuple[ImageReader, ImageReader]:
+def readers(tmp_path_factory) -> tuple[Split, Split]:
     """The same train split from local files and from a store."""
     folder = tmp_path_factory.mktemp("toy")
     write_toy(folder / "streets", train_images=5, val_images=1, height=64, width=64)
@@ -28,7 +28,7 @@ def readers(tmp_path_factory) -> tuple[ImageReader, ImageReader]:
             tf.io.gfile.makedirs(copy.rpartition("/")[0])
             tf.io.gfile.copy(str(path), copy)
     local, stored = (PreparedData.open(data) for data in (folder / "data", remote))
-    return ImageReader(local, "train"), ImageReader(stored, "train")
+    return Split(local, "train"), Split(stored, "train")
 
 
 @pytest.mark.parametrize("places", [None, [], [2], [3, 0, 1]])

@@ -4,7 +4,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainers.samples import TRAIN_ON, Box, Sample, plan_samples
+from cereals_tf.data_prep.grid import Box
+from cereals_tf.trainers.samples import TRAIN_ON, Sample, plan_samples
 
 
 @st.composite

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from data_prep.errors import UserError
-from trainers.strategy import open_strategy, split_among
+from cereals_tf.data_prep.errors import UserError
+from cereals_tf.trainers.strategy import open_strategy, split_among
 
 # Seven images in batches of four and three; positions of very different weight in each half.
 CHILD = """
@@ -22,9 +22,9 @@ devices, normalized, precision, folder = *map(int, sys.argv[1:3]), *sys.argv[3:]
 virtual = [tf.config.LogicalDeviceConfiguration()] * devices
 tf.config.set_logical_device_configuration(cpu, virtual)
 tf.config.experimental.enable_op_determinism()
-from data_prep.errors import UserError
-from trainers.fitting import FitOptions, Objective, fit, segmentation_loss
-from trainers.strategy import open_strategy
+from cereals_tf.data_prep.errors import UserError
+from cereals_tf.trainers.fitting import FitOptions, Objective, fit, segmentation_loss
+from cereals_tf.trainers.strategy import open_strategy
 
 if devices > 1:
     try:

@@ -10,7 +10,7 @@ from keras import layers, ops
 
 from cereals_tf.acquisition import monte_carlo
 from cereals_tf.models.fcn8s import fcn8s
-from trainers.randomness import reseed
+from cereals_tf.trainers.randomness import reseed
 
 IMAGES = np.random.default_rng(0).normal(size=(2, 6, 7, 3)).astype(np.float32)
 

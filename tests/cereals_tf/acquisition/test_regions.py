@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from cereals_tf.acquisition.regions import (
     Region,
     allowed_windows,
-    cells,
     labelled_mask,
     window_grid,
     window_sums,
 )
+from cereals_tf.data_prep.grid import cells
 
 STRIDE = 8
 sizes = st.integers(9, 70)

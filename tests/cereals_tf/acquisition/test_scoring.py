@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from cereals_tf.acquisition.information import MEASURES, RANDOM
-from cereals_tf.acquisition.regions import cells, window_grid, window_sums
+from cereals_tf.acquisition.regions import window_grid, window_sums
 from cereals_tf.acquisition.scoring import Scorer, exact_window_sums
+from cereals_tf.data_prep.grid import cells
 
 sizes = st.tuples(st.integers(1, 7), st.integers(1, 7))
 numbers = st.sampled_from(

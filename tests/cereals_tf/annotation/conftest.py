@@ -9,9 +9,9 @@ import pytest
 
 from cereals_tf.annotation.labelme import read_drawings as read_labelme
 from cereals_tf.annotation.labelstudio import read_drawings as read_labelstudio
-from cereals_tf.campaign.request import RequestedRegion, write_request
-from data_prep import records
-from trainers.inputs import ImageReader
+from cereals_tf.campaign.folder.request import RequestedRegion, write_request
+from cereals_tf.data_prep import records
+from cereals_tf.trainers.inputs import Split
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ def truth_of():
                 records.decode_label(record[records.LABEL_ENCODED]).numpy(),
                 [(names[part.class_id], part.points) for part in records.polygons_of(record)],
             )
-            for record in ImageReader(campaign.data, "train").records()
+            for record in Split(campaign.data, "train").records()
         }
 
     return read

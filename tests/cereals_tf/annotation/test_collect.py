@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from data_prep.polygons import paint
+from cereals_tf.data_prep.polygons import paint
 
 pytestmark = pytest.mark.usefixtures("plugin_folder")
 

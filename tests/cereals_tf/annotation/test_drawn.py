@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cereals_tf.annotation.drawn import EMPTY, PlacedMask, Shape, painted
-from data_prep.polygons import Polygon, paint
+from cereals_tf.data_prep.polygons import Polygon, paint
 
 IDS = {"a": 0, "b": 7, "ignored": 255}
 

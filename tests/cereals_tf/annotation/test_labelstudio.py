@@ -16,11 +16,11 @@ from cereals_tf.annotation.labelstudio import (
     write_tasks,
 )
 from cereals_tf.annotation.tasks import ImageTask, RegionTask
-from cereals_tf.campaign.request import RequestedRegion
-from data_prep.dataset import Classes, ImageEntry
-from data_prep.errors import UserError
-from data_prep.polygons import Polygon
-from trainers.samples import Box
+from cereals_tf.campaign.folder.request import RequestedRegion
+from cereals_tf.data_prep.dataset import Classes, ImageEntry
+from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.grid import Box
+from cereals_tf.data_prep.polygons import Polygon
 
 CLASSES = Classes(("road", '<"a" & b>', "日本"), ((128, 64, 128), (0, 255, 9), (1, 2, 3)), 255)
 ENTRY = ImageEntry("a/b", 60, 90, 0)

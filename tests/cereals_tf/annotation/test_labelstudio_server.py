@@ -20,10 +20,10 @@ from PIL import Image
 
 from cereals_tf.annotation.labelstudio_server import Server, pull, push
 from cereals_tf.annotation.tasks import ImageTask, RegionTask, request_id
-from cereals_tf.campaign.request import RequestedRegion
-from data_prep.dataset import Classes, ImageEntry
-from data_prep.errors import UserError
-from trainers.samples import Box
+from cereals_tf.campaign.folder.request import RequestedRegion
+from cereals_tf.data_prep.dataset import Classes, ImageEntry
+from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.grid import Box
 
 MISSING = [
     name for name in ("label_studio", "label_studio_sdk") if not importlib.util.find_spec(name)

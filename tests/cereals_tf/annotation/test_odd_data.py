@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from cereals_tf.annotation.labelme import LABELS
-from cereals_tf.campaign.request import RequestedRegion, write_request
-from data_prep.prepare import prepare
-from data_prep.sources.source import SourceOptions
+from cereals_tf.campaign.folder.request import RequestedRegion, write_request
+from cereals_tf.data_prep.prepare import prepare
+from cereals_tf.data_prep.sources.source import SourceOptions
 
 IDS = ["..dots", "a%2Fb", "a/b", 'it\'s "q" <&>', "日本/ä", "x" * 120 + "/" + "y" * 120]
 NAMES = ["_background_", "<b> & \"q\" 'x'", "日本, #1"]

@@ -12,13 +12,13 @@ from PIL import Image
 
 from cereals_tf.annotation.handout import outgoing_tasks, outline_region
 from cereals_tf.annotation.tasks import file_stem, frame_of, request_id
-from cereals_tf.campaign.request import RequestedRegion, write_request
-from data_prep.dataset import Classes
-from data_prep.polygons import paint
-from data_prep.prepare import prepare
-from data_prep.sources.cityscapes import CLASSES
-from data_prep.sources.source import SourceOptions
-from trainers.samples import Box
+from cereals_tf.campaign.folder.request import RequestedRegion, write_request
+from cereals_tf.data_prep.dataset import Classes
+from cereals_tf.data_prep.grid import Box
+from cereals_tf.data_prep.polygons import paint
+from cereals_tf.data_prep.prepare import prepare
+from cereals_tf.data_prep.sources.cityscapes import CLASSES
+from cereals_tf.data_prep.sources.source import SourceOptions
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@
 
 import pytest
 
+from cereals_tf.campaign.folder.campaign import Campaign, read_regions
 from cereals_tf.campaign.run import run_campaign, step_campaign
-from cereals_tf.campaign.state import Campaign, read_regions
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from cereals_tf.campaign.architecture import build_cost, build_segmentation, load_model
+from cereals_tf.campaign.learning.models import build_cost, build_segmentation, load_model
 
 DRIVER = '''
 """Runs `cereals step` once per line of stdin, in a process that kills itself at a given call."""

@@ -12,13 +12,13 @@ import pytest
 pytest.importorskip("apache_beam")
 
 from cereals_tf.campaign import beam_scoring, round
-from cereals_tf.campaign.architecture import build_cost, load_model
 from cereals_tf.campaign.beam_scoring import BeamScoring, ShareHandler
+from cereals_tf.campaign.folder.campaign import COST, SEGMENTATION
+from cereals_tf.campaign.learning.models import build_cost, load_model
+from cereals_tf.campaign.pool.shard import Shard
 from cereals_tf.campaign.run import score_campaign, step_campaign
-from cereals_tf.campaign.shard import Shard
-from cereals_tf.campaign.state import COST, SEGMENTATION
-from data_prep.beam_pipeline import Failures
-from data_prep.errors import UserError
+from cereals_tf.data_prep.beam_pipeline import Failures
+from cereals_tf.data_prep.errors import UserError
 
 IN_MEMORY = ""
 TWO_PROCESSES = (

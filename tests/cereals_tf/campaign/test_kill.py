@@ -23,7 +23,7 @@ SCRATCH = "working/scratch"
 KILLS = [
     Kill(
         "scoring, the second image",
-        *("cereals_tf.campaign.scores", "save_scores", 2, False),
+        *("cereals_tf.campaign.pool.scoring", "save_scores", 2, False),
         (f"{SCRATCH}/scores",),
         ("working/regions.csv",),
     ),
@@ -35,7 +35,7 @@ KILLS = [
     ),
     Kill(
         "training, between the weights of the second epoch and the state that counts them",
-        *("trainers.fitting", "write_atomically", 2, False),
+        *("cereals_tf.trainers.fitting", "write_atomically", 2, False),
         (f"{SCRATCH}/segmentation/state.json", f"{SCRATCH}/segmentation/epoch-0001.npz"),
         ("working/segmentation.keras",),
     ),
@@ -47,7 +47,7 @@ KILLS = [
     ),
     Kill(
         "training of the cost model, after the first epoch",
-        *("trainers.fitting", "write_atomically", 1, True),
+        *("cereals_tf.trainers.fitting", "write_atomically", 1, True),
         ("working/segmentation.keras", f"{SCRATCH}/cost/state.json"),
         ("working/cost.keras",),
     ),
@@ -65,13 +65,13 @@ KILLS = [
     ),
     Kill(
         "just before the commit",
-        *("cereals_tf.campaign.state", "sync_tree", 1, True),
+        *("cereals_tf.campaign.folder.campaign", "sync_tree", 1, True),
         ("working/metrics.json",),
         (SCRATCH, "rounds/001"),
     ),
     Kill(
         "just after the commit",
-        *("cereals_tf.campaign.state", "sync", 1, False),
+        *("cereals_tf.campaign.folder.campaign", "sync", 1, False),
         ("rounds/001/metrics.json",),
         ("working",),
     ),

@@ -21,7 +21,7 @@ from cereals_tf.campaign.options import (
     parse_region,
     parse_size,
 )
-from data_prep.errors import UserError
+from cereals_tf.data_prep.errors import UserError
 
 WRONG = {
     "region": ["", "12", "16x12", "0", "8x0", "16x16x16", "-16", "1e2", "images", "16 x 16", "٨"],

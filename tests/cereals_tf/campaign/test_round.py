@@ -4,13 +4,13 @@ what they give."""
 import numpy as np
 import pytest
 
-from cereals_tf.campaign.architecture import build_cost, build_segmentation, load_model
-from cereals_tf.campaign.evaluate import evaluate_round
+from cereals_tf.campaign.folder.campaign import ROUND_FILES
+from cereals_tf.campaign.learning.evaluate import evaluate_round
+from cereals_tf.campaign.learning.models import build_cost, build_segmentation, load_model
 from cereals_tf.campaign.options import Options
 from cereals_tf.campaign.run import step_campaign
-from cereals_tf.campaign.state import ROUND_FILES
-from data_prep.errors import UserError
-from trainers.inputs import ImageReader
+from cereals_tf.data_prep.errors import UserError
+from cereals_tf.trainers.inputs import Split
 
 UNMOVING = 1e-12
 """A learning rate that leaves every weight as it is, but for rounding."""
@@ -51,7 +51,7 @@ def test_rounds_are_all_that_is_left(three_rounds):
 
 
 def test_annotated_regions_share_no_pixel_and_cost_what_is_reported(three_rounds):
-    images = ImageReader(three_rounds.data, "train", (60, 90)).images
+    images = Split(three_rounds.data, "train", (60, 90)).images
     painted = {entry.image_id: np.zeros((60, 90), int) for entry in images}
     vertices = sum(entry.clicks for entry in images)
     clicks = 0

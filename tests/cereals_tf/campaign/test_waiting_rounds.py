@@ -13,21 +13,21 @@ import tensorflow as tf
 
 from cereals_tf.acquisition.regions import Region
 from cereals_tf.acquisition.selection import Candidate
-from cereals_tf.campaign.annotations import RegionAnnotation
-from cereals_tf.campaign.annotator import cost_per_click, costed
+from cereals_tf.campaign.annotators.annotator import cost_per_click, costed
+from cereals_tf.campaign.folder.annotations import RegionAnnotation
+from cereals_tf.campaign.folder.campaign import ROUND_FILES, AnnotatedRegion, write_regions
+from cereals_tf.campaign.folder.request import own_window
 from cereals_tf.campaign.options import Options
-from cereals_tf.campaign.request import own_window
+from cereals_tf.campaign.pool.files import price_in
 from cereals_tf.campaign.round import Round
 from cereals_tf.campaign.run import score_campaign, step_campaign
-from cereals_tf.campaign.score_files import price_in
-from cereals_tf.campaign.state import ROUND_FILES, AnnotatedRegion, write_regions
-from data_prep import records
-from data_prep.dataset import PreparedData
-from data_prep.errors import UserError
-from data_prep.prepare import prepare
-from data_prep.sources.source import SourceOptions
-from trainers.evaluation import CostEvaluator
-from trainers.inputs import ImageReader, click_target
+from cereals_tf.data_prep import records
+from cereals_tf.data_prep.dataset import PreparedData
+from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.prepare import prepare
+from cereals_tf.data_prep.sources.source import SourceOptions
+from cereals_tf.trainers.evaluation import CostEvaluator
+from cereals_tf.trainers.inputs import Split, click_target
 
 
 @pytest.fixture(scope="session")
@@ -44,7 +44,7 @@ def unlabelled_data(tmp_path_factory, toy_data):
 def truth(toy_data):
     """Maps image ids to the label and the polygons of the train split."""
     found = {}
-    for record in ImageReader(PreparedData.open(toy_data), "train").records():
+    for record in Split(PreparedData.open(toy_data), "train").records():
         label = records.decode_label(record[records.LABEL_ENCODED]).numpy()
         image_id = record[records.IMAGE_ID].numpy().decode()
         found[image_id] = (label, records.polygons_of(record))
@@ -301,7 +301,7 @@ def test_seconds_follow_the_clicks(waiting_campaign, draw, truth):
     campaign = waiting_campaign(cost_unit="seconds", initial="1images")
     (region,) = campaign.request()
     draw(campaign, [region], 100.0)
-    in_clicks = ImageReader(campaign.data, "train", campaign.image_size)
+    in_clicks = Split(campaign.data, "train", campaign.image_size)
     annotator = Round(campaign).annotator
     write_regions(campaign.working / "regions.csv", annotator.annotate(list))
     in_seconds = annotator.labelled()
@@ -342,7 +342,7 @@ def test_a_click_takes_the_mean_of_what_was_measured():
 
 
 def test_val_is_measured_in_the_unit_of_the_costs(toy_data, plugin_folder):
-    val = ImageReader(PreparedData.open(toy_data), "val")
+    val = Split(PreparedData.open(toy_data), "val")
     model = importlib.import_module("tiny_plugin").build(1)
     squares = []
     for record in val.records():

@@ -4,9 +4,9 @@ import keras
 import numpy as np
 import pytest
 
+from cereals_tf.data_prep.errors import UserError
 from cereals_tf.models import build_cost_model, build_segmentation_model
 from cereals_tf.models.plugin import build_plugin, load_builder
-from data_prep.errors import UserError
 
 PLUGIN = """
 import keras

@@ -5,10 +5,10 @@ import keras
 import numpy as np
 import pytest
 
+from cereals_tf.data_prep.errors import UserError
 from cereals_tf.models.backbones import mobilenet, vgg16
 from cereals_tf.models.fcn8s import fcn8s
 from cereals_tf.models.weights import load_backbone_weights
-from data_prep.errors import UserError
 
 SUFFIXES = [".weights.h5", ".h5", ".keras"]
 

@@ -6,10 +6,10 @@ import pytest
 
 from cereals_tf.campaign.run import run_campaign
 from cereals_tf.campaign.start import start_campaign
+from cereals_tf.data_prep.prepare import prepare
+from cereals_tf.data_prep.sources.source import SourceOptions
+from cereals_tf.data_prep.toy import write_toy
 from cereals_tf.report import write_report
-from data_prep.prepare import prepare
-from data_prep.sources.source import SourceOptions
-from data_prep.toy import write_toy
 
 FOLDER = "<script>alert(1) & $\\frac$"
 SKY = '<b onclick="x">$\\oops$ & sky'

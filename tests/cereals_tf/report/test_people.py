@@ -6,17 +6,17 @@ import shutil
 import numpy as np
 import pytest
 
-from cereals_tf.campaign.annotations import RegionAnnotation
-from cereals_tf.campaign.request import own_window
+from cereals_tf.campaign.folder.annotations import RegionAnnotation
+from cereals_tf.campaign.folder.request import own_window
 from cereals_tf.campaign.run import step_campaign
+from cereals_tf.data_prep import records
+from cereals_tf.data_prep.dataset import PreparedData
+from cereals_tf.data_prep.prepare import prepare
+from cereals_tf.data_prep.sources.source import SourceOptions
 from cereals_tf.report import write_report
 from cereals_tf.report.panels import acquisition_step, draw_panels
 from cereals_tf.report.statistics import annotated_train, class_pixels, regions_by_image
-from data_prep import records
-from data_prep.dataset import PreparedData
-from data_prep.prepare import prepare
-from data_prep.sources.source import SourceOptions
-from trainers.inputs import ImageReader
+from cereals_tf.trainers.inputs import Split
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def truth(toy_data):
             records.decode_label(record[records.LABEL_ENCODED]).numpy(),
             records.polygons_of(record),
         )
-        for record in ImageReader(PreparedData.open(toy_data), "train").records()
+        for record in Split(PreparedData.open(toy_data), "train").records()
     }
 
 

@@ -16,8 +16,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cereals_tf import commands
-from cereals_tf.campaign.architecture import build_segmentation, load_model
-from cereals_tf.campaign.state import AnnotatedRegion, Campaign, write_regions
+from cereals_tf.campaign.folder.campaign import AnnotatedRegion, Campaign, write_regions
+from cereals_tf.campaign.learning.models import build_segmentation, load_model
+from cereals_tf.data_prep import records
+from cereals_tf.data_prep.dataset import ImageEntry
+from cereals_tf.data_prep.errors import UserError
 from cereals_tf.report import figures, write_report
 from cereals_tf.report.panels import (
     AcquisitionStep,
@@ -28,10 +31,7 @@ from cereals_tf.report.panels import (
 )
 from cereals_tf.report.statistics import class_pixels, position_maps, rank_correlation
 from cereals_tf.tables import format_duration
-from data_prep import records
-from data_prep.dataset import ImageEntry
-from data_prep.errors import UserError
-from trainers.inputs import ImageReader
+from cereals_tf.trainers.inputs import Split
 
 SKY = '<b onclick="x">$\\oops$ & sky'
 MAPS = ["Information: entropy", "Predicted cost", "True clicks", "Fused: product"]
@@ -208,7 +208,7 @@ def test_views_show_the_images_with_the_most_new_regions_and_their_truth(campaig
     most = sorted(set(chosen), key=lambda image_id: (-chosen.count(image_id), image_id))
     assert [view.image_id for view in step.views] == most[:3]
     view = step.views[0]
-    reader = ImageReader(campaign.data, "train")
+    reader = Split(campaign.data, "train")
     (record,) = reader.records([view.image_id])
     np.testing.assert_array_equal(view.image, reader.image(record))
     np.testing.assert_array_equal(view.label, reader.label(record))
@@ -250,7 +250,7 @@ def test_position_maps_lay_all_images_over_each_other():
 
 
 def test_class_pixels_count_each_pixel_once(campaign):
-    reader = ImageReader(campaign.data, "train")
+    reader = Split(campaign.data, "train")
     boxes = {0: [(0, 0, 24, 40), (16, 8, 40, 40)], 2: [(8, 56, 56, 40)]}
     excluded = {0: [(8, 8, 16, 16)]}
     ids = [entry.image_id for entry in reader.images]
@@ -458,7 +458,7 @@ def test_calibration_is_that_of_the_last_model(campaign, page):
     built = build_segmentation(campaign.options, len(campaign.data.classes))
     model = load_model(done.folder / "segmentation.keras", built)
     confidences, right = [], []
-    reader = ImageReader(campaign.data, "val")
+    reader = Split(campaign.data, "val")
     for record in reader.records():
         logits = model(reader.image(record)[None], training=False).numpy()[0].astype(float)
         exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))

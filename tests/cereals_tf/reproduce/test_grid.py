@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from cereals_tf.campaign.options import Options
+from cereals_tf.data_prep.errors import UserError
 from cereals_tf.reproduce.grid import (
     LINEAR_COST_MODEL,
     Fusion,
@@ -12,7 +13,6 @@ from cereals_tf.reproduce.grid import (
     plan,
     region_size,
 )
-from data_prep.errors import UserError
 
 PAPER = json.loads(
     Path(__file__).parents[3].joinpath("cereals_tf/reproduce/paper_table1.json").read_text()

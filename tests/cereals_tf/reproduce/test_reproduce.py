@@ -9,10 +9,10 @@ from dataclasses import replace
 
 import pytest
 
+from cereals_tf.campaign.folder.campaign import Campaign
 from cereals_tf.campaign.options import Options
 from cereals_tf.campaign.run import run_campaign
 from cereals_tf.campaign.start import start_campaign
-from cereals_tf.campaign.state import Campaign
 from cereals_tf.reproduce.campaigns import first_round
 from tests.cereals_tf.conftest import OPTIONS
 

@@ -6,9 +6,9 @@ from cityscapesscripts.helpers import labels as official
 from cityscapesscripts.helpers.annotation import Annotation as OfficialAnnotation
 from cityscapesscripts.preparation.json2labelImg import createLabelImage
 
-from data_prep.errors import UserError
-from data_prep.sources.cityscapes import CLASSES, LABELS, CityscapesSource
-from data_prep.sources.source import Item, SourceOptions
+from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.sources.cityscapes import CLASSES, LABELS, CityscapesSource
+from cereals_tf.data_prep.sources.source import Item, SourceOptions
 
 SQUARE = [[2, 2], [20, 2], [20, 14], [2, 14]]
 OBJECTS = [

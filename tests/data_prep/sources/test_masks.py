@@ -7,9 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from data_prep.errors import UserError
-from data_prep.sources.masks import MaskSource, evenly_spaced_palette, read_classes, read_id_mask
-from data_prep.sources.source import Item, SourceOptions, divided
+from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.sources.masks import (
+    MaskSource,
+    evenly_spaced_palette,
+    read_classes,
+    read_id_mask,
+)
+from cereals_tf.data_prep.sources.source import Item, SourceOptions, divided
 
 MASK = np.random.default_rng(0).choice(np.array([0, 1, 2, 9], np.uint8), (20, 30))
 

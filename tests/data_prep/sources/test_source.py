@@ -7,9 +7,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_prep.errors import UserError
-from data_prep.sources import open_source
-from data_prep.sources.source import MAX_PIXELS, SourceOptions, images_below, open_image, pair
+from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.sources import open_source
+from cereals_tf.data_prep.sources.source import (
+    MAX_PIXELS,
+    SourceOptions,
+    images_below,
+    open_image,
+    pair,
+)
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
 

@@ -1,0 +1,1 @@
+"""Who turns chosen regions into annotated ones."""

@@ -1,0 +1,1 @@
+"""What of a campaign is on disk."""

@@ -1,0 +1,308 @@
+"""A campaign on disk: campaign.json, one folder a committed round, and the round in progress."""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from cereals_tf.campaign.folder.annotations import AnnotationStore
+from cereals_tf.campaign.folder.request import RequestedRegion, read_request
+from cereals_tf.campaign.folder.rows import read_rows, write_rows
+from cereals_tf.campaign.options import Options, parse_image_size
+from cereals_tf.data_prep.dataset import PreparedData
+from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.files import new_folder, refuse_read_only, sync, sync_tree
+from cereals_tf.data_prep.grid import Box
+from cereals_tf.data_prep.remote import RemotePath, folder_at
+
+FORMAT_VERSION = 1
+DESCRIPTION = "campaign.json"
+REQUEST = "request.csv"
+ANNOTATIONS = "annotations"
+REGIONS = "regions.csv"
+METRICS = "metrics.json"
+SEGMENTATION = "segmentation.keras"
+COST = "cost.keras"
+ROUND_FILES = (REGIONS, SEGMENTATION, COST, METRICS)
+
+
+class BusyError(UserError):
+    """Another process is working on a campaign."""
+
+
+@dataclass(frozen=True)
+class AnnotatedRegion:
+    """One row of regions.csv: a region, why it was chosen, and what annotating it took.
+
+    Positions and sizes are in pixels of the campaign's image size. Score, information (nats, summed
+    over the region) and estimated cost (clicks) are None for regions drawn at random in round 0.
+    `pixels` are those that no earlier region had labelled. `seconds` are what people needed, None
+    where nobody measured.
+    """
+
+    image_id: str
+    y: int
+    x: int
+    height: int
+    width: int
+    score: float | None
+    information: float | None
+    cost_estimated: float | None
+    pixels: int
+    clicks_vertices: int
+    clicks_intersections: int
+    clicks_corners: int
+    seconds: float | None = None
+
+    @property
+    def box(self) -> Box:
+        """The region's rectangle."""
+        return Box(self.y, self.x, self.height, self.width)
+
+    def clicks(self, kinds: Sequence[str]) -> int:
+        """Return the clicks of the kinds that count."""
+        return sum(getattr(self, f"clicks_{kind}") for kind in kinds)
+
+
+def write_regions(path: Path, regions: Sequence[AnnotatedRegion]) -> None:
+    """Write regions.csv atomically."""
+    write_rows(path, AnnotatedRegion, regions)
+
+
+def read_regions(path: Path) -> list[AnnotatedRegion]:
+    """Read regions.csv.
+
+    Raises:
+        UserError: Not such a file.
+    """
+    return read_rows(path, AnnotatedRegion)
+
+
+@dataclass(frozen=True)
+class CommittedRound:
+    """A finished round's folder, `rounds/NNN`."""
+
+    folder: Path
+
+    @property
+    def number(self) -> int:
+        """The round's number, from 0."""
+        return int(self.folder.name)
+
+    @cached_property
+    def regions(self) -> list[AnnotatedRegion]:
+        """What was annotated in this round."""
+        return read_regions(self.folder / REGIONS)
+
+    @cached_property
+    def request(self) -> list[RequestedRegion]:
+        """What people were asked for in this round, nothing where an oracle annotated it."""
+        path = self.folder / REQUEST
+        return read_request(path) if path.exists() else []
+
+    @property
+    def skipped(self) -> list[RequestedRegion]:
+        """The regions of the request that people skipped."""
+        annotated = {(region.image_id, region.box) for region in self.regions}
+        return [asked for asked in self.request if (asked.image_id, asked.box) not in annotated]
+
+    @property
+    def annotations(self) -> AnnotationStore:
+        """What people annotated in this round."""
+        return AnnotationStore(self.folder / ANNOTATIONS)
+
+    @cached_property
+    def metrics(self) -> dict[str, Any]:
+        """The content of metrics.json."""
+        return read_json(self.folder / METRICS)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        UserError: No such file, or no JSON object.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: expected an object, found {type(content).__name__}")
+    return content
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """A campaign folder.
+
+    Attributes:
+        folder: The folder.
+        data_folder: Where the prepared data set is.
+        fingerprint: The data set's fingerprint when the campaign started.
+        options: The campaign's options.
+    """
+
+    folder: Path
+    data_folder: Path | RemotePath
+    fingerprint: str
+    options: Options
+
+    @classmethod
+    def create(cls, folder: Path, data: PreparedData, options: Options) -> "Campaign":
+        """Make a new campaign's folder.
+
+        Raises:
+            UserError: The folder exists and is not empty, or cannot be written.
+        """
+        campaign = cls(folder, data.folder.resolve(), data.fingerprint, options)
+        content = {
+            "format_version": FORMAT_VERSION,
+            "data": str(campaign.data_folder),
+            "fingerprint": campaign.fingerprint,
+            "seed": options.seed,
+            "options": options.to_json(),
+        }
+        with new_folder(folder) as partial:
+            (partial / DESCRIPTION).write_text(json.dumps(content, indent=1) + "\n")
+            (partial / "rounds").mkdir()
+        return campaign
+
+    @classmethod
+    def open(cls, folder: str | Path) -> "Campaign":
+        """Open a campaign's folder.
+
+        Raises:
+            UserError: No campaign, or of another format version.
+        """
+        folder = Path(folder)
+        path = folder / DESCRIPTION
+        if not path.is_file():
+            raise UserError(f"{folder}: not a campaign, it has no {DESCRIPTION}")
+        content = read_json(path)
+        if content.get("format_version") != FORMAT_VERSION:
+            found = content.get("format_version")
+            raise UserError(f"{path}: format version {found}, expected {FORMAT_VERSION}")
+        try:
+            if not isinstance(content["data"], str):
+                raise TypeError("'data', expected a path")
+            options = Options.from_json(content["options"])
+            return cls(folder, folder_at(content["data"]), content["fingerprint"], options)
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from None
+        except (KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"{path}: lacks or misstates {error}") from None
+
+    @cached_property
+    def data(self) -> PreparedData:
+        """The prepared data set.
+
+        Raises:
+            UserError: It is gone, or it changed since the campaign started.
+        """
+        data = PreparedData.open(self.data_folder)
+        if data.fingerprint != self.fingerprint:
+            raise UserError(
+                f"{self.data_folder}: the data set changed since {self.folder} was started with it"
+            )
+        return data
+
+    @property
+    def image_size(self) -> tuple[int, int] | None:
+        """The size that images are resized to, None: as they are."""
+        return parse_image_size(self.options.image_size)
+
+    @property
+    def working(self) -> Path:
+        """The folder of the round in progress."""
+        return self.folder / "working"
+
+    @property
+    def annotations(self) -> AnnotationStore:
+        """What people annotated so far in the round in progress."""
+        return AnnotationStore(self.working / ANNOTATIONS)
+
+    def request(self) -> list[RequestedRegion] | None:
+        """Return the regions that the round in progress waits for; None: it does not wait.
+
+        It waits from the choice of its regions until `step` takes in what was annotated.
+        """
+        path = self.working / REQUEST
+        waits = path.exists() and not (self.working / REGIONS).exists()
+        return read_request(path) if waits else None
+
+    def rounds(self) -> list[CommittedRound]:
+        """Return the committed rounds in order.
+
+        Raises:
+            UserError: One before the last is missing.
+        """
+        folders = (self.folder / "rounds").glob("[0-9][0-9][0-9]*")
+        rounds = [CommittedRound(folder) for folder in folders if folder.name.isdecimal()]
+        rounds.sort(key=lambda done: done.number)
+        for number, done in enumerate(rounds):
+            if done.number != number:
+                raise UserError(f"{done.folder}: found without round {number:03d} before it")
+        return rounds
+
+    def round(self, number: int | None) -> CommittedRound:
+        """Return a committed round, the last one if `number` is None.
+
+        Raises:
+            UserError: There is no such round.
+        """
+        rounds = self.rounds()
+        if not rounds:
+            raise UserError(f"{self.folder}: no round is complete yet, run: cereals step")
+        if number is None:
+            return rounds[-1]
+        if not 0 <= number < len(rounds):
+            raise UserError(f"--round={number}: complete are rounds 0 to {len(rounds) - 1}")
+        return rounds[number]
+
+    def commit(self) -> CommittedRound:
+        """Make the working folder the next round, by one rename after everything is on disk."""
+        target = self.folder / "rounds" / f"{len(self.rounds()):03d}"
+        missing = [name for name in ROUND_FILES if not (self.working / name).is_file()]
+        if missing:
+            raise ValueError(f"the working round lacks {missing}")
+        sync_tree(self.working)
+        self.working.rename(target)
+        sync(target.parent)
+        sync(self.folder)
+        return CommittedRound(target)
+
+    @contextmanager
+    def lock(self, shared: bool = False) -> Iterator[None]:
+        """Hold the campaign for this process; the lock goes when the process ends, however.
+
+        Args:
+            shared: Let other processes hold it too, those that share it as well.
+
+        Raises:
+            BusyError: Another process holds it.
+            UserError: The folder is read-only.
+        """
+        refuse_read_only(self.folder)
+        path = self.folder / ".lock"
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        except BlockingIOError:
+            number = os.read(descriptor, 20).decode()
+            os.close(descriptor)
+            holder = f"process {number}" if number else "another process"
+            raise BusyError(f"{self.folder}: {holder} is working on this campaign") from None
+        try:
+            os.ftruncate(descriptor, 0)
+            if not shared:
+                os.write(descriptor, str(os.getpid()).encode())
+            yield
+        finally:
+            os.ftruncate(descriptor, 0)
+            os.close(descriptor)

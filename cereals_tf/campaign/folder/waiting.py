@@ -1,0 +1,78 @@
+"""Where a round stands that waits for people."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cereals_tf.campaign.folder.campaign import Campaign
+from cereals_tf.campaign.folder.request import RequestedRegion
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A round's request, and how much of it is in.
+
+    Attributes:
+        folder: The campaign's folder.
+        round: The round's number.
+        request: The regions that people are asked for.
+        annotated: Numbers of those that are annotated.
+        skipped: Numbers of those that are skipped.
+    """
+
+    folder: Path
+    round: int
+    request: Sequence[RequestedRegion]
+    annotated: frozenset[int]
+    skipped: frozenset[int]
+
+    @property
+    def missing(self) -> list[RequestedRegion]:
+        """The regions that are neither annotated nor skipped."""
+        known = self.annotated | self.skipped
+        return [region for region in self.request if region.number not in known]
+
+    def summary(self) -> dict[str, int]:
+        """Return the counts, for `status --json`."""
+        return {
+            "regions": len(self.request),
+            "annotated": len(self.annotated),
+            "skipped": len(self.skipped),
+        }
+
+    def text(self) -> str:
+        """Say in one line what there is and what comes next."""
+        total, missing = len(self.request), len(self.missing)
+        known = f"{len(self.annotated)} annotated, {len(self.skipped)} skipped"
+        if not missing:
+            return (
+                f"round {self.round} has all its {total} regions ({known}); "
+                f"next: cereals step {self.folder}"
+            )
+        if missing < total:
+            return (
+                f"round {self.round} waits for {missing} of {total} regions ({known}); "
+                f"next: cereals collect {self.folder}"
+            )
+        images = len({region.image_id for region in self.request})
+        return (
+            f"round {self.round} waits for {total} regions in {images} images; next: cereals tasks "
+            f"{self.folder} OUT --format=labelme|labelstudio, then cereals collect"
+        )
+
+
+def waiting(campaign: Campaign) -> Waiting | None:
+    """Return what the round in progress waits for, None if it does not wait.
+
+    Raises:
+        UserError: The request or an annotation is damaged.
+    """
+    request = campaign.request()
+    if request is None:
+        return None
+    numbers = {region.number for region in request}
+    skipped = numbers & campaign.annotations.skipped()
+    annotated = numbers & campaign.annotations.numbers() - skipped
+    return Waiting(
+        campaign.folder, len(campaign.rounds()), request, frozenset(annotated), frozenset(skipped)
+    )

@@ -1,0 +1,123 @@
+"""Choosing a round's regions: at random for round 0, else by score over the whole pool."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from cereals_tf.acquisition.fusion import SCALED, Scale, fuse
+from cereals_tf.acquisition.information import random_windows
+from cereals_tf.acquisition.regions import Region
+from cereals_tf.acquisition.selection import Candidate, Windows, best_first, select
+from cereals_tf.campaign.options import COST_UNITS, Options, parse_budget, parse_initial
+from cereals_tf.campaign.pool.files import WindowScores, load_scores, path_of
+from cereals_tf.campaign.pool.pool import Pool, region_of
+from cereals_tf.data_prep.dataset import ImageEntry
+from cereals_tf.data_prep.errors import UserError
+from cereals_tf.trainers.randomness import derive_seed
+
+
+def choose_initial(pool: Pool) -> list[Candidate]:
+    """Draw the regions of round 0 with the seed.
+
+    Raises:
+        UserError: More is asked for than the train split has.
+    """
+    initial, images = pool.options.initial, pool.reader.images
+    amount = parse_initial(initial)
+    seed = derive_seed(pool.options.seed, 0, "initial")
+    if amount.unit == "regions":
+        return _random_regions(pool, int(amount.number), seed)
+    count = int(amount.number)
+    if amount.unit == "%":
+        count = max(1, int(amount.number * len(images) / 100))
+    if count > len(images):
+        raise UserError(f"--initial={initial}: the train split has {len(images)} images")
+    order = np.random.default_rng(seed).permutation(len(images))
+    drawn = (images[place] for place in sorted(order[:count]))
+    return [
+        Candidate(Region(entry.image_id, 0, 0, entry.height, entry.width), None, None, None)
+        for entry in drawn
+    ]
+
+
+def _random_regions(pool: Pool, count: int, seed: int) -> list[Candidate]:
+    def windows(key: int, entry: ImageEntry) -> Windows:
+        allowed = pool.allowed(entry)
+        numbers = random_windows(seed, key, allowed.shape)
+        size = region_of(pool.options, entry)
+        return Windows(entry.image_id, *size, numbers, numbers, numbers, allowed)
+
+    drawn = (windows(key, entry) for key, entry in enumerate(pool.reader.images))
+    chosen = list(best_first(drawn, limit=count))
+    if len(chosen) < count:
+        raise UserError(f"--initial={pool.options.initial}: only {len(chosen)} regions fit")
+    return [Candidate(candidate.region, None, None, None) for candidate in chosen]
+
+
+def choose_best(
+    pool: Pool, folder: Path, price: Callable[[Candidate], float], budget: float
+) -> list[Candidate]:
+    """Select the best regions of the scored pool within the budget, best first.
+
+    Args:
+        pool: What there is to choose from.
+        folder: The window scores that `score_pool` wrote.
+        price: What a region takes from the budget.
+        budget: The budget, in the unit of `price`.
+
+    Raises:
+        UserError: The budget does not pay for the best candidate.
+    """
+    options = pool.options
+    scales = _scales(pool, folder) if options.fusion in SCALED else (None, None)
+
+    def fused(entry: ImageEntry, scores: WindowScores, allowed: np.ndarray) -> Windows:
+        score = fuse(
+            options.fusion,
+            scores.information,
+            scores.cost(options),
+            *scales,
+            options.alpha,
+        )
+        size = region_of(options, entry)
+        return Windows(
+            entry.image_id, *size, score, scores.information, scores.cost_estimated, allowed
+        )
+
+    windows = (fused(*scored) for scored in _scored(pool, folder))
+    selection = select(windows, price, budget, options.max_overlap)
+    if not selection.chosen and selection.next_price is not None:
+        raise UserError(
+            f"--budget={options.budget}: does not pay for the best region, which takes "
+            f"{selection.next_price:g} of {budget:g}"
+        )
+    return selection.chosen
+
+
+def _scored(pool: Pool, folder: Path) -> Iterator[tuple[ImageEntry, WindowScores, np.ndarray]]:
+    """Yield each image that has candidates, with its window scores and its allowed windows."""
+    for number, entry in pool.candidates.values():
+        yield entry, load_scores(path_of(folder, number)), pool.allowed(entry)
+
+
+def _scales(pool: Pool, folder: Path) -> tuple[Scale, Scale]:
+    """Return the ranges of information and cost over the candidates of the pool."""
+    ranges = []
+    for _, scores, allowed in _scored(pool, folder):
+        parts = (scores.information[allowed], scores.cost(pool.options)[allowed])
+        ranges.append([(part.min(), part.max()) for part in parts])
+    if not ranges:
+        return Scale(0.0, 0.0), Scale(0.0, 0.0)
+    low, high = np.min(ranges, axis=0)[:, 0], np.max(ranges, axis=0)[:, 1]
+    return Scale(float(low[0]), float(high[0])), Scale(float(low[1]), float(high[1]))
+
+
+def budget_of(options: Options, images: Sequence[ImageEntry]) -> tuple[float, str]:
+    """Return a round's budget and its unit, `pixels`, `clicks` or `seconds`."""
+    amount = parse_budget(options.budget)
+    if amount.unit in COST_UNITS:
+        return amount.number, amount.unit
+    pixels = sum(entry.height * entry.width for entry in images)
+    whole = 100 if amount.unit == "%" else len(images)
+    return amount.number * pixels / whole, "pixels"

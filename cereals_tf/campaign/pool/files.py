@@ -1,0 +1,99 @@
+"""The scores of the pool on disk: a file per image, float32 [2 or 3, rows, columns]."""
+
+import os
+import secrets
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from cereals_tf.acquisition.selection import Candidate
+from cereals_tf.campaign.options import Options, parse_budget
+from cereals_tf.campaign.pool.pool import Pool
+from cereals_tf.data_prep.grid import STRIDE
+
+OPEN_FILES = 64
+"""Files that stay open while regions are priced."""
+
+
+class WindowScores(NamedTuple):
+    """What the dense windows of one image are scored by, each float32 [rows, columns].
+
+    Attributes:
+        information: Sum over a window's unlabelled positions (or random numbers).
+        cost_estimated: Clicks that the cost model predicts there.
+        clicks: True clicks of the kinds that count, where `needs_clicks`.
+    """
+
+    information: np.ndarray
+    cost_estimated: np.ndarray
+    clicks: np.ndarray | None = None
+
+    def cost(self, options: Options) -> np.ndarray:
+        """Return the clicks that the fusion uses: the estimated ones, or the ground truth's."""
+        return self.clicks if options.cost == "gt" else self.cost_estimated
+
+
+def needs_clicks(options: Options) -> bool:
+    """Return whether a campaign's cost or its budget is in true clicks, which the oracle knows."""
+    spent = parse_budget(options.budget).unit == "clicks" and options.annotator == "oracle"
+    return options.cost == "gt" or spent
+
+
+def path_of(folder: Path, number: int) -> Path:
+    """Return where the scores of the image at a place in the split are kept."""
+    return folder / f"{number:08d}.npy"
+
+
+def save_scores(path: Path, scores: WindowScores) -> None:
+    """Write the scores of one image so that the file is there whole or not at all.
+
+    Its temporary name is this call's own, as another process may be writing the same scores.
+    """
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    with partial.open("wb") as file:
+        np.save(file, np.stack([part for part in scores if part is not None]))
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def load_scores(path: Path) -> WindowScores:
+    """Open the scores of one image, which are read from the disk where they are looked at."""
+    return WindowScores(*np.asarray(np.load(path, mmap_mode="r", allow_pickle=False)))
+
+
+LEAST_PRICE = 1.0
+"""What an estimate counts at least, clicks or seconds: a model may expect nothing anywhere."""
+
+
+def price_in(unit: str, pool: Pool, folder: Path) -> Callable[[Candidate], float]:
+    """Return what a region takes from the budget.
+
+    Args:
+        unit: The budget's: `pixels`, `clicks` or `seconds`. Those of the oracle are true clicks;
+            what people will need is what the cost model expects.
+        pool: The pool.
+        folder: The scores of its images.
+    """
+    if unit == "pixels":
+        return lambda candidate: float(candidate.region.height * candidate.region.width)
+    if needs_clicks(pool.options):
+        return _price_in_true_clicks(pool, folder)
+    return lambda candidate: max(LEAST_PRICE, candidate.cost)
+
+
+def _price_in_true_clicks(pool: Pool, folder: Path) -> Callable[[Candidate], float]:
+    """Return the price of a region in true clicks, as the oracle will count them."""
+
+    @lru_cache(OPEN_FILES)
+    def clicks_of(image_id: str) -> np.ndarray:
+        return load_scores(path_of(folder, pool.candidates[image_id].number)).clicks
+
+    def price(candidate: Candidate) -> float:
+        image_id, y, x, _, _ = candidate.region
+        return float(clicks_of(image_id)[y // STRIDE, x // STRIDE])
+
+    return price

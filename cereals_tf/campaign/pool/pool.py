@@ -1,0 +1,119 @@
+"""The pool: the train split as a round finds it, and where in it regions may be chosen."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from cereals_tf.acquisition.regions import Region, allowed_windows, labelled_mask
+from cereals_tf.campaign.options import Options, parse_region
+from cereals_tf.data_prep.dataset import ImageEntry
+from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.grid import STRIDE, Box
+from cereals_tf.trainers.inputs import Split
+
+Taken = Mapping[str, Sequence[Region]]
+"""The annotated and the skipped regions of each image that has any."""
+
+
+class Place(NamedTuple):
+    """An image of the pool.
+
+    Attributes:
+        number: Where it is in the split, from 0.
+        entry: Its id and size.
+    """
+
+    number: int
+    entry: ImageEntry
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The train split, some of it annotated.
+
+    Attributes:
+        options: The campaign's options.
+        reader: The train split.
+        taken: What is annotated already, and what people skipped.
+    """
+
+    options: Options
+    reader: Split
+    taken: Taken
+
+    @cached_property
+    def candidates(self) -> dict[str, Place]:
+        """The images that have candidate windows, by image id, in the order of the split."""
+        return {
+            entry.image_id: Place(number, entry)
+            for number, entry in enumerate(self.reader.images)
+            if entry.image_id not in self.taken or self.allowed(entry).any()
+        }
+
+    def allowed(self, entry: ImageEntry) -> np.ndarray:
+        """Return which dense windows of an image are candidates, bool [rows, columns]."""
+        return allowed_windows(
+            self.taken.get(entry.image_id, ()),
+            entry.height,
+            entry.width,
+            *region_of(self.options, entry),
+            self.options.max_overlap,
+        )
+
+    def unlabelled(self, entry: ImageEntry) -> np.ndarray:
+        """Return which cells of an image no taken region covers, bool [h, w] at stride 8."""
+        return ~labelled_mask(self.taken.get(entry.image_id, ()), entry.height, entry.width)
+
+
+class Placed(Protocol):
+    """What has a place in an image."""
+
+    image_id: str
+
+    @property
+    def box(self) -> Box:
+        """Where it is, in pixels of the campaign's image size."""
+        ...
+
+
+def regions_by_image(items: Iterable[Placed]) -> dict[str, list[Region]]:
+    """Return the regions of each image that has any, in the order given."""
+    by_image: dict[str, list[Region]] = {}
+    for item in items:
+        by_image.setdefault(item.image_id, []).append(Region(item.image_id, *item.box))
+    return by_image
+
+
+def resolve_region(region: str, images: Sequence[ImageEntry]) -> str:
+    """Replace `auto` by an eighth of the shortest image side, and check that regions fit.
+
+    Raises:
+        UserError: The region is larger than some image.
+    """
+    side = min(min(entry.height, entry.width) for entry in images)
+    if region == "auto":
+        return str(max(STRIDE, round(side / 8 / STRIDE) * STRIDE))
+    size = parse_region(region)
+    if size is None:
+        return region
+    for entry in images:
+        if size[0] > entry.height or size[1] > entry.width:
+            raise UserError(
+                f"--region={region}: larger than the image {entry.image_id!r} of "
+                f"{entry.height}x{entry.width} pixels"
+            )
+    return region
+
+
+def region_of(options: Options, entry: ImageEntry) -> tuple[int, int]:
+    """Return (height, width) in pixels of an image's candidate regions."""
+    return parse_region(options.region) or (entry.height, entry.width)
+
+
+def region_area(options: Options, entry: ImageEntry) -> int:
+    """Return the pixels of one candidate region of an image."""
+    height, width = region_of(options, entry)
+    return height * width

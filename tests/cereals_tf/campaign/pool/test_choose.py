@@ -1,0 +1,403 @@
+"""Choosing regions, against loops over every window of every image."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+from cereals_tf.acquisition.regions import Region
+from cereals_tf.acquisition.scoring import Scorer
+from cereals_tf.acquisition.selection import Candidate
+from cereals_tf.campaign.annotators.oracle import click_grids
+from cereals_tf.campaign.learning.models import build_cost, build_segmentation
+from cereals_tf.campaign.options import Options
+from cereals_tf.campaign.pool.choose import budget_of, choose_best, choose_initial
+from cereals_tf.campaign.pool.files import WindowScores, load_scores, save_scores
+from cereals_tf.campaign.pool.pool import Pool, region_of, resolve_region
+from cereals_tf.campaign.pool.scoring import image_maps, score_pool
+from cereals_tf.data_prep.dataset import PreparedData
+from cereals_tf.data_prep.errors import UserError
+from cereals_tf.trainers.inputs import Split
+
+
+class ScoredPool(NamedTuple):
+    """A scored pool: what `choose_best` is given."""
+
+    options: Options
+    reader: Split
+    labelled: dict[str, list[Region]]
+    scorer: Scorer
+    scores: Path
+
+
+def decided(model, bias):
+    """Give a model weights that make its outputs differ from place to place."""
+    rng = np.random.default_rng(5)
+    for variable in model.trainable_variables:
+        variable.assign(rng.normal(0, 1, variable.shape))
+    model.trainable_variables[-1].assign(np.full(model.output.shape[-1], bias))
+    return model
+
+
+@pytest.fixture(scope="module")
+def pool_of(toy_data, plugin_folder, tmp_path_factory):
+    """Scores a pool with models of random weights, some of it labelled already."""
+
+    def score(image_size="60x90", **chosen) -> ScoredPool:
+        defaults = {"region": "16x24", "committee": 4, "model": "tiny_plugin:build"}
+        defaults["cost_model"] = "tiny_plugin:build"
+        options = Options(**(defaults | chosen), image_size=image_size)
+        data = PreparedData.open(toy_data)
+        size = (60, 90) if image_size else None
+        reader = Split(data, "train", size)
+        first, second, third, _ = reader.images
+        labelled = {
+            first.image_id: [Region(first.image_id, 0, 0, first.height, first.width)],
+            second.image_id: [
+                Region(second.image_id, 8, 16, 16, 24),
+                Region(second.image_id, 32, 56, 16, 24),
+            ],
+            third.image_id: [Region(third.image_id, 40, 0, 16, 24)],
+        }
+        segmentation = decided(build_segmentation(options, len(data.classes)), bias=0.0)
+        cost = decided(build_cost(options), bias=4.0)
+        scorer = Scorer(segmentation, cost, options.information, options.committee)
+        scores = tmp_path_factory.mktemp("scores")
+        score_pool(Pool(options, reader, labelled), scorer, 3, scores)
+        return ScoredPool(options, reader, labelled, scorer, scores)
+
+    return score
+
+
+@pytest.fixture(scope="module")
+def entropy_pool(pool_of):
+    """Scores by entropy and estimated cost, on images that 8 does not divide."""
+    return pool_of()
+
+
+@pytest.fixture(scope="module")
+def true_cost_pool(pool_of):
+    """The same scored by the ground truth's clicks, on images as they are."""
+    return pool_of(image_size="", cost="gt", clicks="vertices+intersections+corners")
+
+
+def windows(entry, height, width):
+    """Yield the corners of all dense windows of an image, in pixels."""
+    for y in range(0, entry.height - height + 1, 8):
+        for x in range(0, entry.width - width + 1, 8):
+            yield y, x
+
+
+def covered(regions, entry):
+    """Return which pixels lie in a region."""
+    mask = np.zeros((entry.height, entry.width), bool)
+    for _, y, x, height, width in regions:
+        mask[y : y + height, x : x + width] = True
+    return mask
+
+
+def all_windows(pool):
+    """Return every candidate window of the pool as (region, information, estimated cost, cost)."""
+    found = []
+    for key, entry in enumerate(pool.reader.images):
+        height, width = region_of(pool.options, entry)
+        mask = covered(pool.labelled.get(entry.image_id, []), entry)
+        free = [
+            (y, x)
+            for y, x in windows(entry, height, width)
+            if not mask[y : y + height, x : x + width].any()
+        ]
+        if free:
+            scores = load_scores(pool.scores / f"{key:08d}.npy")
+            arrays = [scores.information, scores.cost_estimated, scores.cost(pool.options)]
+            for y, x in free:
+                values = (float(array[y // 8, x // 8]) for array in arrays)
+                found.append((Region(entry.image_id, y, x, height, width), *values))
+    return found
+
+
+def brute_force(pool, price, budget):
+    """Return the regions that METHOD asks for, by the definitions."""
+    everything = all_windows(pool)
+    information, _, cost = (np.array(column) for column in list(zip(*everything, strict=True))[1:])
+    gain = (information - information.min()) / (information.max() - information.min())
+    saving = 1 - (cost - cost.min()) / (cost.max() - cost.min())
+    alpha = pool.options.alpha
+    fused = {
+        "none": information,
+        "ratio": information / (cost + 1),
+        "product": gain * saving,
+        "convex": alpha * gain + (1 - alpha) * saving,
+    }[pool.options.fusion]
+    ranked = sorted(zip(-fused, (window[0] for window in everything), strict=True))
+    entries = {entry.image_id: entry for entry in pool.reader.images}
+    chosen, spent = [], 0.0
+    for _, region in ranked:
+        entry = entries[region.image_id]
+        same_image = [other for other in chosen if other.image_id == region.image_id]
+        if (covered(same_image, entry) & covered([region], entry)).any():
+            continue
+        spent += price(region)
+        if spent > budget:
+            break
+        chosen.append(region)
+    return chosen
+
+
+def choose(pool, price, budget):
+    return choose_best(
+        Pool(pool.options, pool.reader, pool.labelled),
+        pool.scores,
+        lambda candidate: price(candidate.region),
+        budget,
+    )
+
+
+def area(region):
+    return region.height * region.width
+
+
+def price_in_clicks(pool) -> Callable[[Region], float]:
+    grids = dict(click_grids(pool.reader, [entry.image_id for entry in pool.reader.images]))
+    return lambda region: float(grids[region.image_id].region(*region[1:]).vertices)
+
+
+@pytest.mark.parametrize("fusion", ["none", "ratio", "product", "convex"])
+@pytest.mark.parametrize("fixture", ["entropy_pool", "true_cost_pool"])
+def test_the_best_regions_are_those_of_brute_force(request, fixture, fusion):
+    pool = request.getfixturevalue(fixture)
+    pool = pool._replace(options=replace(pool.options, fusion=fusion, alpha=0.4))
+    by_clicks = price_in_clicks(pool)
+    everything = brute_force(pool, area, np.inf)
+    assert len(everything) > 15
+    assert [candidate.region for candidate in choose(pool, area, np.inf)] == everything
+    for price in (area, by_clicks):
+        first = price(everything[0])
+        total = sum(map(price, everything))
+        for budget in (first, 0.3 * total, 0.8 * total):
+            chosen = [candidate.region for candidate in choose(pool, price, budget)]
+            assert chosen == brute_force(pool, price, budget) == everything[: len(chosen)]
+            assert sum(map(price, chosen)) <= budget
+            assert sum(map(price, everything[: len(chosen) + 1])) > budget
+
+
+def test_the_regions_tell_why_they_were_chosen(entropy_pool):
+    rows = {window[0]: window[1:] for window in all_windows(entropy_pool)}
+    chosen = choose(entropy_pool, area, np.inf)
+    for region, _, information, cost in chosen:
+        assert (information, cost) == rows[region][:2]
+    assert all(first.score >= second.score for first, second in pairwise(chosen))
+
+
+@pytest.mark.parametrize("fusion", ["none", "ratio"])
+def test_ties_break_by_image_then_row_then_column(entropy_pool, tmp_path, fusion):
+    for path in entropy_pool.scores.iterdir():
+        parts = (part for part in load_scores(path) if part is not None)
+        save_scores(tmp_path / path.name, WindowScores(*(np.rint(part / 4) for part in parts)))
+    options = replace(entropy_pool.options, fusion=fusion)
+    pool = entropy_pool._replace(options=options, scores=tmp_path)
+    chosen = choose(pool, area, np.inf)
+    assert len({candidate.score for candidate in chosen}) < len(chosen) / 2
+    assert [candidate.region for candidate in chosen] == brute_force(pool, area, np.inf)
+
+
+def test_a_budget_below_the_best_region_is_refused(entropy_pool):
+    with pytest.raises(UserError, match=r"--budget=5%: .* takes 384 of 383"):
+        choose(entropy_pool, area, 383)
+
+
+@pytest.mark.parametrize("fixture", ["entropy_pool", "true_cost_pool"])
+def test_regions_lie_in_their_image_and_overlap_nothing(request, fixture):
+    pool = request.getfixturevalue(fixture)
+    painted = {
+        entry.image_id: covered(pool.labelled.get(entry.image_id, []), entry).astype(int)
+        for entry in pool.reader.images
+    }
+    for region in (candidate.region for candidate in choose(pool, area, np.inf)):
+        part = painted[region.image_id][region.y : region.y + 16, region.x : region.x + 24]
+        assert part.shape == (16, 24)
+        assert (region.y % 8, region.x % 8) == (0, 0)
+        part += 1
+    assert max(mask.max() for mask in painted.values()) == 1
+
+
+def test_regions_may_overlap_up_to_a_share(pool_of):
+    pool = pool_of(max_overlap=0.5)
+    chosen = [candidate.region for candidate in choose(pool, area, np.inf)]
+    entries = {entry.image_id: entry for entry in pool.reader.images}
+    shares = []
+    for n, region in enumerate(chosen):
+        entry = entries[region.image_id]
+        for other in [*pool.labelled.get(region.image_id, []), *chosen[:n]]:
+            if other.image_id == region.image_id:
+                shared = covered([region], entry) & covered([other], entry)
+                shares.append(shared.sum() / area(region))
+    assert max(shares) == 0.5
+    first = pool.reader.images[0].image_id
+    assert first not in {region.image_id for region in chosen}
+
+
+@pytest.mark.parametrize("fixture", ["entropy_pool", "true_cost_pool"])
+def test_score_files_hold_sums_over_what_is_unlabelled(request, fixture):
+    pool = request.getfixturevalue(fixture)
+    names = sorted(path.name for path in pool.scores.iterdir())
+    assert names == ["00000001.npy", "00000002.npy", "00000003.npy"]
+    images = {
+        record["image/id"].numpy().decode(): pool.reader.image(record)
+        for record in pool.reader.records()
+    }
+    grids = dict(click_grids(pool.reader, list(images)))
+    for key, entry in list(enumerate(pool.reader.images))[1:]:
+        maps = image_maps(pool.options, pool.scorer, entry.image_id, images[entry.image_id], 3)
+        unlabelled = ~covered(pool.labelled.get(entry.image_id, []), entry)[::8, ::8]
+        scores = load_scores(pool.scores / f"{key:08d}.npy")
+        rows, columns = scores.information.shape
+        assert rows * columns == len(list(windows(entry, 16, 24)))
+        for y, x in windows(entry, 16, 24):
+            cut = np.s_[y // 8 : y // 8 + 2, x // 8 : x // 8 + 3]
+            sums = [part[cut][unlabelled[cut]].sum() for part in maps]
+            found = [part[y // 8, x // 8] for part in (scores.information, scores.cost_estimated)]
+            np.testing.assert_allclose(found, sums, rtol=1e-5, atol=1e-6)
+            cost = sums[1] if pool.options.cost == "est" else 0
+            if pool.options.cost == "gt":
+                cost = sum(grids[entry.image_id].region(y, x, 16, 24))
+            found = scores.cost(pool.options)[y // 8, x // 8]
+            np.testing.assert_allclose(found, cost, rtol=1e-5)
+
+
+@pytest.mark.parametrize("information", ["vote_entropy", "bald", "margin", "least_confidence"])
+def test_every_measure_scores_and_goes_on_alike(pool_of, information):
+    pool = pool_of(information=information)
+    before = {path.name: path.read_bytes() for path in pool.scores.iterdir()}
+    for path in sorted(pool.scores.iterdir()):
+        values = load_scores(path).information
+        assert np.isfinite(values).all() and values.min() >= 0 and values.max() > 0
+    (pool.scores / "00000002.npy").unlink()
+    arguments = (Pool(pool.options, pool.reader, pool.labelled), pool.scorer)
+    score_pool(*arguments, 3, pool.scores)
+    assert {path.name: path.read_bytes() for path in pool.scores.iterdir()} == before
+    if information in ("vote_entropy", "bald"):
+        (pool.scores / "00000002.npy").unlink()
+        score_pool(*arguments, 4, pool.scores)
+        assert (pool.scores / "00000002.npy").read_bytes() != before["00000002.npy"]
+
+
+def test_random_information_is_uniform_over_windows(pool_of, tmp_path):
+    pool = pool_of(information="random", model="tiny_plugin:build_certain")
+    drawn = []
+    for round_number in range(1, 15):
+        scores = tmp_path / str(round_number)
+        whole = Pool(pool.options, pool.reader, pool.labelled)
+        score_pool(whole, pool.scorer, round_number, scores)
+        for path in scores.iterdir():
+            drawn.append(load_scores(path).information)
+    numbers = np.sort(np.concatenate([part.ravel() for part in drawn]))
+    assert len(numbers) > 2000
+    assert len(np.unique(numbers)) > 0.99 * len(numbers)
+    ideal = (np.arange(len(numbers)) + 0.5) / len(numbers)
+    assert np.abs(numbers - ideal).max() < 1.95 / np.sqrt(len(numbers))
+    place_means = np.mean(drawn, axis=0)
+    assert np.abs(place_means - 0.5).max() < 5 / np.sqrt(12 * len(drawn))
+
+
+@pytest.mark.parametrize("information", ["vote_entropy", "bald"])
+def test_a_committee_needs_dropout(pool_of, information):
+    with pytest.raises(UserError, match=f"--information={information}: needs a model with dropout"):
+        pool_of(information=information, model="tiny_plugin:build_certain")
+
+
+def test_whole_images(pool_of):
+    pool = pool_of(region="image")
+    _, second, third, fourth = pool.reader.images
+    chosen = choose(pool, area, np.inf)
+    assert [candidate.region for candidate in chosen] == [Region(fourth.image_id, 0, 0, 60, 90)]
+    labelled = {second.image_id: pool.labelled[second.image_id]}
+    score_pool(Pool(pool.options, pool.reader, labelled), pool.scorer, 3, pool.scores)
+    pool = pool._replace(labelled=labelled)
+    chosen = [candidate.region for candidate in choose(pool, area, np.inf)]
+    assert chosen == brute_force(pool, area, np.inf)
+    assert len(chosen) == 3 and third.image_id in {region.image_id for region in chosen}
+    assert [candidate.region for candidate in choose(pool, area, 2 * 60 * 90)] == chosen[:2]
+
+
+def initial(reader, **options) -> list[Candidate]:
+    return choose_initial(Pool(Options(**{"region": "16x24"} | options), reader, {}))
+
+
+@pytest.fixture(scope="module")
+def reader(toy_data):
+    return Split(PreparedData.open(toy_data), "train", (60, 90))
+
+
+@pytest.mark.parametrize(
+    ("amount", "count"),
+    [("1images", 1), ("3images", 3), ("4images", 4), ("10%", 1), ("50%", 2), ("99%", 3)],
+)
+def test_a_start_of_whole_images(reader, amount, count):
+    chosen = initial(reader, initial=amount)
+    ids = [candidate.region.image_id for candidate in chosen]
+    assert len(ids) == len(set(ids)) == count
+    assert {entry.image_id for entry in reader.images} >= set(ids)
+    assert {candidate.region[1:] for candidate in chosen} == {(0, 0, 60, 90)}
+    assert {candidate[1:] for candidate in chosen} == {(None, None, None)}
+
+
+def test_a_start_of_regions(reader):
+    chosen = [candidate.region for candidate in initial(reader, initial="20regions")]
+    assert len(set(chosen)) == 20
+    for entry in reader.images:
+        own = [region for region in chosen if region.image_id == entry.image_id]
+        assert covered(own, entry).sum() == sum(map(area, own)) == 16 * 24 * len(own)
+
+
+@pytest.mark.parametrize("amount", ["2images", "10regions"])
+def test_a_start_follows_from_the_seed(reader, amount):
+    drawn = [tuple(initial(reader, initial=amount, seed=seed)) for seed in range(30)]
+    assert drawn == [tuple(initial(reader, initial=amount, seed=seed)) for seed in range(30)]
+    assert len(set(drawn)) > 4
+    assert len({candidate.region.image_id for part in drawn for candidate in part}) == 4
+
+
+@pytest.mark.parametrize(
+    ("amount", "region", "found"),
+    [
+        ("5images", "16", "4 images"),
+        ("41regions", "16x24", "regions fit"),
+        ("5regions", "image", "only 4 regions fit"),
+    ],
+)
+def test_more_than_there_is_at_the_start_is_refused(reader, amount, region, found):
+    with pytest.raises(UserError, match=f"--initial={amount}: .*{found}"):
+        initial(reader, initial=amount, region=region)
+
+
+def test_shares_are_not_rounded_below_whole_images(reader):
+    images = reader.images * 25
+    for count in range(1, 100):
+        budget, unit = budget_of(Options(budget=f"{count}images"), images)
+        assert (budget, unit) == (count * 60 * 90, "pixels")
+        assert budget_of(Options(budget=f"{count}%"), images) == (budget, unit)
+    assert budget_of(Options(budget="30clicks"), images) == (30, "clicks")
+    images = reader.images * 6 + reader.images[:2]
+    assert budget_of(Options(budget="15images"), images)[0] >= 15 * 60 * 90
+
+
+def test_the_default_region_is_an_eighth_of_the_shortest_side(reader):
+    entry = reader.images[0]
+    sizes = {(60, 90): "8", (2048, 1024): "128", (720, 960): "88", (4, 9): "8"}
+    for (height, width), region in sizes.items():
+        images = [replace(entry, height=4096, width=4096), replace(entry, height=height)]
+        images[1] = replace(images[1], width=width)
+        assert resolve_region("auto", images) == region
+
+
+def test_a_region_larger_than_an_image_is_refused(reader):
+    for region in ("64x24", "16x96", "64"):
+        with pytest.raises(UserError, match=f"--region={region}: larger than the image .*60x90"):
+            resolve_region(region, reader.images)
+    assert resolve_region("56x88", reader.images) == "56x88"
+    assert resolve_region("image", reader.images) == "image"
