@@ -36,7 +36,8 @@ def build(channels):
 
 
 def build_certain(channels):
-    return keras.Sequential([keras.Input((None, None, 3)), keras.layers.Conv2D(channels, 8, 8)])
+    layers = [keras.layers.Rescaling(1 / 255), keras.layers.Conv2D(channels, 8, strides=8)]
+    return keras.Sequential([keras.Input((None, None, 3)), *layers])
 '''
 OPTIONS = {
     "model": "tiny_plugin:build",

@@ -10,7 +10,7 @@ from cereals_tf.campaign.learning.models import build_cost, build_segmentation, 
 from cereals_tf.campaign.options import Options
 from cereals_tf.campaign.run import step_campaign
 from cereals_tf.data_prep.errors import UserError
-from cereals_tf.trainers.inputs import Split
+from cereals_tf.trainers.inputs import Split, downscale_label
 
 UNMOVING = 1e-12
 """A learning rate that leaves every weight as it is, but for rounding."""
@@ -211,6 +211,54 @@ def test_a_cost_model_on_mobilenet(tmp_path, begin):
     built = load_model(campaign.round(0).folder / "cost.keras", build_cost(campaign.options))
     assert any("DepthwiseConv2D" in type(layer).__name__ for layer in built.layers)
     assert campaign.round(0).metrics["cost_mean_squared_error"] > 0
+
+
+def errors_of(campaign, number):
+    """Return what each position adds to the losses of a round's two models, by image id.
+
+    Two float64 [h, w]: cross-entropy, NaN where the label is ignored, and squared error of clicks.
+    """
+    split = Split(campaign.data, "train", campaign.image_size)
+    path = campaign.round(number).folder / "cost.keras"
+    classes_of = segmentation_of(campaign, number)
+    clicks_of = load_model(path, build_cost(campaign.options))
+    errors = {}
+    for entry, record in zip(split.images, split.records(), strict=True):
+        image, label = split.image(record)[None], downscale_label(split.label(record)).numpy()
+        known = label != campaign.data.classes.ignore_id
+        logits = classes_of(image).numpy()[0].astype(float)
+        of_label = np.take_along_axis(logits, np.where(known, label, 0)[..., None].astype(int), -1)
+        entropy = np.log(np.exp(logits).sum(-1)) - of_label[..., 0]
+        clicks = clicks_of(image).numpy()[0, ..., 0] - split.cost(record, 60, 90).numpy()
+        errors[entry.image_id] = np.where(known, entropy, np.nan), clicks**2
+    return errors
+
+
+def mean_errors(errors, regions):
+    """Return the means inside the regions: each image is a step, an epoch the mean of its steps."""
+    means = []
+    for image_id in {region.image_id for region in regions}:
+        inside = np.zeros(errors[image_id][0].shape, bool)
+        for y, x, height, width in (r.box for r in regions if r.image_id == image_id):
+            inside[y // 8 : -(-(y + height) // 8), x // 8 : -(-(x + width) // 8)] = True
+        means.append([np.nanmean(part[inside]) for part in errors[image_id]])
+    return np.mean(means, axis=0)
+
+
+def test_each_region_of_every_round_carries_weight_and_nothing_else_does(tmp_path, begin):
+    models = {"model": "tiny_plugin:build_certain", "cost_model": "tiny_plugin:build_certain"}
+    options = {"initial": "5regions", "budget": "8%", "learning_rate": UNMOVING, "epochs": 1}
+    campaign = begin(tmp_path / "campaign", information="random", **models, **options)
+    for number in range(2):
+        step_campaign(campaign)
+        training = campaign.round(number).metrics["training"]
+        found = [training[name]["losses"][0] for name in ("segmentation", "cost")]
+        errors, regions = errors_of(campaign, number), regions_of(campaign)
+        np.testing.assert_allclose(found, mean_errors(errors, regions), rtol=1e-5)
+        for left_out in range(len(regions)):
+            others = regions[:left_out] + regions[left_out + 1 :]
+            assert (abs(mean_errors(errors, others) / found - 1) > 1e-4).all()
+    assert len({region.image_id for region in regions}) > 1
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut short", "of another model"])

@@ -1,5 +1,6 @@
 """Scoring the pool: batches, what is left to do, shares of several processes."""
 
+import itertools
 import json
 import os
 import shutil
@@ -146,6 +147,20 @@ def test_whatever_was_done_before_the_files_are_the_same(tmp_path, pool_of, opti
     score_pool(pool, scorer, 2, resumed)
     assert bytes_of(resumed) == expected
     assert all(path.stat().st_mtime_ns == time for path, time in kept.items())
+
+
+def test_a_committee_draws_anew_for_each_seed_round_and_image(tmp_path, pool_of):
+    pool, scorer = pool_of(information="bald", committee=2)
+    pools = {0: pool, 1: replace(pool, options=replace(pool.options, seed=1))}
+    found = []
+    for seed, number in ((0, 1), (0, 2), (0, 3), (1, 1)):
+        score_pool(pools[seed], scorer, number, tmp_path / f"{seed}-{number}")
+        found.append(bytes_of(tmp_path / f"{seed}-{number}"))
+    for one, other in itertools.combinations(found, 2):
+        assert all(one[name] != other[name] for name in one)
+    image = next(iter(pool.reader.records().map(pool.reader.image)))
+    maps = [scoring.image_maps(pool.options, scorer, image_id, image, 1)[0] for image_id in "aba"]
+    assert (maps[0] == maps[2]).all() and (maps[0] != maps[1]).any()
 
 
 def test_images_in_batches_score_as_alone(tmp_path, pool_of, monkeypatch):
