@@ -15,7 +15,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import Field, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any, NoReturn
 
 import fire
@@ -24,8 +24,9 @@ from fire.helptext import HelpText
 from fire.trace import FireTrace
 
 from cereals_tf import commands
-from cereals_tf.campaign.options import BOOLEANS, Options, parse_option
+from cereals_tf.campaign.options import Options
 from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.option import BOOLEANS, Option, parse_option
 from cereals_tf.data_prep.remote import plug_in_loaded
 from cereals_tf.demo import demo
 from cereals_tf.reproduce.grid import SET_BY_GRID
@@ -62,7 +63,7 @@ class Cereals:
 
 
 def _parameters(function: Callable) -> list[inspect.Parameter]:
-    """Return a command's parameters; `**options` stands for the options of a campaign."""
+    """Return a command's parameters; `**options` stands for those of a campaign or a source."""
     parameters = []
     for parameter in inspect.signature(function).parameters.values():
         if parameter.kind is not inspect.Parameter.VAR_KEYWORD:
@@ -73,16 +74,24 @@ def _parameters(function: Callable) -> list[inspect.Parameter]:
                 option.name,
                 inspect.Parameter.KEYWORD_ONLY,
                 default=option.default,
-                annotation=option.type,
+                annotation=option.form,
             )
-            for option in _campaign_options(function)
+            for option in _options(function)
         ]
     return parameters
 
 
-def _campaign_options(function: Callable) -> list[Field]:
+def _options(function: Callable) -> list[Option]:
+    if function is commands.prepare:
+        from cereals_tf.data_prep.sources.registry import all_options
+
+        return list(all_options())
     left_out = _WITHOUT.get(function, ())
-    return [option for option in fields(Options) if option.name not in left_out]
+    return [
+        Option(option.name, option.type, option.default, option.metadata["help"])
+        for option in fields(Options)
+        if option.name not in left_out
+    ]
 
 
 def _documentation(function: Callable) -> str:
@@ -90,10 +99,19 @@ def _documentation(function: Callable) -> str:
     if "options" not in inspect.signature(function).parameters:
         return text
     before, _, _ = text.partition("    **options:")
-    options = (
-        f"    {option.name}: {option.metadata['help']}" for option in _campaign_options(function)
+    options = (f"    {option.name}: {option.help}" for option in _options(function))
+    return _with_kinds(before) + "\n".join(options)
+
+
+def _with_kinds(text: str) -> str:
+    """Name the kinds of data sets where a command's help stands `{kinds}`."""
+    if "{kinds}" not in text:
+        return text
+    from cereals_tf.data_prep.sources.registry import KINDS
+
+    return text.replace(
+        "{kinds}", "; ".join(f"{kind.name} ({kind.help})" for kind in KINDS.values())
     )
-    return before + "\n".join(options)
 
 
 def _job_maker(function: Callable) -> Callable:
@@ -125,7 +143,7 @@ def _typed(parameter: inspect.Parameter, value: Any) -> Any:
 _COMMANDS = {function.__name__: function for function in (*commands.COMMANDS, demo)}
 
 for _name, _function in _COMMANDS.items():
-    setattr(Cereals, _name, staticmethod(SetParseFn(str)(_job_maker(_function))))
+    setattr(Cereals, _name, staticmethod(_function))
 
 
 def checked(arguments: Sequence[str]) -> list[str]:
@@ -218,10 +236,15 @@ def parse(arguments: Sequence[str]) -> Job | None:
     if not arguments or {"--help", "-h"} & set(arguments):
         print(help_on([part for part in arguments if part not in ("--help", "-h")]))
         return None
+    typed = checked(arguments)
+    command = typed[0]
     try:
         with contextlib.redirect_stderr(io.StringIO()):
             return fire.Fire(
-                Cereals, command=checked(arguments), name="cereals", serialize=lambda result: None
+                {command: SetParseFn(str)(_job_maker(_COMMANDS[command]))},
+                command=typed,
+                name="cereals",
+                serialize=lambda result: None,
             )
     except fire.core.FireExit:
         raise UserError(f"{' '.join(arguments)}: not understood, see --help") from None

@@ -52,39 +52,17 @@ def prepare(
     out: str,
     *,
     dataset: str,
-    images: str = "",
-    labels: str = "",
-    classes: str = "classes.json",
-    tolerance: float = 2.0,
-    val_percent: float = 20.0,
-    annotations: str = "",
-    unlabelled_train: bool = False,
     workers: int = 0,
     runner: str = "local",
     beam_options: str = "",
+    **options: Any,
 ) -> None:
     """Convert a data set to TFRecord splits; after an interruption, the same command goes on.
 
     Args:
         source: The data set's folder.
         out: New folder for the prepared data set, also in an object store: s3://BUCKET/FOLDER.
-        dataset: What the source is: cityscapes, voc, coco, labelme, camvid or masks.
-        images: Folder of the images in SOURCE, {split} standing for train or val (masks; coco,
-            there by default {split}2017).
-        labels: Folder of the id masks in SOURCE, likewise (masks).
-        classes: JSON file in SOURCE with class names, palette and ignore_id (camvid, masks; voc and
-            labelme, where it may be missing).
-        tolerance: How far a polygon may be from its mask, pixels (camvid, masks, voc; coco's RLE;
-            circles and masks of labelme).
-        val_percent: Share of the images that become val where the source has no splits (masks,
-            coco, labelme).
-        annotations: gtFine or gtCoarse (cityscapes, by default gtFine); the JSON file in SOURCE,
-            {split} standing for train or val (coco, by default
-            annotations/instances_{split}2017.json).
-        unlabelled_train: People will annotate train (start --annotator=files). Where the source has
-            no splits, images without an annotation are train, the others val (masks, coco,
-            labelme). Where it has, no image of train may have one; without this option, such a
-            train split is recognised too.
+        dataset: What SOURCE is: {kinds}.
         workers: Images that are converted at a time, large data sets in as many processes; 0: one
             per core (runner local).
         runner: local, or beam: as a pipeline of Apache Beam (pip install 'cereals-tf[beam]'), so
@@ -93,6 +71,8 @@ def prepare(
         beam_options: Beam's own options, in one string, as "--runner=DirectRunner
             --direct_num_workers=4 --direct_running_mode=multi_processing" or those of FlinkRunner,
             SparkRunner, DataflowRunner. Without any, one process here does it all.
+        **options: How SOURCE is read: options of its kind, in
+            `cereals_tf.data_prep.sources.registry`, by name.
     """
     in_beam = _options_of_beam(runner, beam_options)
     if in_beam is not None and workers:
@@ -102,17 +82,7 @@ def prepare(
         )
     load_tensorflow()
     from cereals_tf.data_prep.prepare import prepare as convert
-    from cereals_tf.data_prep.sources.source import SourceOptions
 
-    options = SourceOptions(
-        images or None,
-        labels or None,
-        classes,
-        tolerance,
-        val_percent,
-        annotations or None,
-        unlabelled_train,
-    )
     convert(local_folder(source), folder_at(out), dataset, options, workers, in_beam, _note)
     inspect(out)
 

@@ -23,14 +23,8 @@ import numpy as np
 
 from cereals_tf.data_prep.annotated_image import AnnotatedImage, encode_label
 from cereals_tf.data_prep.polygons import paint
-from cereals_tf.data_prep.sources.source import (
-    IMAGE_FORMATS,
-    Annotation,
-    Item,
-    Source,
-    read_header,
-    refuse_rotated,
-)
+from cereals_tf.data_prep.sources.reading import IMAGE_FORMATS, read_header, refuse_rotated
+from cereals_tf.data_prep.sources.source import Annotation, Item, Source
 from cereals_tf.data_prep.statistics import Statistics
 
 

@@ -1,17 +1,18 @@
-"""Options: each a field of a dataclass, with its default, its rule, its needs and its help.
+"""Options: each a field of a dataclass, with its default, how it is read, its needs and its help.
 
 The command line, the checks and the code all read this one description.
 """
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, field, fields
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, NamedTuple, TypeVar
 
 from cereals_tf.data_prep.errors import UserError
 
-Rule = Callable[[Any], str | None]
-"""Returns what a value should have been, or None if it is right."""
+Options = TypeVar("Options")
+Read = Callable[[Any], Any]
+"""Turns an option's written form into its value; its ValueError says what was expected."""
 
 
 class Need(NamedTuple):
@@ -32,55 +33,74 @@ class Option:
 
     Attributes:
         name: Its name, as a field and on the command line.
-        type: bool, int, float or str.
-        default: Its default, of this type.
+        form: The type of its written form: bool, int, float or str.
+        default: The written form of its default.
         help: What it says or does, with its unit.
-        rule: Which values are right.
         needs: What it needs to have an effect; None: nothing.
     """
 
     name: str
-    type: type
+    form: type
     default: Any
     help: str
-    rule: Rule
+    _read: Read = lambda form: form
     needs: Need | None = None
 
-    def check(self, value: Any) -> None:
-        """Raise UserError if a value breaks the rule."""
-        expected = self.rule(value)
-        if expected:
-            raise UserError(f"--{self.name}={value}: expected {expected}")
+    def read(self, form: Any) -> Any:
+        """Return the value of a written form.
+
+        Raises:
+            UserError: It is no such value.
+        """
+        try:
+            return self._read(form)
+        except ValueError as error:
+            raise UserError(f"--{self.name}={form}: expected {error}") from None
 
 
 def option(
-    default: Any, help_text: str, rule: Rule = lambda value: None, needs: Need | None = None
+    default: Any, help_text: str, read: Read = lambda form: form, needs: Need | None = None
 ) -> Any:
     """Return a field of a dataclass that is an option; see `Option`."""
-    return field(default=default, metadata={"help": help_text, "rule": rule, "needs": needs})
+    return field(default=default, metadata={"help": help_text, "read": read, "needs": needs})
 
 
 def options_of(kind: type) -> tuple[Option, ...]:
     """Return the options that are fields of a dataclass, in order."""
     return tuple(
-        Option(found.name, found.type, found.default, **found.metadata)
+        Option(
+            found.name,
+            type(written(found.default)),
+            written(found.default),
+            found.metadata["help"],
+            found.metadata["read"],
+            found.metadata["needs"],
+        )
         for found in fields(kind)
-        if found.default is not MISSING and "rule" in found.metadata
+        if "read" in found.metadata
     )
 
 
-def check_options(values: Any) -> None:
-    """Check each option of a dataclass's instance by its rule.
+def read_options(kind: type[Options], given: Mapping[str, Any]) -> Options:
+    """Return an instance of a dataclass of options.
+
+    Args:
+        kind: The dataclass.
+        given: Written forms of options that it has, by name; the others have their defaults.
 
     Raises:
-        UserError: A value breaks its rule; the option is named.
+        UserError: A value is none of its option's; it is named.
     """
-    for found in options_of(type(values)):
-        found.check(getattr(values, found.name))
+    read = {found.name: found.read for found in options_of(kind)}
+    return kind(**{name: read[name](form) for name, form in given.items()})
 
 
-def refuse_without_effect(options: tuple[Option, ...], given: Mapping[str, Any]) -> None:
+def refuse_without_effect(options: Sequence[Option], given: Mapping[str, Any]) -> None:
     """Refuse an option that was given although it has no effect beside the others.
+
+    Args:
+        options: All options.
+        given: Written forms of those that were given, by name.
 
     Raises:
         UserError: The first such option is named, with what it needs.
@@ -94,54 +114,57 @@ def refuse_without_effect(options: tuple[Option, ...], given: Mapping[str, Any])
             )
 
 
-def one_of(*choices: str) -> Rule:
-    """Return the rule that a value is one of these."""
-    return lambda value: None if value in choices else f"one of {', '.join(choices)}"
+def written(value: Any) -> Any:
+    """Return the form that an option's value has in a file or on the command line."""
+    if value is None:
+        return ""
+    if type(value) is tuple:
+        return "+".join(value)
+    return value if isinstance(value, bool | int | float) else str(value)
 
 
-def number(low: float, high: float = math.inf, above: bool = False) -> Rule:
-    """Return the rule that a value is from `low` (or above it) to `high`, and finite."""
+def one_of(*choices: str) -> Read:
+    """Return what reads one of these texts."""
 
-    def rule(value: float) -> str | None:
-        right = low <= value <= high and value != math.inf and not (above and value == low)
-        if high == math.inf:
-            limits = f"above {low:g}" if above else f"at least {low:g}"
-        else:
-            limits = f"above {low:g}, at most {high:g}" if above else f"from {low:g} to {high:g}"
-        return None if right else f"a number {limits}"
+    def read(text: str) -> str:
+        if text not in choices:
+            raise ValueError(f"one of {', '.join(choices)}")
+        return text
 
-    return rule
+    return read
 
 
-def accepted_by(parse: Callable[[str], Any]) -> Rule:
-    """Return the rule that a function takes a value; its ValueError says what it wants."""
+def number(low: float, high: float = math.inf, above: bool = False) -> Read:
+    """Return what reads a finite number from `low` (or above it) to `high`."""
+    if high == math.inf:
+        limits = f"above {low:g}" if above else f"at least {low:g}"
+    else:
+        limits = f"above {low:g}, at most {high:g}" if above else f"from {low:g} to {high:g}"
 
-    def rule(value: str) -> str | None:
-        try:
-            parse(value)
-        except ValueError as error:
-            return str(error)
-        return None
+    def read(found: float) -> float:
+        if not low <= found <= high or found == math.inf or (above and found == low):
+            raise ValueError(f"a number {limits}")
+        return found
 
-    return rule
+    return read
 
 
 BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 """What may be typed for a boolean option."""
 
 
-def parse_option(name: str, kind: type, text: str) -> Any:
-    """Turn what was typed for an option into a value of its type.
+def parse_option(name: str, form: type, text: str) -> Any:
+    """Turn what was typed for an option into its written form.
 
     Raises:
         UserError: Not of that type.
     """
-    if kind is bool:
+    if form is bool:
         if text.lower() not in BOOLEANS:
             raise UserError(f"--{name}={text}: expected true or false")
         return BOOLEANS[text.lower()]
     try:
-        return kind(text)
+        return form(text)
     except ValueError:
-        expected = {int: "a whole number", float: "a number"}[kind]
+        expected = {int: "a whole number", float: "a number"}[form]
         raise UserError(f"--{name}={text}: expected {expected}") from None

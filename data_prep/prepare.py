@@ -6,7 +6,7 @@ import io
 import json
 import re
 import signal
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, closing, contextmanager
@@ -14,7 +14,7 @@ from dataclasses import asdict
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import PIL
@@ -29,7 +29,7 @@ from cereals_tf.data_prep.parallel import cores, ordered_map
 from cereals_tf.data_prep.remote import RemotePath
 from cereals_tf.data_prep.schema import schema_text
 from cereals_tf.data_prep.shards import Place, Shard, Write, image_count, serialize_item
-from cereals_tf.data_prep.sources import SourceOptions, open_source
+from cereals_tf.data_prep.sources.registry import NO_OPTIONS, kind_named, open_source
 from cereals_tf.data_prep.sources.source import Item, Source
 from cereals_tf.data_prep.statistics import Statistics
 
@@ -46,12 +46,12 @@ def prepare(
     folder: Path,
     out: Path | RemotePath,
     kind: str,
-    options: SourceOptions,
+    options: Mapping[str, Any] = NO_OPTIONS,
     workers: int = 1,
     beam_options: str | None = None,
     note: Callable[[str], object] = lambda text: None,
 ) -> None:
-    """Convert a source of a kind in `SOURCES` into the prepared data set `out`.
+    """Convert a source of a kind in `KINDS` into the prepared data set `out`.
 
     Everything is checked while it is converted; `out` appears only when all of it is there. After
     an interruption, the same call goes on after the shards that were complete. The records depend
@@ -61,7 +61,7 @@ def prepare(
         folder: The source.
         out: The prepared data set.
         kind: What the source is.
-        options: How it is read.
+        options: How it is read: those of the kind's options that do not have their defaults.
         workers: How many images are converted at a time, 0: one per core. Data sets of
             `BYTES_WORTH_PROCESSES` or more have so many worker processes, unless it is 1. A script
             that asks for them does its work behind `if __name__ == "__main__"`.
@@ -80,7 +80,9 @@ def prepare(
     shards = list(_shards(source.items()))
     if not _labelled(shards, "train"):
         note(f"{folder}: {_without_labels(source, shards)}")
-    fingerprint = _fingerprint(kind, options, source.classes, shards)
+    fingerprint = _fingerprint(
+        kind, asdict(kind_named(kind).checked(options)), source.classes, shards
+    )
     if writer is None:
         write = partial(_write_here, source, workers or cores())
     else:
@@ -131,7 +133,7 @@ def _without_labels(source: Source, shards: Sequence[Shard]) -> str:
 
 
 def _fingerprint(
-    kind: str, options: SourceOptions, classes: Classes, shards: Sequence[Shard]
+    kind: str, options: Mapping[str, Any], classes: Classes, shards: Sequence[Shard]
 ) -> str:
     """Return a hex digest of all that the records depend on; of files, their sizes and times.
 
@@ -148,7 +150,7 @@ def _fingerprint(
         states[str(path)] = [status.st_size, status.st_mtime_ns]
     content = [
         [FORMAT_VERSION, PIL.__version__, cv2.__version__],
-        [kind, asdict(options), asdict(classes)],
+        [kind, options, asdict(classes)],
         [[shard.name, [[str(part) for part in item] for item in shard.items]] for shard in shards],
         states,
     ]

@@ -26,7 +26,7 @@ from cereals_tf.data_prep.dataset import Classes
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.files import write_atomically
 from cereals_tf.data_prep.sources.labelme import drawn_shape, label_of, shapes_of
-from cereals_tf.data_prep.sources.source import files_below, read_json
+from cereals_tf.data_prep.sources.reading import files_below, read_json
 from cereals_tf.data_prep.text import shown
 
 LABELS = "labels.txt"

@@ -30,7 +30,7 @@ from cereals_tf.data_prep.clicks import MAX_COORDINATE
 from cereals_tf.data_prep.dataset import Classes
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.files import write_atomically
-from cereals_tf.data_prep.sources.source import outline_object, read_file, read_points
+from cereals_tf.data_prep.sources.reading import outline_object, read_file, read_points
 
 TASKS = "tasks.json"
 CONFIGURATION = "config.xml"

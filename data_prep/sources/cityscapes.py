@@ -1,24 +1,23 @@
 """Cityscapes: polygons in JSON, painted to train ids as the official tools paint them."""
 
 import reprlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from cereals_tf.data_prep.dataset import Classes
 from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.option import one_of, option
 from cereals_tf.data_prep.polygons import Polygon, paint
-from cereals_tf.data_prep.sources.source import (
-    Annotation,
-    Item,
-    SourceOptions,
+from cereals_tf.data_prep.sources.reading import (
     annotations_below,
     checked_id,
     images_below,
-    pair,
     read_json,
     read_points,
-    splits_of,
 )
+from cereals_tf.data_prep.sources.source import Annotation, Item
+from cereals_tf.data_prep.sources.splits import SplitOptions, pair, splits_of
 
 IGNORE_ID = 255
 
@@ -81,6 +80,15 @@ CLASSES = Classes(
 )
 
 
+@dataclass(frozen=True)
+class CityscapesOptions(SplitOptions):
+    """How Cityscapes is read."""
+
+    annotations: str = option(
+        "gtFine", "Which annotations, gtFine or gtCoarse.", one_of("gtFine", "gtCoarse")
+    )
+
+
 class CityscapesSource:
     """`leftImg8bit/SPLIT/CITY/*_leftImg8bit.png` with `gtFine/SPLIT/CITY/*_gtFine_polygons.json`.
 
@@ -92,14 +100,11 @@ class CityscapesSource:
     classes_from = "Cityscapes"
     background = IGNORE_ID
 
-    def __init__(self, folder: Path, options: SourceOptions) -> None:
-        annotations = options.annotations or "gtFine"
-        if annotations not in ("gtFine", "gtCoarse"):
-            raise UserError(f"--annotations={annotations}: unknown, expected gtFine or gtCoarse")
+    def __init__(self, folder: Path, options: CityscapesOptions) -> None:
         self._options = options
         self._images = folder / "leftImg8bit"
-        self._annotations = folder / annotations
-        self._suffix = f"_{annotations}_polygons"
+        self._annotations = folder / options.annotations
+        self._suffix = f"_{options.annotations}_polygons"
 
     def items(self) -> dict[str, list[Item]]:
         """See `Source.items`."""

@@ -12,26 +12,22 @@ import numpy as np
 
 from cereals_tf.data_prep.dataset import Classes
 from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.option import option
 from cereals_tf.data_prep.polygons import Polygon
-from cereals_tf.data_prep.sources.masks import evenly_spaced_palette
-from cereals_tf.data_prep.sources.source import (
-    Annotation,
-    Item,
-    SourceOptions,
+from cereals_tf.data_prep.sources.masks import OutlineOptions, evenly_spaced_palette, read_tolerance
+from cereals_tf.data_prep.sources.reading import (
     file_inside,
     images_below,
     key_below,
     outline_object,
-    pair,
     read_json,
-    splits_of,
 )
+from cereals_tf.data_prep.sources.source import Annotation, Item
+from cereals_tf.data_prep.sources.splits import DividedOptions, divided, pair, splits_of
 from cereals_tf.data_prep.text import is_unicode, shown
 
 IGNORE_ID = 255
 BACKGROUND = "background"
-_IMAGES = "{split}2017"
-_ANNOTATIONS = "annotations/instances_{split}2017.json"
 _MAX_RUN_BITS = 30
 _MAX_OUTLINE = 1_000_000
 
@@ -58,6 +54,24 @@ class _Object(NamedTuple):
     polygons: Sequence[Polygon]
 
 
+@dataclass(frozen=True)
+class CocoOptions(OutlineOptions, DividedOptions):
+    """How COCO is read."""
+
+    images: str = option(
+        "{split}2017", "Folder of the images in SOURCE, {split} standing for train or val."
+    )
+    annotations: str = option(
+        "annotations/instances_{split}2017.json",
+        "JSON file in SOURCE, {split} standing for train or val.",
+    )
+    tolerance: float = option(
+        2.0,
+        "How far the polygon of an object in run lengths may be from its mask, pixels.",
+        read_tolerance,
+    )
+
+
 class CocoSource:
     """`train2017`, `val2017` and `annotations/instances_{train,val}2017.json`, or other names.
 
@@ -80,11 +94,10 @@ class CocoSource:
     simplified at `tolerance` pixels.
     """
 
-    def __init__(self, folder: Path, options: SourceOptions) -> None:
+    def __init__(self, folder: Path, options: CocoOptions) -> None:
         self._rasterizer = _rasterizer()
         self._options = options
-        images = options.images or _IMAGES
-        annotations = options.annotations or _ANNOTATIONS
+        images, annotations = options.images, options.annotations
         if "{split}" in images and "{split}" not in annotations:
             raise UserError(
                 f"--annotations={annotations} is one file for all images: expected one folder "
@@ -113,6 +126,8 @@ class CocoSource:
 
     def items(self) -> dict[str, list[Item]]:
         """See `Source.items`."""
+        if "" in self._splits:
+            return divided(self._splits[""], self._options)
         return splits_of(self._splits, self._options)
 
     def annotation(self, item: Item, height: int, width: int) -> Annotation:

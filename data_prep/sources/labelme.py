@@ -4,6 +4,7 @@ import base64
 import io
 import math
 import reprlib
+from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
@@ -12,13 +13,17 @@ from PIL import Image, ImageDraw
 
 from cereals_tf.data_prep.dataset import Classes
 from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.option import option
 from cereals_tf.data_prep.polygons import Polygon
-from cereals_tf.data_prep.sources.masks import classes_if_given, evenly_spaced_palette
-from cereals_tf.data_prep.sources.source import (
+from cereals_tf.data_prep.sources.masks import (
+    ClassesOptions,
+    OutlineOptions,
+    classes_if_given,
+    evenly_spaced_palette,
+    read_tolerance,
+)
+from cereals_tf.data_prep.sources.reading import (
     IMAGE_SUFFIXES,
-    Annotation,
-    Item,
-    SourceOptions,
     file_inside,
     files_below,
     key_below,
@@ -27,8 +32,9 @@ from cereals_tf.data_prep.sources.source import (
     read_json,
     read_points,
     refuse_rotated,
-    splits_of,
 )
+from cereals_tf.data_prep.sources.source import Annotation, Item
+from cereals_tf.data_prep.sources.splits import DividedOptions, divided, splits_of
 from cereals_tf.data_prep.text import is_unicode, shown
 
 BACKGROUND = "_background_"
@@ -37,6 +43,15 @@ IGNORE_ID = 255
 _FOUND = "the JSON files found (a classes file may name more, see --classes)"
 _SPLITS = ("train", "val", "test")
 _POINTS = {"polygon": None, "oriented_rectangle": 4, "rectangle": 2, "circle": 2, "mask": 2}
+
+
+@dataclass(frozen=True)
+class LabelmeOptions(ClassesOptions, OutlineOptions, DividedOptions):
+    """How LabelMe's files are read."""
+
+    tolerance: float = option(
+        2.0, "How far the polygon of a circle or a mask may be from it, pixels.", read_tolerance
+    )
 
 
 class LabelmeSource:
@@ -55,7 +70,7 @@ class LabelmeSource:
     simplified at `tolerance` pixels.
     """
 
-    def __init__(self, folder: Path, options: SourceOptions) -> None:
+    def __init__(self, folder: Path, options: LabelmeOptions) -> None:
         self._options = options
         classes_file = folder / options.classes
         self._splits: dict[str, list[Item]] = {}
@@ -76,6 +91,8 @@ class LabelmeSource:
 
     def items(self) -> dict[str, list[Item]]:
         """See `Source.items`."""
+        if "" in self._splits:
+            return divided(self._splits[""], self._options)
         return splits_of(self._splits, self._options)
 
     def annotation(self, item: Item, height: int, width: int) -> Annotation:

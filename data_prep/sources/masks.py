@@ -1,6 +1,8 @@
 """Images with id masks: CamVid's layout, and any image folder with any mask folder."""
 
+import math
 import reprlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,18 +11,22 @@ from PIL import Image
 
 from cereals_tf.data_prep.dataset import Classes
 from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.option import option
 from cereals_tf.data_prep.polygons import outline_mask
-from cereals_tf.data_prep.sources.source import (
+from cereals_tf.data_prep.sources.reading import (
     IMAGE_SUFFIXES,
-    Annotation,
-    Item,
-    SourceOptions,
     annotations_below,
     files_by_key,
     images_below,
     open_image,
-    pair,
     read_json,
+)
+from cereals_tf.data_prep.sources.source import Annotation, Item
+from cereals_tf.data_prep.sources.splits import (
+    DividedOptions,
+    SplitOptions,
+    divided,
+    pair,
     splits_of,
 )
 from cereals_tf.data_prep.text import is_unicode
@@ -36,6 +42,43 @@ _LAYOUTS = (
 _SPLITS = ("train", "val", "test")
 
 
+def read_tolerance(pixels: float) -> float:
+    """Read `--tolerance`; the ValueError says what was expected."""
+    if not 0 <= pixels < math.inf:
+        raise ValueError("0 or more pixels")
+    return pixels
+
+
+@dataclass(frozen=True)
+class OutlineOptions(SplitOptions):
+    """Options of sources with masks, whose polygons are the masks' contours."""
+
+    tolerance: float = option(
+        2.0, "How far a polygon may be from its mask, pixels.", read_tolerance
+    )
+
+
+@dataclass(frozen=True)
+class ClassesOptions(SplitOptions):
+    """Options of sources that may have a classes file."""
+
+    classes: str = option(
+        "classes.json", "JSON file in SOURCE with class names, palette and ignore_id."
+    )
+
+
+@dataclass(frozen=True)
+class MaskOptions(ClassesOptions, OutlineOptions, DividedOptions):
+    """How images with id masks are read."""
+
+    images: str = option(
+        "",
+        "Folder of the images in SOURCE, {split} standing for train or val; by default the usual "
+        "places are looked at.",
+    )
+    labels: str = option("", "Folder of the id masks in SOURCE, likewise.")
+
+
 class MaskSource:
     """Image files, 8-bit id masks of the same names, and a JSON file of classes.
 
@@ -46,7 +89,7 @@ class MaskSource:
     Polygons are the masks' contours, simplified at `tolerance` pixels; the mask stays the label.
     """
 
-    def __init__(self, folder: Path, options: SourceOptions) -> None:
+    def __init__(self, folder: Path, options: MaskOptions) -> None:
         self._folder = folder
         self._options = options
         self.classes = read_classes(folder / options.classes)
@@ -77,7 +120,7 @@ class MaskSource:
         """See `Source.items`."""
         patterns = (self._images, self._labels)
         if "{split}" not in self._images:
-            return splits_of({"": self._pairs("")}, self._options)
+            return divided(self._pairs(""), self._options)
         present = [
             split
             for split in _SPLITS
@@ -140,14 +183,14 @@ def read_id_mask(path: Path) -> np.ndarray:
     return np.array(image, np.uint8)
 
 
-def classes_if_given(folder: Path, options: SourceOptions) -> Classes | None:
+def classes_if_given(folder: Path, options: ClassesOptions) -> Classes | None:
     """Read the source's classes file; None if it has none and `--classes` names none.
 
     Raises:
         UserError: See `read_classes`.
     """
     path = folder / options.classes
-    if options.classes == SourceOptions.classes and not path.exists():
+    if options.classes == ClassesOptions.classes and not path.exists():
         return None
     return read_classes(path)
 

@@ -1,20 +1,20 @@
 """PASCAL VOC: palette masks and lists of image names, for VOC's classes or any others."""
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 from cereals_tf.data_prep.dataset import Classes
 from cereals_tf.data_prep.errors import UserError
-from cereals_tf.data_prep.sources.masks import annotation_of_mask, classes_if_given
-from cereals_tf.data_prep.sources.source import (
-    Annotation,
-    Item,
-    SourceOptions,
-    file_inside,
-    key_below,
-    read_file,
-    splits_of,
+from cereals_tf.data_prep.sources.masks import (
+    ClassesOptions,
+    OutlineOptions,
+    annotation_of_mask,
+    classes_if_given,
 )
+from cereals_tf.data_prep.sources.reading import file_inside, key_below, read_file
+from cereals_tf.data_prep.sources.source import Annotation, Item
+from cereals_tf.data_prep.sources.splits import splits_of
 
 _SUFFIXES = (".jpg", ".jpeg", ".png")
 _NAMES = (
@@ -57,6 +57,11 @@ def _palette(classes: int) -> tuple[tuple[int, int, int], ...]:
 CLASSES = Classes(_NAMES, _palette(len(_NAMES)), ignore_id=255)
 
 
+@dataclass(frozen=True)
+class VocOptions(ClassesOptions, OutlineOptions):
+    """How PASCAL VOC is read."""
+
+
 class VocSource:
     """`JPEGImages`, `SegmentationClass` and the lists `ImageSets/Segmentation/{train,val}.txt`.
 
@@ -67,7 +72,7 @@ class VocSource:
     masks' contours, simplified at `tolerance` pixels.
     """
 
-    def __init__(self, folder: Path, options: SourceOptions) -> None:
+    def __init__(self, folder: Path, options: VocOptions) -> None:
         inner = folder / "VOCdevkit" / "VOC2012"
         self._folder = inner if inner.is_dir() else folder
         self._options = options

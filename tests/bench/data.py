@@ -24,7 +24,7 @@ from cereals_tf.data_prep.dataset import PreparedData
 from cereals_tf.data_prep.grid import Box
 from cereals_tf.data_prep.parallel import cores
 from cereals_tf.data_prep.prepare import prepare
-from cereals_tf.data_prep.sources import SourceOptions, open_source
+from cereals_tf.data_prep.sources.registry import open_source
 from cereals_tf.data_prep.sources.source import Item
 from cereals_tf.data_prep.toy import write_toy
 from cereals_tf.data_prep.verify import verify
@@ -70,7 +70,7 @@ def rows(quick: bool) -> Iterator[Row]:
 def _linked(drawn: Path, out: Path, images: int, suffix: str) -> Path:
     """Make a source of so many training images, links to the drawn ones, as PNG or JPEG."""
     for split, count in (("train", images), ("val", 1)):
-        scenes = open_source(KIND, drawn, SourceOptions()).items()[split]
+        scenes = open_source(KIND, drawn).items()[split]
         for kind in ("leftImg8bit", "gtFine"):
             (out / kind / split / "town").mkdir(parents=True)
         for i in range(count):
@@ -93,7 +93,7 @@ def _as_jpeg(image: Path) -> Path:
 def prepare_afresh(source: str, out: str) -> None:
     """Convert a source on all cores, in place of what was converted before."""
     shutil.rmtree(out, ignore_errors=True)
-    prepare(Path(source), Path(out), KIND, SourceOptions(), workers=0)
+    prepare(Path(source), Path(out), KIND, workers=0)
 
 
 def _memory(drawn: Path, folder: Path, size: Size) -> Iterator[Row]:
@@ -117,7 +117,7 @@ def _memory(drawn: Path, folder: Path, size: Size) -> Iterator[Row]:
 
 
 def _preparing(source: Path, out: Path, size: Size) -> Iterator[Row]:
-    opened = open_source(KIND, source, SourceOptions())
+    opened = open_source(KIND, source)
     items = [item for part in opened.items().values() for item in part]
     labels = [
         opened.annotation(item, size.height, size.width).label for item in items[: size.scenes]

@@ -27,7 +27,6 @@ from cereals_tf.campaign.pool.shard import ALL, Shard
 from cereals_tf.data_prep.dataset import PreparedData
 from cereals_tf.data_prep.parallel import cores
 from cereals_tf.data_prep.prepare import prepare
-from cereals_tf.data_prep.sources import SourceOptions
 from cereals_tf.data_prep.toy import write_toy
 from cereals_tf.trainers.inputs import Split
 from tests.bench.measure import POLL_SECONDS, Ratio, Row, in_child, interleaved
@@ -57,7 +56,7 @@ def rows(quick: bool) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_toy(folder / "drawn", size.scenes, 1, size.height, size.width)
-        prepare(folder / "drawn", folder / "data", "cityscapes", SourceOptions())
+        prepare(folder / "drawn", folder / "data", "cityscapes")
         yield from _throughput(folder, size)
         yield from _shards(folder, size)
         yield _memory(folder, size)
@@ -192,7 +191,7 @@ def _memory(folder: Path, size: Size) -> Row:
     for count in (size.few, size.many):
         _link_scenes(folder / "small", folder / f"{count}", count)
         data = folder / f"{count}-data"
-        prepare(folder / f"{count}", data, "cityscapes", SourceOptions())
+        prepare(folder / f"{count}", data, "cityscapes")
         done = in_child("tests.bench.scoring:score_small", str(data), str(folder / "scores"))
         peaks.append(done["peak_mib"])
     return Row(

@@ -18,7 +18,6 @@ from cereals_tf.data_prep.dataset import PreparedData
 from cereals_tf.data_prep.grid import Box
 from cereals_tf.data_prep.prepare import prepare
 from cereals_tf.data_prep.random_access import columns, read_at, record_offsets
-from cereals_tf.data_prep.sources.source import SourceOptions
 from cereals_tf.data_prep.toy import write_toy
 from cereals_tf.models import build_segmentation_model
 from cereals_tf.trainers.cache import Cache
@@ -78,7 +77,7 @@ def rows(quick: bool) -> Iterator[Row]:
     size = QUICK if quick else FULL
     with tempfile.TemporaryDirectory() as folder:
         write_toy(Path(folder, "drawn"), size.images, size.few, size.height, size.width)
-        prepare(Path(folder, "drawn"), Path(folder, "data"), "cityscapes", SourceOptions())
+        prepare(Path(folder, "drawn"), Path(folder, "data"), "cityscapes")
         data = PreparedData.open(Path(folder, "data"))
         model = _model(size, "float32")
         yield from _epochs(model, data, Path(folder, "cache"), size)

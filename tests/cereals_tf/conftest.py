@@ -12,7 +12,6 @@ from cereals_tf.campaign.folder.campaign import Campaign
 from cereals_tf.campaign.run import run_campaign
 from cereals_tf.campaign.start import start_campaign
 from cereals_tf.data_prep.prepare import prepare
-from cereals_tf.data_prep.sources.source import SourceOptions
 from cereals_tf.data_prep.toy import write_toy
 
 PLUGIN = '''
@@ -56,7 +55,7 @@ def toy_data(tmp_path_factory) -> Path:
     """Four train and two val scenes of 64x96, prepared."""
     folder = tmp_path_factory.mktemp("toy")
     write_toy(folder / "streets", train_images=4, val_images=2, height=64, width=96, seed=1)
-    prepare(folder / "streets", folder / "data", "cityscapes", SourceOptions())
+    prepare(folder / "streets", folder / "data", "cityscapes")
     return folder / "data"
 
 

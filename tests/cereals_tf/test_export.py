@@ -22,7 +22,6 @@ from cereals_tf.campaign.start import start_campaign
 from cereals_tf.data_prep import records
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.prepare import prepare
-from cereals_tf.data_prep.sources.source import SourceOptions
 from cereals_tf.data_prep.toy import write_toy
 from cereals_tf.export import export_round
 from cereals_tf.trainers.evaluation import confusion_matrix, iou, upsample_logits
@@ -66,7 +65,7 @@ def trained(tmp_path_factory):
     """A campaign of one round on 64x96 images."""
     folder = tmp_path_factory.mktemp("export")
     write_toy(folder / "toy", train_images=3, val_images=2, height=64, width=96)
-    prepare(folder / "toy", folder / "data", "cityscapes", SourceOptions())
+    prepare(folder / "toy", folder / "data", "cityscapes")
     options = {"epochs": 1, "width_multiplier": 0.03125, "initial": "2images"}
     campaign = start_campaign(folder / "campaign", folder / "data", options)
     return campaign, step_campaign(campaign)

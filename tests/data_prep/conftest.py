@@ -9,7 +9,6 @@ from PIL import Image
 
 from cereals_tf.data_prep.dataset import PreparedData
 from cereals_tf.data_prep.prepare import prepare
-from cereals_tf.data_prep.sources.source import SourceOptions
 from cereals_tf.data_prep.toy import write_toy
 
 CLASSES = {"names": ["ground", "thing", "other"], "ignore_id": 9}
@@ -71,7 +70,7 @@ def convert():
     """Converts a source and opens the result."""
 
     def run(source: Path, out: Path, kind: str, **options) -> PreparedData:
-        prepare(source, out, kind, SourceOptions(**options))
+        prepare(source, out, kind, options)
         return PreparedData.open(out)
 
     return run

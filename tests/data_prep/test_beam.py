@@ -17,7 +17,6 @@ from cereals_tf.data_prep import prepare as prepare_module
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.prepare import prepare
 from cereals_tf.data_prep.quiet import stderr_to
-from cereals_tf.data_prep.sources.source import SourceOptions
 
 pytestmark = pytest.mark.skipif(not importlib.util.find_spec("apache_beam"), reason="without Beam")
 
@@ -61,14 +60,14 @@ def downloads(monkeypatch):
 @pytest.fixture
 def plain(source, tmp_path, small_shards):
     """What the plain conversion makes of `source`."""
-    prepare(source, tmp_path / "plain", "masks", SourceOptions())
+    prepare(source, tmp_path / "plain", "masks")
     contents = _contents(tmp_path / "plain")
     shutil.rmtree(tmp_path / "plain")
     return contents
 
 
 def _in_beam(source, out, options=IN_MEMORY, kind="masks"):
-    prepare(source, out, kind, SourceOptions(), beam_options=options)
+    prepare(source, out, kind, beam_options=options)
 
 
 # The same bytes.
@@ -145,7 +144,7 @@ def _coco(folder: Path) -> Path:
 @pytest.mark.parametrize("kind", ["cityscapes", "coco"])
 def test_sources_with_more_in_memory_give_the_same_bytes(tmp_path, cityscapes_source, kind):
     source = _coco(tmp_path / "source") if kind == "coco" else cityscapes_source
-    prepare(source, tmp_path / "plain", kind, SourceOptions())
+    prepare(source, tmp_path / "plain", kind)
     _in_beam(source, tmp_path / "out", kind=kind)
     assert _contents(tmp_path / "out") == _contents(tmp_path / "plain")
 
@@ -161,7 +160,7 @@ def test_the_first_damaged_file_is_reported_and_nothing_left(source, tmp_path, o
     messages = []
     for beam_options in (None, options):
         with pytest.raises(UserError) as caught:
-            prepare(damaged, tmp_path / "new" / "out", "masks", SourceOptions(), 1, beam_options)
+            prepare(damaged, tmp_path / "new" / "out", "masks", {}, 1, beam_options)
         messages.append(str(caught.value))
         assert os.listdir(tmp_path) == ["source"]
     assert "train/images/03.png: cannot be decoded" in messages[0]
@@ -199,11 +198,11 @@ def test_either_goes_on_where_the_other_was_interrupted(
     out = tmp_path / "out"
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         _interrupt_at(patch, 1 + 2 * 2)  # the fingerprint, two shards and their notes
-        prepare(source, out, "masks", SourceOptions(), 1, first)
+        prepare(source, out, "masks", {}, 1, first)
     assert not out.exists()
     finished = _states(tmp_path / ".out.unfinished")
     assert len(finished) == 2
-    prepare(source, out, "masks", SourceOptions(), 1, second)
+    prepare(source, out, "masks", {}, 1, second)
     assert _contents(out) == plain
     assert {path: _state(out / path) for path in finished} == finished
     assert os.listdir(tmp_path) == ["out"]
@@ -215,7 +214,7 @@ def test_a_pipeline_that_fails_is_reported_and_the_finished_shards_stay(
     out = tmp_path / "out"
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         _interrupt_at(patch, 3)
-        prepare(source, out, "masks", SourceOptions())
+        prepare(source, out, "masks")
     finished = _states(tmp_path / ".out.unfinished")
     assert len(finished) == 1
     with pytest.raises(UserError, match=r"the pipeline failed: .*/nowhere/server\.jar") as caught:

@@ -37,8 +37,7 @@ from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.prepare import prepare
 from cereals_tf.data_prep.records import decode_label, parse
 from cereals_tf.data_prep.shards import serialize_checked
-from cereals_tf.data_prep.sources import open_source
-from cereals_tf.data_prep.sources.source import SourceOptions
+from cereals_tf.data_prep.sources.registry import open_source
 from cereals_tf.data_prep.verify import verify
 
 HEIGHT, WIDTH = 20, 30
@@ -631,7 +630,7 @@ def test_json_cut_anywhere_is_refused(sound, tmp_path, kind):
 
 def _convert_a(source: Path, kind: str) -> tuple[Converted, bytes]:
     """Convert the image a as `prepare` does."""
-    opened = open_source(kind, source, SourceOptions())
+    opened = open_source(kind, source)
     (item,) = (item for item in opened.items()["train"] if item.image_id == "a")
     converted = convert_item(opened, item)
     return converted, serialize_checked(converted)
@@ -1137,7 +1136,7 @@ def test_bombs_cost_neither_memory_nor_time(sound, tmp_path):
 def sound_data(sound, tmp_path_factory):
     """A sound prepared data set: a and b of train, c of val."""
     folder = tmp_path_factory.mktemp("prepared") / "data"
-    prepare(sound / "masks", folder, "masks", SourceOptions())
+    prepare(sound / "masks", folder, "masks")
     return folder
 
 

@@ -135,10 +135,9 @@ def streets(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def local(streets) -> Path:
     from cereals_tf.data_prep.prepare import prepare
-    from cereals_tf.data_prep.sources.source import SourceOptions
 
     data = streets.with_name("data")
-    prepare(streets, data, "cityscapes", SourceOptions())
+    prepare(streets, data, "cityscapes")
     return data
 
 
@@ -223,7 +222,6 @@ def test_a_damaged_source_leaves_nothing_in_the_bucket(streets, store, tmp_path,
 
 def test_a_killed_conversion_goes_on_where_it_was(store, environment, tmp_path, cereals):
     from cereals_tf.data_prep.prepare import prepare
-    from cereals_tf.data_prep.sources.source import SourceOptions
     from cereals_tf.data_prep.toy import write_toy
 
     write_toy(tmp_path / "streets", train_images=220, val_images=1, height=64, width=64)
@@ -241,7 +239,7 @@ def test_a_killed_conversion_goes_on_where_it_was(store, environment, tmp_path, 
     written = store.changed(f"killed/{first}")
     cereals(*line)
     assert store.changed(f"killed/{first}") == written
-    prepare(tmp_path / "streets", tmp_path / "data", "cityscapes", SourceOptions())
+    prepare(tmp_path / "streets", tmp_path / "data", "cityscapes")
     assert store.objects("killed") == contents(tmp_path / "data")
     assert list(notes.iterdir()) == []
 

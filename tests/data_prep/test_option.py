@@ -7,13 +7,14 @@ import pytest
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.option import (
     Need,
-    check_options,
     number,
     one_of,
     option,
     options_of,
     parse_option,
+    read_options,
     refuse_without_effect,
+    written,
 )
 
 
@@ -28,26 +29,30 @@ class Brush:
         number(0, 10, above=True),
         Need("--shape=flat", lambda values: values["shape"] == "flat"),
     )
+    colours: tuple[str, ...] = option(
+        ("red", "blue"), "Its colours.", lambda text: tuple(text.split("+"))
+    )
 
 
 def test_a_dataclass_describes_its_options():
-    shape, width = options_of(Brush)
-    assert (shape.name, shape.type, shape.default, shape.help) == (
-        "shape",
-        str,
-        "round",
-        "Its shape.",
-    )
-    assert width.type is float and width.needs.text == "--shape=flat"
+    shape, width, colours = options_of(Brush)
+    assert (shape.name, shape.form, shape.default) == ("shape", str, "round")
+    assert width.form is float and width.needs.text == "--shape=flat" and not shape.needs
+    assert (colours.form, colours.default, colours.help) == (str, "red+blue", "Its colours.")
 
 
-def test_a_value_that_breaks_its_rule_is_refused():
-    check_options(Brush(width=10.0))
-    for wrong in (Brush(width=0.0), Brush(width=10.5)):
+def test_written_forms_are_read():
+    read = read_options(Brush, {"width": 10.0, "colours": "green"})
+    assert read == Brush("round", 10.0, ("green",))
+    assert [written(value) for value in (read.colours, None, 3, True)] == ["green", "", 3, True]
+
+
+def test_a_value_of_no_option_is_refused():
+    for width in (0.0, 10.5, float("nan")):
         with pytest.raises(UserError, match=r"--width=.*expected a number above 0, at most 10"):
-            check_options(wrong)
+            read_options(Brush, {"width": width})
     with pytest.raises(UserError, match="--shape=star: expected one of round, flat"):
-        check_options(Brush(shape="star"))
+        read_options(Brush, {"shape": "star"})
 
 
 def test_an_option_without_effect_is_refused():
@@ -57,10 +62,10 @@ def test_an_option_without_effect_is_refused():
         refuse_without_effect(options_of(Brush), {"width": 1.0})
 
 
-def test_typed_text_becomes_a_value():
+def test_typed_text_becomes_a_written_form():
     assert parse_option("x", bool, "Yes") is True
     assert parse_option("x", int, "3") == 3
     assert parse_option("x", str, "3") == "3"
-    for kind, expected in ((bool, "true or false"), (int, "a whole number"), (float, "a number")):
+    for form, expected in ((bool, "true or false"), (int, "a whole number"), (float, "a number")):
         with pytest.raises(UserError, match=f"--x=few: expected {expected}"):
-            parse_option("x", kind, "few")
+            parse_option("x", form, "few")

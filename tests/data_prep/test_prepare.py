@@ -38,8 +38,8 @@ from cereals_tf.data_prep.parallel import ordered_map
 from cereals_tf.data_prep.prepare import prepare
 from cereals_tf.data_prep.records import decode_label, parse, polygons_of
 from cereals_tf.data_prep.shards import serialize_checked
-from cereals_tf.data_prep.sources import open_source
-from cereals_tf.data_prep.sources.source import Item, SourceOptions
+from cereals_tf.data_prep.sources.registry import open_source
+from cereals_tf.data_prep.sources.source import Item
 
 
 def _contents(folder: Path):
@@ -178,7 +178,7 @@ def test_polygons_from_masks_are_rated_by_what_they_paint(masks_source, masks_da
 
 def test_converting_twice_gives_the_same_bytes(cityscapes_source, cityscapes_data, tmp_path):
     (tmp_path / "empty").mkdir()
-    prepare(cityscapes_source, tmp_path / "empty", "cityscapes", SourceOptions())
+    prepare(cityscapes_source, tmp_path / "empty", "cityscapes")
     assert _contents(tmp_path / "empty") == _contents(cityscapes_data.folder)
     assert [path.name for path in tmp_path.iterdir()] == ["empty"]
 
@@ -358,7 +358,7 @@ def test_damaged_source_is_refused_and_named_and_nothing_written(
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with pytest.raises(UserError, match=message) as caught:
-            prepare(source, tmp_path / "new" / "out", kind, SourceOptions())
+            prepare(source, tmp_path / "new" / "out", kind)
     assert "\n" not in str(caught.value)
     assert _contents(tmp_path) == before
     assert [path.name for path in tmp_path.iterdir()] == ["masks_source"]
@@ -368,7 +368,7 @@ def test_large_images_convert_without_a_warning(masks_source, tmp_path, monkeypa
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 400)  # half of the images' 600 pixels, and more
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        prepare(masks_source, tmp_path / "out", "masks", SourceOptions())
+        prepare(masks_source, tmp_path / "out", "masks")
 
 
 def test_occupied_or_read_only_places_are_left_alone(masks_source, tmp_path):
@@ -378,7 +378,7 @@ def test_occupied_or_read_only_places_are_left_alone(masks_source, tmp_path):
     before = _contents(tmp_path)
     for out in ("full", "full/precious", "full/precious/out", "locked/out", "locked/new/out"):
         with pytest.raises(UserError, match=out.partition("/")[0]):
-            prepare(masks_source, tmp_path / out, "masks", SourceOptions())
+            prepare(masks_source, tmp_path / out, "masks")
         assert _contents(tmp_path) == before
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["full", "locked", "precious"]
 
@@ -408,7 +408,7 @@ def processes(monkeypatch):
 @pytest.fixture
 def undisturbed(many_masks, tmp_path, small_shards):
     """The content of a conversion of `many_masks`."""
-    prepare(many_masks, tmp_path / "undisturbed", "masks", SourceOptions())
+    prepare(many_masks, tmp_path / "undisturbed", "masks")
     return _contents(tmp_path / "undisturbed")
 
 
@@ -416,12 +416,12 @@ def undisturbed(many_masks, tmp_path, small_shards):
 def test_the_number_of_workers_does_not_change_a_byte(
     many_masks, tmp_path, undisturbed, processes, workers
 ):
-    prepare(many_masks, tmp_path / "out", "masks", SourceOptions(), workers)
+    prepare(many_masks, tmp_path / "out", "masks", {}, workers)
     assert _contents(tmp_path / "out") == undisturbed
 
 
 def test_threads_give_the_same_bytes(many_masks, tmp_path, undisturbed):
-    prepare(many_masks, tmp_path / "out", "masks", SourceOptions(), workers=3)
+    prepare(many_masks, tmp_path / "out", "masks", workers=3)
     assert _contents(tmp_path / "out") == undisturbed
 
 
@@ -431,7 +431,7 @@ def test_damage_found_in_a_worker_process_is_named_and_nothing_written(
     source = shutil.copytree(many_masks, tmp_path / "source")
     _cut("train/images/11.png")(source)
     with pytest.raises(UserError, match=r"images/11\.png: cannot be decoded"):
-        prepare(source, tmp_path / "new" / "out", "masks", SourceOptions(), workers=2)
+        prepare(source, tmp_path / "new" / "out", "masks", workers=2)
     assert os.listdir(tmp_path) == ["source"]
 
 
@@ -446,12 +446,12 @@ def test_every_kind_of_source_can_be_sent_to_a_worker(tmp_path, cityscapes_sourc
     }
     (tmp_path / "all.json").write_text(json.dumps(content))
     coco = open_source(
-        "coco", tmp_path, SourceOptions(images="one", annotations="all.json", val_percent=50)
+        "coco", tmp_path, {"images": "one", "annotations": "all.json", "val_percent": 50}
     )
     item = Item("a", tmp_path / "one" / "a.png", tmp_path / "all.json")
     sources = [(coco, item)]
     for kind, folder in (("cityscapes", cityscapes_source), ("masks", masks_source)):
-        source = open_source(kind, folder, SourceOptions())
+        source = open_source(kind, folder)
         sources.append((source, source.items()["train"][0]))
     for source, item in sources:
         sent = pickle.loads(ForkingPickler.dumps(source))
@@ -471,7 +471,7 @@ def test_a_worker_starts_without_tensorflow():
 
 def test_negative_workers_are_refused(masks_source, tmp_path):
     with pytest.raises(UserError, match="--workers=-1: expected 0 or more"):
-        prepare(masks_source, tmp_path / "out", "masks", SourceOptions(), workers=-1)
+        prepare(masks_source, tmp_path / "out", "masks", workers=-1)
 
 
 @given(st.integers(1, 6), st.integers(1, 4), st.integers(0, 20), st.integers(0, 20))
@@ -536,12 +536,12 @@ def test_an_interruption_anywhere_loses_at_most_a_shard(
     for number in range(1, 2 * shards + 2):  # the fingerprint, then each shard and its note
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
             patch.setattr(os, "replace", _Stop(number, _interrupt, after))
-            prepare(many_masks, out, "masks", SourceOptions())
+            prepare(many_masks, out, "masks")
         assert not out.exists()
         finished = _finished(tmp_path / ".out.unfinished")
         replaced = number if after else number - 1
         assert len(finished) == max(0, replaced - 1) // 2
-        prepare(many_masks, out, "masks", SourceOptions())
+        prepare(many_masks, out, "masks")
         assert _contents(out) == undisturbed
         assert {name: _state(out / name) for name in finished} == finished
         assert sorted(os.listdir(tmp_path)) == ["out", "undisturbed"]
@@ -553,10 +553,10 @@ def test_an_interruption_of_the_last_rename_loses_nothing(
 ):
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(os, "rename", lambda *_: _interrupt())
-        prepare(many_masks, tmp_path / "out", "masks", SourceOptions())
+        prepare(many_masks, tmp_path / "out", "masks")
     finished = _finished(tmp_path / ".out.unfinished")
     assert len(finished) == 8
-    prepare(many_masks, tmp_path / "out", "masks", SourceOptions())
+    prepare(many_masks, tmp_path / "out", "masks")
     assert _contents(tmp_path / "out") == undisturbed
     assert {name: _state(tmp_path / "out" / name) for name in finished} == finished
 
@@ -577,11 +577,10 @@ def kill_at(number):
 
 if __name__ == "__main__":
     from cereals_tf.data_prep import prepare
-    from cereals_tf.data_prep.sources.source import SourceOptions
     prepare.IMAGES_PER_SHARD = 2
     prepare.BYTES_WORTH_PROCESSES = 0
     kill_at(6)
-    prepare.prepare(Path(sys.argv[1]), Path(sys.argv[2]), "masks", SourceOptions(), workers=2)
+    prepare.prepare(Path(sys.argv[1]), Path(sys.argv[2]), "masks", workers=2)
 """
 
 
@@ -599,7 +598,7 @@ def test_a_killed_conversion_takes_its_workers_along_and_goes_on(many_masks, tmp
     assert len(finished) == 2
     redone = Path("Split-train/data_tfrecord-00002-of-00007")
     before = _state(unfinished / "data" / redone)
-    prepare(many_masks, out, "masks", SourceOptions())
+    prepare(many_masks, out, "masks")
     assert _contents(out) == undisturbed
     assert {name: _state(out / name) for name in finished} == finished
     assert _state(out / redone) != before
@@ -616,10 +615,10 @@ def test_a_killed_worker_is_reported_and_the_finished_shards_stay(
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", _Stop(3, kill_workers))
         with pytest.raises(UserError, match="--workers=2: a worker process was killed"):
-            prepare(many_masks, tmp_path / "out", "masks", SourceOptions(), workers=2)
+            prepare(many_masks, tmp_path / "out", "masks", workers=2)
     finished = _finished(tmp_path / ".out.unfinished")
     assert finished
-    prepare(many_masks, tmp_path / "out", "masks", SourceOptions())
+    prepare(many_masks, tmp_path / "out", "masks")
     assert _contents(tmp_path / "out") == undisturbed
     assert {name: _state(tmp_path / "out" / name) for name in finished} == finished
 
@@ -643,7 +642,7 @@ def _other_palette(source, options):
 
 @pytest.mark.parametrize(
     "change",
-    [_touch, _new_image, _other_palette, lambda source, options: SourceOptions(tolerance=0.0)],
+    [_touch, _new_image, _other_palette, lambda source, options: {"tolerance": 0.0}],
 )
 def test_after_a_change_nothing_of_the_interrupted_conversion_is_kept(
     many_masks, tmp_path, small_shards, monkeypatch, change
@@ -651,10 +650,10 @@ def test_after_a_change_nothing_of_the_interrupted_conversion_is_kept(
     source = shutil.copytree(many_masks, tmp_path / "source")
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(os, "replace", _Stop(5, _interrupt))
-        prepare(source, tmp_path / "out", "masks", SourceOptions())
+        prepare(source, tmp_path / "out", "masks")
     finished = _finished(tmp_path / ".out.unfinished")
     assert len(finished) == 2
-    options = change(source, SourceOptions())
+    options = change(source, {})
     prepare(source, tmp_path / "out", "masks", options)
     prepare(source, tmp_path / "fresh", "masks", options)
     assert _contents(tmp_path / "out") == _contents(tmp_path / "fresh")
@@ -668,10 +667,10 @@ def test_an_error_after_an_interruption_leaves_nothing(
     source = shutil.copytree(many_masks, tmp_path / "source")
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(os, "replace", _Stop(5, _interrupt))
-        prepare(source, tmp_path / "out", "masks", SourceOptions())
+        prepare(source, tmp_path / "out", "masks")
     _cut("train/images/13.png")(source)
     with pytest.raises(UserError, match=r"images/13\.png"):
-        prepare(source, tmp_path / "out", "masks", SourceOptions())
+        prepare(source, tmp_path / "out", "masks")
     assert os.listdir(tmp_path) == ["source"]
 
 
@@ -681,14 +680,14 @@ def test_a_second_conversion_to_the_same_place_is_refused(
     refused = []
 
     def prepare_again():
-        for options in (SourceOptions(), SourceOptions(tolerance=0.0)):
+        for options in ({}, {"tolerance": 0.0}):
             with pytest.raises(UserError, match=r"/out: another process is making it") as caught:
                 prepare(many_masks, tmp_path / "out", "masks", options)
             refused.append(caught.value)
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", _Stop(4, prepare_again))
-        prepare(many_masks, tmp_path / "out", "masks", SourceOptions())
+        prepare(many_masks, tmp_path / "out", "masks")
     assert len(refused) == 2
     assert _contents(tmp_path / "out") == undisturbed
 
@@ -717,7 +716,7 @@ def _jpeg(**options):
 
 @pytest.mark.parametrize("kind", ["png", "jpeg", "progressive", "mask"])
 def test_fuzzed_images_convert_soundly_or_are_refused(masks_source, tmp_path, kind):
-    source = open_source("masks", masks_source, SourceOptions())
+    source = open_source("masks", masks_source)
     image, mask = (masks_source / "train" / part / "a.png" for part in ("images", "labels"))
     content = {
         "png": image.read_bytes(),
@@ -774,7 +773,7 @@ PLACES = [
 @pytest.fixture(scope="module")
 def fuzzed_annotation(cityscapes_source, tmp_path_factory):
     """A function that converts an image with the given bytes as its annotation."""
-    source = open_source("cityscapes", cityscapes_source, SourceOptions())
+    source = open_source("cityscapes", cityscapes_source)
     path = tmp_path_factory.mktemp("fuzzed") / "polygons.json"
 
     def convert(content: bytes) -> bool:

@@ -13,7 +13,6 @@ from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.files import resumable_objects
 from cereals_tf.data_prep.prepare import prepare
 from cereals_tf.data_prep.remote import RemotePath, StoreError, folder_at, local_folder
-from cereals_tf.data_prep.sources.source import SourceOptions
 from cereals_tf.data_prep.toy import write_toy
 from cereals_tf.data_prep.verify import verify
 
@@ -160,11 +159,11 @@ def test_a_second_process_is_refused(folder):
 
 def test_a_data_set_is_converted_to_the_same_bytes(folder, tmp_path):
     write_toy(tmp_path / "toy", train_images=2, val_images=1, height=64, width=64)
-    prepare(tmp_path / "toy", tmp_path / "data", "cityscapes", SourceOptions())
+    prepare(tmp_path / "toy", tmp_path / "data", "cityscapes")
     local = PreparedData.open(tmp_path / "data")
     for shard in (shard for split in local.splits for shard in local.shards(split)):
         tf.io.gfile.makedirs(str((folder / shard.relative_to(tmp_path / "data")).parent))
-    prepare(tmp_path / "toy", folder, "cityscapes", SourceOptions())
+    prepare(tmp_path / "toy", folder, "cityscapes")
 
     remote = PreparedData.open(str(folder))
     files = [path for path in (tmp_path / "data").rglob("*") if path.is_file()]

@@ -19,8 +19,7 @@ from cereals_tf.data_prep.findings import findings
 from cereals_tf.data_prep.prepare import prepare
 from cereals_tf.data_prep.records import decode_label, parse, polygons_of
 from cereals_tf.data_prep.schema import is_schema
-from cereals_tf.data_prep.sources import open_source
-from cereals_tf.data_prep.sources.source import SourceOptions
+from cereals_tf.data_prep.sources.registry import open_source
 from cereals_tf.data_prep.verify import verify
 
 SIZE = HEIGHT, WIDTH = 20, 30
@@ -160,7 +159,7 @@ def _refused(folder: Path, kind: str, **options) -> str:
     """The message of the error; nothing may have been written."""
     before = _contents(folder.parent)
     with pytest.raises(UserError) as caught:
-        prepare(folder, folder.parent / "out", kind, SourceOptions(**options))
+        prepare(folder, folder.parent / "out", kind, options)
     assert _contents(folder.parent) == before
     return str(caught.value)
 
@@ -317,7 +316,7 @@ PHOTOS = {
 
 
 def _ids(folder: Path, kind: str, **options) -> dict[str, list[str]]:
-    splits = open_source(kind, folder, SourceOptions(unlabelled_train=True, **options)).items()
+    splits = open_source(kind, folder, {"unlabelled_train": True, **options}).items()
     assert {item.annotation is None for item in splits["train"]} == {True}
     assert {item.annotation is None for item in splits["val"]} == {False}
     return {split: [item.image_id for item in items] for split, items in splits.items()}
@@ -328,7 +327,7 @@ def test_annotated_photographs_become_val(photos, tmp_path, convert):
     message = _refused(photos, "labelme")
     assert "IMG_0.jpg: image without an annotation" in message and "--unlabelled_train" in message
     notes = []
-    options = SourceOptions(unlabelled_train=True)
+    options = {"unlabelled_train": True}
     prepare(photos, tmp_path / "data", "labelme", options, note=notes.append)
     (note,) = notes
     assert "train has no labels" in note and "its 5 images (start --annotator=files)" in note
@@ -341,7 +340,7 @@ def test_annotated_photographs_become_val(photos, tmp_path, convert):
 def test_a_classes_file_names_what_val_lacks(photos, tmp_path):
     _json(photos / "classes.json", {"names": ["_background_", "thing", "other", "tram"]})
     notes = []
-    options = SourceOptions(unlabelled_train=True)
+    options = {"unlabelled_train": True}
     prepare(photos, tmp_path / "data", "labelme", options, note=notes.append)
     assert notes[0].endswith("classes.json: _background_, thing, other, tram")
     data = PreparedData.open(tmp_path / "data")
@@ -359,7 +358,7 @@ def test_images_without_masks_become_train(tmp_path):
     _json(tmp_path / "classes.json", CLASSES)
     assert _ids(tmp_path, "masks") == {"train": ["a", "c", "e"], "val": ["b", "d"]}
     with pytest.raises(UserError, match=r"a\.jpg: image without .*--unlabelled_train"):
-        open_source("masks", tmp_path, SourceOptions()).items()
+        open_source("masks", tmp_path).items()
 
 
 def test_images_without_objects_or_not_listed_become_train(tmp_path):
@@ -516,7 +515,7 @@ def small_shards(monkeypatch):
 
 
 def _prepared(photos: Path, out: Path, **how) -> dict[str, bytes]:
-    prepare(photos, out, "labelme", SourceOptions(unlabelled_train=True), **how)
+    prepare(photos, out, "labelme", {"unlabelled_train": True}, **how)
     return _contents(out)
 
 

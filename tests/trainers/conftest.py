@@ -11,7 +11,6 @@ from PIL import Image
 
 from cereals_tf.data_prep.dataset import PreparedData
 from cereals_tf.data_prep.prepare import prepare
-from cereals_tf.data_prep.sources.source import SourceOptions
 from cereals_tf.data_prep.toy import write_toy
 
 IGNORE_ID = 9
@@ -31,7 +30,7 @@ def write_data(tmp_path_factory):
                     Image.fromarray(array).save(path, compress_level=1)
         classes = {"names": ["ground", "thing", "other"], "ignore_id": IGNORE_ID}
         (folder / "source" / "classes.json").write_text(json.dumps(classes))
-        prepare(folder / "source", folder / "data", "masks", SourceOptions(tolerance=1.0))
+        prepare(folder / "source", folder / "data", "masks", {"tolerance": 1.0})
         return PreparedData.open(folder / "data")
 
     return write
@@ -60,7 +59,7 @@ def toy_source(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def toy_data(toy_source) -> PreparedData:
-    prepare(toy_source, toy_source.parent / "data", "cityscapes", SourceOptions())
+    prepare(toy_source, toy_source.parent / "data", "cityscapes")
     return PreparedData.open(toy_source.parent / "data")
 
 

@@ -8,7 +8,6 @@ import tensorflow as tf
 from cereals_tf.data_prep import records
 from cereals_tf.data_prep.dataset import PreparedData
 from cereals_tf.data_prep.prepare import prepare
-from cereals_tf.data_prep.sources.source import SourceOptions
 from cereals_tf.data_prep.toy import write_toy
 from cereals_tf.trainers.inputs import Split
 
@@ -18,7 +17,7 @@ def readers(tmp_path_factory) -> tuple[Split, Split]:
     """The same train split from local files and from a store."""
     folder = tmp_path_factory.mktemp("toy")
     write_toy(folder / "streets", train_images=5, val_images=1, height=64, width=64)
-    prepare(folder / "streets", folder / "data", "cityscapes", SourceOptions())
+    prepare(folder / "streets", folder / "data", "cityscapes")
     remote = f"ram://{secrets.token_hex(8)}/data"
     for path in (folder / "data").rglob("*"):
         copy = f"{remote}/{path.relative_to(folder / 'data').as_posix()}"

@@ -9,7 +9,6 @@ from PIL import Image
 from cereals_tf.annotation.labelme import LABELS
 from cereals_tf.campaign.folder.request import RequestedRegion, write_request
 from cereals_tf.data_prep.prepare import prepare
-from cereals_tf.data_prep.sources.source import SourceOptions
 
 IDS = ["..dots", "a%2Fb", "a/b", 'it\'s "q" <&>', "日本/ä", "x" * 120 + "/" + "y" * 120]
 NAMES = ["_background_", "<b> & \"q\" 'x'", "日本, #1"]
@@ -35,7 +34,7 @@ def prepared(folder, names):
             Image.fromarray(pixels).save(source / split / "images" / f"{image_id}.png")
             Image.fromarray(label).save(source / split / "labels" / f"{image_id}.png")
     (source / "classes.json").write_text(json.dumps({"names": names}))
-    prepare(source, folder / "data", "masks", SourceOptions(tolerance=0.0))
+    prepare(source, folder / "data", "masks", {"tolerance": 0.0})
     return folder / "data"
 
 

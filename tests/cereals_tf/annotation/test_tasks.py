@@ -18,7 +18,6 @@ from cereals_tf.data_prep.grid import Box
 from cereals_tf.data_prep.polygons import paint
 from cereals_tf.data_prep.prepare import prepare
 from cereals_tf.data_prep.sources.cityscapes import CLASSES
-from cereals_tf.data_prep.sources.source import SourceOptions
 
 
 @pytest.mark.parametrize(
@@ -217,7 +216,7 @@ def test_images_that_tools_would_turn_go_out_as_they_are_stored(begin, tmp_path)
         labels[12:] = 1
         Image.fromarray(labels).save(source / split / "labels" / "turned.png")
     (source / "classes.json").write_text(json.dumps({"names": ["up", "down"]}))
-    prepare(source, tmp_path / "data", "masks", SourceOptions())
+    prepare(source, tmp_path / "data", "masks")
     campaign = begin(
         tmp_path / "campaign", tmp_path / "data", annotator="files", image_size="", region="8"
     )

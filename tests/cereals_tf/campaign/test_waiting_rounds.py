@@ -25,7 +25,6 @@ from cereals_tf.data_prep import records
 from cereals_tf.data_prep.dataset import PreparedData
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.prepare import prepare
-from cereals_tf.data_prep.sources.source import SourceOptions
 from cereals_tf.trainers.evaluation import CostEvaluator
 from cereals_tf.trainers.inputs import Split, click_target
 
@@ -36,7 +35,7 @@ def unlabelled_data(tmp_path_factory, toy_data):
     folder = tmp_path_factory.mktemp("unlabelled")
     shutil.copytree(toy_data.parent / "streets", folder / "streets")
     shutil.rmtree(folder / "streets" / "gtFine" / "train")
-    prepare(folder / "streets", folder / "data", "cityscapes", SourceOptions())
+    prepare(folder / "streets", folder / "data", "cityscapes")
     return folder / "data"
 
 

@@ -7,7 +7,6 @@ import pytest
 from cereals_tf.campaign.run import run_campaign
 from cereals_tf.campaign.start import start_campaign
 from cereals_tf.data_prep.prepare import prepare
-from cereals_tf.data_prep.sources.source import SourceOptions
 from cereals_tf.data_prep.toy import write_toy
 from cereals_tf.report import write_report
 
@@ -28,7 +27,7 @@ def campaign(tmp_path_factory, plugin_folder):
     """Two rounds on four street scenes, with a class and a folder of hostile names."""
     folder = tmp_path_factory.mktemp("report")
     write_toy(folder / "toy", 4, 2, 64, 96)
-    prepare(folder / "toy", folder / "data", "cityscapes", SourceOptions())
+    prepare(folder / "toy", folder / "data", "cityscapes")
     path = folder / "data" / "dataset.json"
     path.write_text(path.read_text().replace('"sky"', json.dumps(SKY)))
     started = start_campaign(folder / FOLDER, folder / "data", OPTIONS)

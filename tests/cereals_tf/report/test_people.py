@@ -12,7 +12,6 @@ from cereals_tf.campaign.run import step_campaign
 from cereals_tf.data_prep import records
 from cereals_tf.data_prep.dataset import PreparedData
 from cereals_tf.data_prep.prepare import prepare
-from cereals_tf.data_prep.sources.source import SourceOptions
 from cereals_tf.report import write_report
 from cereals_tf.report.panels import acquisition_step, draw_panels
 from cereals_tf.report.statistics import annotated_train, class_pixels, regions_by_image
@@ -37,7 +36,7 @@ def campaign(tmp_path_factory, toy_data, begin, truth):
     folder = tmp_path_factory.mktemp("people")
     shutil.copytree(toy_data.parent / "streets", folder / "streets")
     shutil.rmtree(folder / "streets" / "gtFine" / "train")
-    prepare(folder / "streets", folder / "data", "cityscapes", SourceOptions())
+    prepare(folder / "streets", folder / "data", "cityscapes")
     options = {"annotator": "files", "cost_unit": "seconds", "image_size": "", "region": "24"}
     campaign = begin(folder / "campaign", folder / "data", **options, initial="4regions")
     entries = {entry.image_id: entry for entry in campaign.data.images["train"]}

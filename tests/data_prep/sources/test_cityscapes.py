@@ -7,8 +7,14 @@ from cityscapesscripts.helpers.annotation import Annotation as OfficialAnnotatio
 from cityscapesscripts.preparation.json2labelImg import createLabelImage
 
 from cereals_tf.data_prep.errors import UserError
-from cereals_tf.data_prep.sources.cityscapes import CLASSES, LABELS, CityscapesSource
-from cereals_tf.data_prep.sources.source import Item, SourceOptions
+from cereals_tf.data_prep.sources.cityscapes import (
+    CLASSES,
+    LABELS,
+    CityscapesOptions,
+    CityscapesSource,
+)
+from cereals_tf.data_prep.sources.registry import open_source
+from cereals_tf.data_prep.sources.source import Item
 
 SQUARE = [[2, 2], [20, 2], [20, 14], [2, 14]]
 OBJECTS = [
@@ -31,7 +37,7 @@ def _written(folder, objects, height=20, width=30):
 
 
 def _annotation(path, height=20, width=30):
-    source = CityscapesSource(path.parent, SourceOptions())
+    source = CityscapesSource(path.parent, CityscapesOptions())
     return source.annotation(Item("town", path.parent / "image.png", path), height, width)
 
 
@@ -74,7 +80,7 @@ def test_items_are_paired_by_frame_whatever_the_folder(tmp_path):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.touch()
         (tmp_path / "gtFine" / split / f"{names[0]}_gtFine_color.png").touch()
-    found = CityscapesSource(tmp_path, SourceOptions()).items()
+    found = CityscapesSource(tmp_path, CityscapesOptions()).items()
     assert {split: [item.image_id for item in items] for split, items in found.items()} == {
         "train": ["a_000000_000019", "a_000001_000019", "b_000000_000000"],
         "val": ["c_0_0"],
@@ -83,9 +89,9 @@ def test_items_are_paired_by_frame_whatever_the_folder(tmp_path):
         assert item.image.name == f"{item.image_id}_leftImg8bit.png"
         assert item.annotation.name == f"{item.image_id}_gtFine_polygons.json"
     with pytest.raises(UserError, match="gtCoarse"):
-        CityscapesSource(tmp_path, SourceOptions(annotations="gtCoarse")).items()
+        CityscapesSource(tmp_path, CityscapesOptions(annotations="gtCoarse")).items()
     with pytest.raises(UserError, match="--annotations=gtBest"):
-        CityscapesSource(tmp_path, SourceOptions(annotations="gtBest"))
+        open_source("cityscapes", tmp_path, {"annotations": "gtBest"})
 
 
 def _nested(depth):

@@ -9,12 +9,15 @@ from PIL import Image
 
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.sources.masks import (
+    MaskOptions,
     MaskSource,
     evenly_spaced_palette,
     read_classes,
     read_id_mask,
 )
-from cereals_tf.data_prep.sources.source import Item, SourceOptions, divided
+from cereals_tf.data_prep.sources.registry import open_source
+from cereals_tf.data_prep.sources.source import Item
+from cereals_tf.data_prep.sources.splits import divided_evenly
 
 MASK = np.random.default_rng(0).choice(np.array([0, 1, 2, 9], np.uint8), (20, 30))
 
@@ -35,7 +38,7 @@ def _ids(splits):
 def test_layouts_with_splits_are_found(tmp_path, write_masks, images, labels):
     names = ["train/b", "train/a", "val/c", "test/d"]
     write_masks(tmp_path, names, images, labels)
-    splits = MaskSource(tmp_path, SourceOptions()).items()
+    splits = MaskSource(tmp_path, MaskOptions()).items()
     assert _ids(splits) == {"train": ["a", "b"], "val": ["c"], "test": ["d"]}
     for item in splits["train"]:
         assert item.image == tmp_path / images.replace("{split}", "train") / item.image.name
@@ -44,7 +47,7 @@ def test_layouts_with_splits_are_found(tmp_path, write_masks, images, labels):
 def test_folders_are_given_by_patterns(tmp_path, write_masks):
     patterns = {"images": "{split}_rgb{0}", "labels": "ids/{split}"}
     write_masks(tmp_path, ["train/a", "val/b"], **patterns)
-    splits = MaskSource(tmp_path, SourceOptions(**patterns)).items()
+    splits = MaskSource(tmp_path, MaskOptions(**patterns)).items()
     assert _ids(splits) == {"train": ["a"], "val": ["b"]}
 
 
@@ -55,7 +58,7 @@ def test_images_without_splits_are_divided_the_same_way_every_time(
 ):
     write_masks(tmp_path, [f"n{i}" for i in range(10)], "images", labels)
     for _ in range(2):
-        splits = MaskSource(tmp_path, SourceOptions(val_percent=percent)).items()
+        splits = MaskSource(tmp_path, MaskOptions(val_percent=percent)).items()
         assert [int(name[1:]) for name in _ids(splits)["val"]] == expected
         assert sorted(_ids(splits)["train"] + _ids(splits)["val"]) == [f"n{i}" for i in range(10)]
 
@@ -64,7 +67,7 @@ def test_images_without_splits_are_divided_the_same_way_every_time(
 def test_share_of_val_is_the_one_asked_for(count, percent):
     items = [Item(str(i), Path(), Path()) for i in range(count)]
     try:
-        splits = divided(items, percent)
+        splits = divided_evenly(items, percent)
     except UserError:
         assert count * percent / 100 < 1 + 1e-9 or count * (1 - percent / 100) < 1
         return
@@ -95,13 +98,13 @@ def test_share_of_val_is_the_one_asked_for(count, percent):
 def test_options_that_do_not_fit_are_refused(tmp_path, write_masks, options, message):
     write_masks(tmp_path, ["a", "b", "c"], "images", "labels")
     with pytest.raises(UserError, match=message):
-        MaskSource(tmp_path, SourceOptions(**options)).items()
+        open_source("masks", tmp_path, options).items()
 
 
 def test_folders_of_no_known_layout_are_refused(tmp_path, write_masks):
     write_masks(tmp_path, ["a"], "pictures", "labels")
     with pytest.raises(UserError, match="give --images and --labels"):
-        MaskSource(tmp_path, SourceOptions())
+        MaskSource(tmp_path, MaskOptions())
 
 
 # Masks.

@@ -30,7 +30,6 @@ from cereals_tf.campaign.run import step_campaign
 from cereals_tf.data_prep.dataset import ImageEntry, PreparedData
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.prepare import prepare
-from cereals_tf.data_prep.sources.source import SourceOptions
 from cereals_tf.data_prep.toy import write_toy
 from cereals_tf.trainers.inputs import Split
 
@@ -50,7 +49,7 @@ def mixed_data(tmp_path_factory):
             for path in (folder / city / kind / "train" / "toytown").iterdir():
                 (target / "train" / city).mkdir(parents=True, exist_ok=True)
                 path.rename(target / "train" / city / path.name.replace("toytown", city))
-    prepare(folder / "streets", folder / "data", "cityscapes", SourceOptions())
+    prepare(folder / "streets", folder / "data", "cityscapes")
     return folder / "data"
 
 

@@ -8,14 +8,8 @@ import pytest
 from PIL import Image
 
 from cereals_tf.data_prep.errors import UserError
-from cereals_tf.data_prep.sources import open_source
-from cereals_tf.data_prep.sources.source import (
-    MAX_PIXELS,
-    SourceOptions,
-    images_below,
-    open_image,
-    pair,
-)
+from cereals_tf.data_prep.sources.reading import MAX_PIXELS, images_below, open_image
+from cereals_tf.data_prep.sources.splits import pair
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
 
@@ -115,10 +109,3 @@ def test_annotations_are_paired_with_their_images(tmp_path):
     assert pair({"y": a, "x": a}, {"y": b}) == [("x", a, None), ("y", a, b)]
     with pytest.raises(UserError, match=r"b\.png: annotation without an image"):
         pair({"y": a}, {"x": b, "y": b})
-
-
-def test_unknown_kinds_and_folders_are_refused(tmp_path):
-    with pytest.raises(UserError, match="--dataset=jigsaw: unknown, expected one of cityscapes"):
-        open_source("jigsaw", tmp_path, SourceOptions())
-    with pytest.raises(UserError, match="nowhere: no such folder"):
-        open_source("masks", tmp_path / "nowhere", SourceOptions())

@@ -8,8 +8,7 @@ from PIL import Image
 
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.records import decode_label, parse, polygons_of
-from cereals_tf.data_prep.sources import open_source
-from cereals_tf.data_prep.sources.source import SourceOptions
+from cereals_tf.data_prep.sources.registry import open_source
 from cereals_tf.data_prep.sources.voc import CLASSES
 
 HEIGHT, WIDTH = 24, 33
@@ -92,7 +91,7 @@ def test_other_classes_come_from_a_classes_file(voc):
     names = [f"class {i}" for i in range(30)]
     (voc / "classes.json").write_text(json.dumps({"names": names, "ignore_id": 200}))
     _write_mask(voc / "SegmentationClass/2007_a.png", np.full((HEIGHT, WIDTH), 29, np.uint8))
-    source = open_source("voc", voc, SourceOptions())
+    source = open_source("voc", voc)
     assert source.classes.names == tuple(names)
     assert source.classes.ignore_id == 200
     first, second = source.items()["train"]
@@ -135,6 +134,6 @@ def _save_mask(array):
 def test_damage_is_refused_and_named(voc, damage, message):
     damage(voc)
     with pytest.raises(UserError, match=message):
-        source = open_source("voc", voc, SourceOptions())
+        source = open_source("voc", voc)
         (item,) = source.items()["val"]
         source.annotation(item, HEIGHT, WIDTH)

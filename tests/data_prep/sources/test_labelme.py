@@ -11,8 +11,7 @@ from PIL import Image, ImageDraw
 
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.records import decode_label, parse, polygons_of
-from cereals_tf.data_prep.sources import open_source
-from cereals_tf.data_prep.sources.source import SourceOptions
+from cereals_tf.data_prep.sources.registry import open_source
 
 HEIGHT, WIDTH = 30, 40
 
@@ -143,7 +142,7 @@ def test_unlabelled_pixels_are_background_where_that_is_a_class(tmp_path):
     back = _shape("_background_", [[1, 1], [5, 1], [5, 5]])
     folder = _write(tmp_path, "a", [CAR, back])
     _write(folder, "b", [CAR])
-    opened = open_source("labelme", folder, SourceOptions(val_percent=50.0))
+    opened = open_source("labelme", folder, {"val_percent": 50.0})
     assert opened.classes.names == ("_background_", "car")
     assert opened.background == 0
     (item,) = opened.items()["val"]
@@ -155,7 +154,7 @@ def test_unlabelled_pixels_are_background_where_that_is_a_class(tmp_path):
 def test_classes_file_has_the_last_word(tmp_path, source):
     classes = {"names": ["tree", "_background_", "road", "car"], "ignore_id": 9}
     (source / "classes.json").write_text(json.dumps(classes))
-    opened = open_source("labelme", source, SourceOptions())
+    opened = open_source("labelme", source)
     assert opened.classes.names == tuple(classes["names"])
     (item,) = opened.items()["val"]
     assert set(np.unique(opened.annotation(item, HEIGHT, WIDTH).label)) == {1, 3}
@@ -166,20 +165,20 @@ def test_classes_file_has_the_last_word(tmp_path, source):
     assert set(np.unique(label)) == {1, 9}
     (source / "classes.json").write_text(json.dumps({"names": ["car", "__ignore__"]}))
     with pytest.raises(UserError, match=r"classes\.json: __ignore__ stands for 'ignore_id'"):
-        open_source("labelme", source, SourceOptions())
+        open_source("labelme", source)
 
 
 def test_splits_are_named_or_divided(tmp_path, source):
     shutil.rmtree(source / "val")
     with pytest.raises(UserError, match="val: no such folder"):
-        open_source("labelme", source, SourceOptions())
+        open_source("labelme", source)
     (source / "train").rename(source / "pictures")
-    splits = open_source("labelme", source, SourceOptions(val_percent=50.0)).items()
+    splits = open_source("labelme", source, {"val_percent": 50.0}).items()
     assert [item.image_id for item in splits["train"]] == ["pictures/a"]
     assert [item.image_id for item in splits["val"]] == ["pictures/deep/er/b"]
     shutil.rmtree(source / "pictures")
     with pytest.raises(UserError, match="no JSON files of LabelMe"):
-        open_source("labelme", source, SourceOptions())
+        open_source("labelme", source)
 
 
 def _shapes(*shapes):
@@ -238,7 +237,7 @@ def _rotated(source):
 def test_damage_is_refused_and_named(source, damage, message):
     damage(source)
     with pytest.raises(UserError, match=message) as caught:
-        opened = open_source("labelme", source, SourceOptions())
+        opened = open_source("labelme", source)
         (item,) = opened.items()["val"]
         opened.annotation(item, HEIGHT, WIDTH)
     assert "c.d" in str(caught.value)
@@ -248,4 +247,4 @@ def test_damage_is_refused_and_named(source, damage, message):
 def test_too_few_and_too_many_labels_are_refused(tmp_path, labels):
     _write(tmp_path, "a", [{**CAR, "label": label} for label in labels])
     with pytest.raises(UserError, match=f"has {len(labels)} labels .*expected 2 to 255"):
-        open_source("labelme", tmp_path, SourceOptions())
+        open_source("labelme", tmp_path)

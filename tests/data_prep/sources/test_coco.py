@@ -13,8 +13,7 @@ from pycocotools.coco import COCO
 
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.records import decode_label, parse, polygons_of
-from cereals_tf.data_prep.sources import open_source
-from cereals_tf.data_prep.sources.source import SourceOptions
+from cereals_tf.data_prep.sources.registry import open_source
 
 HEIGHT, WIDTH = 30, 40
 CATEGORIES = [
@@ -175,7 +174,7 @@ def test_run_lengths_of_any_mask_are_read_as_pycocotools_reads_them(tmp_path):
         segmentation = (_compressed, _uncompressed)[i % 2](mask)
         content["annotations"].append(_annotation(i, i, 18, segmentation))
     (tmp_path / "all.json").write_text(json.dumps(content))
-    source = open_source("coco", tmp_path, SourceOptions(annotations="all.json", images="."))
+    source = open_source("coco", tmp_path, {"annotations": "all.json", "images": "."})
     splits = source.items()
     assert len(splits["val"]) == len(masks) // 5
     for item in splits["train"] + splits["val"]:
@@ -198,7 +197,7 @@ def test_pixels_without_annotation(tmp_path, change, names, unlabelled):
     content = deepcopy(VAL)
     content["categories"][0].update(change)
     _write_image(tmp_path / "train2017/a.jpg")
-    source = open_source("coco", _write_coco(tmp_path, content, content), SourceOptions())
+    source = open_source("coco", _write_coco(tmp_path, content, content))
     assert source.classes.names == names
     (item,) = source.items()["val"]
     label = source.annotation(item, HEIGHT, WIDTH).label
@@ -209,7 +208,7 @@ def test_pixels_without_annotation(tmp_path, change, names, unlabelled):
 def test_pycocotools_is_asked_for_by_name(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pycocotools", None)
     with pytest.raises(UserError, match=r"pip install cereals-tf\[coco\]"):
-        open_source("coco", _write_coco(tmp_path), SourceOptions())
+        open_source("coco", _write_coco(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -227,7 +226,7 @@ def test_pycocotools_is_asked_for_by_name(tmp_path, monkeypatch):
 )
 def test_options_that_do_not_fit_are_refused(tmp_path, options, message):
     with pytest.raises(UserError, match=message):
-        open_source("coco", _write_coco(tmp_path), SourceOptions(**options)).items()
+        open_source("coco", _write_coco(tmp_path), options).items()
 
 
 def _set(*path, to):
@@ -297,7 +296,7 @@ def test_damage_is_refused_and_named(tmp_path, change, message):
     content = deepcopy(VAL)
     change(content)
     with pytest.raises(UserError, match=message) as caught:
-        source = open_source("coco", _write_coco(tmp_path, val=content), SourceOptions())
+        source = open_source("coco", _write_coco(tmp_path, val=content))
         (item,) = source.items()["val"]
         source.annotation(item, HEIGHT, WIDTH)
     assert "instances_val2017.json" in str(caught.value)
