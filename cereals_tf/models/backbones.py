@@ -1,30 +1,17 @@
-"""Backbones: raw pixels to features at strides 8, 16 and 32, with a width multiplier.
+"""VGG-16 and MobileNet, with a width multiplier.
 
 Layers are named as in `keras.applications`, so that weights can be loaded by name.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
-
-from cereals_tf.models.layers import PadToMultiple
-
-TOTAL_STRIDE = 32
 
 _VGG16_BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
 _MOBILENET_BLOCKS = (
     *((1, 64), (2, 128), (1, 128), (2, 256), (1, 256), (2, 512)),
     *((1, 512), (1, 512), (1, 512), (1, 512), (1, 512), (2, 1024), (1, 1024)),
 )
-
-
-class Features(NamedTuple):
-    """Feature maps [batch, H' / stride, W' / stride, channels] of the padded H' x W' image."""
-
-    stride8: Any
-    stride16: Any
-    stride32: Any
 
 
 def scaled_width(filters: int, alpha: float) -> int:
@@ -83,19 +70,18 @@ def conv_unit(
     return keras.layers.ReLU(max_value, name=f"{name}_relu")(x)
 
 
-def vgg16(image: Any, width_multiplier: float, normalization: str) -> Features:
-    """Build VGG-16's convolutions; the features are pool3, pool4 and pool5.
+def vgg16(pixels: Any, width_multiplier: float, normalization: str) -> Any:
+    """Build VGG-16's convolutions up to pool5.
 
     Simonyan, Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition",
     ICLR 2015, configuration D.
 
     Args:
-        image: Symbolic raw pixels [batch, H, W, 3], RGB in 0..255.
+        pixels: Symbolic pixels in [-1, 1], [batch, H', W', 3].
         width_multiplier: Factor on every layer's width.
-        normalization: 'batch' or 'none', the letter of the paper.
+        normalization: As in `conv_unit`; 'none' is the letter of the paper.
     """
-    x = _prepare(image)
-    pools = []
+    x = pixels
     for block, (convolutions, filters) in enumerate(_VGG16_BLOCKS, start=1):
         for index in range(1, convolutions + 1):
             x = conv_unit(
@@ -107,23 +93,22 @@ def vgg16(image: Any, width_multiplier: float, normalization: str) -> Features:
                 padding="same",
             )
         x = keras.layers.MaxPooling2D(2, name=f"block{block}_pool")(x)
-        pools.append(x)
-    return Features(*pools[2:])
+    return x
 
 
-def mobilenet(image: Any, width_multiplier: float, normalization: str) -> Features:
-    """Build MobileNet v1; the features are the last ones at strides 8, 16 and 32.
+def mobilenet(pixels: Any, width_multiplier: float, normalization: str) -> Any:
+    """Build MobileNet v1 up to its last convolution.
 
     Howard et al., "MobileNets: Efficient Convolutional Neural Networks for Mobile Vision
     Applications", 2017, table 1.
 
     Args:
-        image: Symbolic raw pixels [batch, H, W, 3], RGB in 0..255.
+        pixels: Symbolic pixels in [-1, 1], [batch, H', W', 3].
         width_multiplier: Factor on every layer's width.
-        normalization: 'batch' (the paper's) or 'none'.
+        normalization: As in `conv_unit`; 'batch' is the paper's.
     """
     x = conv_unit(
-        _prepare(image),
+        pixels,
         normalization,
         name="conv1",
         max_value=6.0,
@@ -132,14 +117,11 @@ def mobilenet(image: Any, width_multiplier: float, normalization: str) -> Featur
         strides=2,
         padding="same",
     )
-    last_at_stride, stride = {}, 2
     for block, (strides, filters) in enumerate(_MOBILENET_BLOCKS, start=1):
         x = _separable_unit(
             x, normalization, block, strides, scaled_width(filters, width_multiplier)
         )
-        stride *= strides
-        last_at_stride[stride] = x
-    return Features(last_at_stride[8], last_at_stride[16], last_at_stride[32])
+    return x
 
 
 def _separable_unit(
@@ -161,27 +143,3 @@ def _separable_unit(
     return conv_unit(
         x, normalization, name=f"conv_pw_{block}", max_value=6.0, filters=filters, kernel_size=1
     )
-
-
-def _prepare(image: Any) -> Any:
-    """Scale raw pixels to [-1, 1], in float32 whatever the precision, then pad with zeros."""
-    x = keras.layers.Rescaling(1 / 127.5, offset=-1.0, dtype="float32", name="rescale")(image)
-    return PadToMultiple(TOTAL_STRIDE, name="pad")(x)
-
-
-BACKBONES: dict[str, Callable[[Any, float, str], Features]] = {
-    "vgg16": vgg16,
-    "mobilenet": mobilenet,
-}
-
-
-def convolution_names(backbone: str) -> list[str]:
-    """Return the names of a backbone's convolutions, from the image on."""
-    if backbone == "vgg16":
-        return [
-            f"block{block}_conv{index}"
-            for block, (convolutions, _) in enumerate(_VGG16_BLOCKS, start=1)
-            for index in range(1, convolutions + 1)
-        ]
-    blocks = range(1, len(_MOBILENET_BLOCKS) + 1)
-    return ["conv1", *(f"conv_{kind}_{block}" for block in blocks for kind in ("dw", "pw"))]

@@ -4,8 +4,10 @@ from typing import Any
 
 import keras
 
-from cereals_tf.models.backbones import BACKBONES, conv_unit, scaled_width
+from cereals_tf.models.backbones import conv_unit, scaled_width
+from cereals_tf.models.encoder import Features, encode
 from cereals_tf.models.layers import BilinearInitializer, CropToGrid, HalfDropout
+from cereals_tf.models.registry import BACKBONES, Backbone
 
 
 def fcn8s(
@@ -25,7 +27,7 @@ def fcn8s(
 
     Args:
         channels: Number of outputs per position: the classes, or 1 for a cost model.
-        backbone: 'vgg16' or 'mobilenet'.
+        backbone: One of `registry.BACKBONES`.
         width_multiplier: Factor on every layer's width, above 0.
         normalization: 'batch', or 'none', the letter of the paper.
         dropout: Rate after fc6 and after fc7, in [0, 1).
@@ -34,10 +36,33 @@ def fcn8s(
     Raises:
         ValueError: unknown `backbone` or `normalization`, or `width_multiplier` not positive.
     """
-    if backbone not in BACKBONES:
-        raise ValueError(f"`backbone` must be one of {list(BACKBONES)}. Received: {backbone!r}")
     image = keras.Input((None, None, 3), name="image")
-    features = BACKBONES[backbone](image, width_multiplier, normalization)
+    features = encode(image, backbone, width_multiplier, normalization)
+    scores = decode(
+        features, channels, BACKBONES[backbone], width_multiplier, normalization, dropout
+    )
+    outputs = CropToGrid(8, dtype="float32", name="crop")([scores, image])
+    return keras.Model(image, outputs, name=name)
+
+
+def decode(
+    features: Features,
+    channels: int,
+    backbone: Backbone,
+    width_multiplier: float,
+    normalization: str,
+    dropout: float,
+) -> Any:
+    """Build FCN8s' decoder: linear outputs at stride 8, float32 [batch, H' / 8, W' / 8, channels].
+
+    Args:
+        features: Symbolic features of the padded image.
+        channels: Number of outputs per position.
+        backbone: What gave the features.
+        width_multiplier: Factor on the width of fc6 and fc7.
+        normalization: As in `fcn8s`.
+        dropout: As in `fcn8s`.
+    """
     context = _fc6_fc7(features.stride32, backbone, width_multiplier, normalization, dropout)
     fused = _score(context, channels, "score_stride32")
     for stride, skip in ((16, features.stride16), (8, features.stride8)):
@@ -53,21 +78,16 @@ def fcn8s(
         )(fused)
         scores = _score(skip, channels, f"score_stride{stride}")
         fused = keras.layers.Add(dtype="float32", name=f"fuse_stride{stride}")([upsampled, scores])
-    outputs = CropToGrid(8, dtype="float32", name="crop")([fused, image])
-    return keras.Model(image, outputs, name=name)
+    return fused
 
 
 def _fc6_fc7(
-    features: Any, backbone: str, width_multiplier: float, normalization: str, dropout: float
+    features: Any, backbone: Backbone, width_multiplier: float, normalization: str, dropout: float
 ) -> Any:
-    """Apply fc6 and fc7 as convolutions, with dropout.
-
-    VGG-16: 7x7 and 1x1 with 4096 filters, times the width multiplier. MobileNet: the same reach at
-    a fraction of the weights, a 7x7 depthwise convolution before a 1x1 fc6, both with 1024 filters.
-    """
-    filters = scaled_width(4096 if backbone == "vgg16" else 1024, width_multiplier)
+    """Apply fc6 and fc7 as convolutions, with dropout."""
+    filters = scaled_width(backbone.context_filters, width_multiplier)
     kernel_size = 7
-    if backbone == "mobilenet":
+    if backbone.depthwise_context:
         features = conv_unit(
             features,
             normalization,

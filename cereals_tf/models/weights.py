@@ -9,7 +9,8 @@ import keras
 import numpy as np
 
 from cereals_tf.data_prep.errors import UserError
-from cereals_tf.models.backbones import convolution_names
+from cereals_tf.models.encoder import encoder_of
+from cereals_tf.models.registry import BACKBONES
 
 Weights = dict[str, list[np.ndarray]]
 
@@ -36,7 +37,7 @@ def load_backbone_weights(
     works too.
 
     Args:
-        model: Any model that has the backbone's layers.
+        model: A model built on the backbone.
         source: A `.weights.h5`, `.h5` or `.keras` file saved from `keras.applications.VGG16` or
             `MobileNet`, with top or without; or 'imagenet', which downloads the weights (without
             top) that Keras offers.
@@ -53,19 +54,22 @@ def load_backbone_weights(
     else:
         weights = _read_file(Path(source), option)
     layers = {layer.name: layer for layer in model.layers}
-    names = convolution_names(backbone)
+    names = convolution_names(encoder_of(model, backbone))
     missing = [name for name in names if name not in weights]
     if missing:
         raise UserError(f"{option}: expected the layers of {backbone}, found no {missing[0]}")
     if backbone == "vgg16" and "fc6" not in weights:
         weights = _from_caffe(weights, names)
         names += [name for name in ("fc6", "fc7") if name in weights and name in layers]
-    lacking = [name for name in names if name not in layers]
-    if lacking:
-        raise UserError(f"{option}: the model has no layer {lacking[0]} of {backbone}")
     updates = [update for name in names for update in _updates(layers, weights, name, option)]
     for layer, values in updates:
         layer.set_weights(values)
+
+
+def convolution_names(encoder: keras.Model) -> list[str]:
+    """Return the names of an encoder's convolutions, from the image on."""
+    kinds = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
+    return [layer.name for layer in encoder.layers if isinstance(layer, kinds)]
 
 
 def _updates(
@@ -165,19 +169,17 @@ def _read_legacy(root: h5py.Group) -> Weights:
 
 
 def _download(backbone: str, width_multiplier: float) -> Weights:
-    offered = {"vgg16": (1.0,), "mobilenet": (0.25, 0.5, 0.75, 1.0)}[backbone]
-    if width_multiplier not in offered:
+    entry = BACKBONES[backbone]
+    if width_multiplier not in entry.published_widths:
         raise UserError(
             f"--weights=imagenet: {backbone} has ImageNet weights for a width multiplier of "
-            f"{' or '.join(map(str, offered))}, found {width_multiplier}"
+            f"{' or '.join(map(str, entry.published_widths))}, found {width_multiplier}"
         )
+    width = {"alpha": width_multiplier} if len(entry.published_widths) > 1 else {}
     try:
-        if backbone == "vgg16":
-            original = keras.applications.VGG16(weights="imagenet", include_top=False)
-        else:
-            original = keras.applications.MobileNet(
-                (224, 224, 3), alpha=width_multiplier, weights="imagenet", include_top=False
-            )
+        original = getattr(keras.applications, entry.application)(
+            input_shape=(224, 224, 3), weights="imagenet", include_top=False, **width
+        )
     except Exception as error:
         raise UserError(
             f"--weights=imagenet: the download failed ({error}); where the network is out of "

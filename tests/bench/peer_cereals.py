@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from cereals_tf.acquisition.information import MEASURES
 from cereals_tf.acquisition.monte_carlo import committee
-from cereals_tf.models import build_segmentation_model
+from cereals_tf.models.build import build_segmentation_model
 from cereals_tf.trainers.fitting import compile_model, segmentation_loss
 from cereals_tf.trainers.normalization import fused_normalization
 from tests.bench.peer_process import Setting, asked, serve

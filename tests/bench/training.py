@@ -19,7 +19,7 @@ from cereals_tf.data_prep.grid import Box
 from cereals_tf.data_prep.prepare import prepare
 from cereals_tf.data_prep.random_access import columns, read_at, record_offsets
 from cereals_tf.data_prep.toy import write_toy
-from cereals_tf.models import build_segmentation_model
+from cereals_tf.models.build import build_segmentation_model
 from cereals_tf.trainers.cache import Cache
 from cereals_tf.trainers.evaluation import SegmentationEvaluator
 from cereals_tf.trainers.fitting import BETA_1, BETA_2, compile_model, segmentation_loss

@@ -9,7 +9,7 @@ from cereals_tf.acquisition.scoring import Scorer
 from cereals_tf.campaign.folder.campaign import COST, SEGMENTATION, Campaign, CommittedRound
 from cereals_tf.campaign.options import Options
 from cereals_tf.data_prep.errors import UserError
-from cereals_tf.models import build_cost_model, build_segmentation_model
+from cereals_tf.models.build import build_cost_model, build_segmentation_model
 from cereals_tf.models.weights import load_backbone_weights
 from cereals_tf.trainers.inputs import Target
 

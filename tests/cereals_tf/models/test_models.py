@@ -7,10 +7,12 @@ import keras
 import numpy as np
 import pytest
 
-from cereals_tf.models import build_cost_model, build_segmentation_model
-from cereals_tf.models.backbones import convolution_names, mobilenet, scaled_width, vgg16
+from cereals_tf.models.backbones import scaled_width
+from cereals_tf.models.build import build_cost_model, build_segmentation_model
+from cereals_tf.models.encoder import encode, encoder_of
 from cereals_tf.models.fcn8s import fcn8s
 from cereals_tf.models.layers import CropToGrid, PadToMultiple, ResizeToGrid
+from cereals_tf.models.weights import convolution_names
 
 WIDTH = 0.03
 ODD_SIZES = [(70, 131), (32, 32), (33, 95)]
@@ -197,12 +199,11 @@ def test_refuses_unknown_options(options, message):
         fcn8s(2, **options)
 
 
-@pytest.mark.parametrize("backbone", [vgg16, mobilenet])
+@pytest.mark.parametrize("backbone", ["vgg16", "mobilenet"])
 def test_width_multiplier_scales_parameters_quadratically(backbone):
     def parameters(alpha):
         image = keras.Input((None, None, 3))
-        features = backbone(image, alpha, "none")
-        model = keras.Model(image, list(features))
+        model = keras.Model(image, list(encode(image, backbone, alpha, "none")))
         return sum(w.shape.num_elements() for w in model.trainable_weights if "kernel" in w.path)
 
     ratio = parameters(0.5) / parameters(0.25)
@@ -218,15 +219,14 @@ def test_scaled_width():
     assert scaled_width(100, 1.01) == 104
 
 
-@pytest.mark.parametrize(("name", "backbone"), [("vgg16", vgg16), ("mobilenet", mobilenet)])
-def test_backbone_strides_and_layer_names(name, backbone):
-    image = keras.Input((None, None, 3))
-    model = keras.Model(image, list(backbone(image, WIDTH, "none")))
+@pytest.mark.parametrize(("name", "original"), [("vgg16", "VGG16"), ("mobilenet", "MobileNet")])
+def test_backbone_strides_and_layer_names(name, original):
+    model = encoder_of(fcn8s(2, name, WIDTH, "none"), name)
     sizes = [feature.shape[1:3] for feature in model(np.zeros((1, 70, 130, 3)))]
     assert sizes == [(12, 20), (6, 10), (3, 5)]
-    kinds = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
-    names = [layer.name for layer in model.layers if isinstance(layer, kinds)]
-    assert names == convolution_names(name)
+    assert convolution_names(model) == convolution_names(
+        getattr(keras.applications, original)(weights=None, include_top=False)
+    )
 
 
 def test_output_is_the_same_wherever_padding_is_added_outside():

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from cereals_tf.data_prep.errors import UserError
-from cereals_tf.models import build_cost_model, build_segmentation_model
+from cereals_tf.models.build import build_cost_model, build_segmentation_model
 from cereals_tf.models.plugin import build_plugin, load_builder
 
 PLUGIN = """
