@@ -1,8 +1,12 @@
 """Packaging: `pip install .` gives the console script `cereals`."""
 
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+VERSION = re.search(r'^__version__ = "(.+)"$', (ROOT / "cereals_tf/__init__.py").read_text(), re.M)
 
 FOLDERS = {"cereals_tf.data_prep": "data_prep", "cereals_tf.trainers": "trainers"}
 """Folders whose installed names are not their own, which other projects use at the top level."""
@@ -15,15 +19,15 @@ PACKAGES = find_packages(include=["cereals_tf*"]) + [
 
 setup(
     name="cereals-tf",
-    version="0.1.0",
+    version=VERSION[1],
     description="Cost-effective region-based active learning for semantic segmentation",
-    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11",
     package_dir=FOLDERS,
     packages=PACKAGES,
-    package_data={"cereals_tf": ["**/*.html", "**/*.css", "**/*.json"]},
+    package_data={"cereals_tf": ["py.typed", "**/*.html", "**/*.css", "**/*.json"]},
     install_requires=[
         "fire>=0.7.1,<0.8",
         "jinja2>=3.1",

@@ -1,3 +1,3 @@
 """CEREALS: cost-effective region-based active learning for semantic segmentation."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
