@@ -3,7 +3,7 @@ BIN := .venv/bin
 OLDEST := .venv-oldest/bin
 DEMO ?= cereals-demo
 
-.PHONY: demo test test-oldest test-io test-labelstudio lint bench bench-peers clean
+.PHONY: demo test test-oldest test-io test-labelstudio test-packaging lint bench bench-peers clean
 
 demo: .venv/installed
 	rm -rf $(DEMO)
@@ -23,6 +23,10 @@ test-io: .venv-io/installed-test
 # Tasks in a real Label Studio, which runs on this machine and shares the environment.
 test-labelstudio: .venv-labelstudio/installed-test
 	TF_NUM_INTRAOP_THREADS=1 .venv-labelstudio/bin/python -m pytest -m labelstudio tests/cereals_tf/annotation/test_labelstudio_server.py
+
+# The wheel, the sdist and an editable install, in environments of their own.
+test-packaging: .venv/installed-test
+	TF_NUM_INTRAOP_THREADS=1 $(BIN)/python -m pytest -m packaging tests/test_packaging.py
 
 lint: .venv/installed-test
 	$(BIN)/ruff check .
