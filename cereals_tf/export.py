@@ -19,7 +19,7 @@ from cereals_tf.data_prep.files import new_folder
 from cereals_tf.data_prep.grid import STRIDE
 from cereals_tf.serving_warmup import write_warmup
 from cereals_tf.trainers.evaluation import upsample_logits
-from cereals_tf.trainers.inputs import Split
+from cereals_tf.trainers.split import Split
 
 DESCRIPTION = Path("assets.extra", "cereals.json")
 """Where a SavedModel says what its class ids and its maps mean."""

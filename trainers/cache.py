@@ -14,11 +14,16 @@ from tqdm import tqdm
 
 from cereals_tf.data_prep import records
 from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.grid import cells
 from cereals_tf.data_prep.random_access import columns, read_at, record_offsets
 
 WAYS = ("auto", "memory", "disk", "none")
 SHARE_OF_MEMORY = 0.25
 """What `auto` gives to each of the two splits that a training holds at a time."""
+
+BYTES_PER_PIXEL = 3
+BYTES_PER_POSITION = 8
+"""Of a decoded sample: uint8 RGB, and at stride 8 a target and a weight of 4 bytes each."""
 
 _CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
@@ -30,6 +35,11 @@ def memory_bytes() -> int:
         if path.is_file() and (text := path.read_text().strip()).isdecimal():
             limits.append(int(text))
     return min(limits)
+
+
+def sample_bytes(height: int, width: int) -> int:
+    """Return the memory that a decoded sample of so many pixels takes."""
+    return BYTES_PER_PIXEL * height * width + BYTES_PER_POSITION * (cells(height) * cells(width))
 
 
 @dataclass(frozen=True)

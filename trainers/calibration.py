@@ -13,7 +13,8 @@ import numpy as np
 import tensorflow as tf
 
 from cereals_tf.trainers.evaluation import READ_ANEW, split_batches, with_progress
-from cereals_tf.trainers.inputs import Split, downscale_label, masked_label
+from cereals_tf.trainers.split import Split
+from cereals_tf.trainers.targets import downscale_label, masked_label
 
 BINS = 15
 """As many as Guo et al. use."""
@@ -96,7 +97,7 @@ def binned(
 
 
 def measure_calibration(
-    model: keras.Model, reader: Split, description: str | None = None
+    model: keras.Model, split: Split, description: str | None = None
 ) -> Calibration:
     """Measure a segmentation model's calibration on a split, at stride 8.
 
@@ -105,14 +106,14 @@ def measure_calibration(
 
     Args:
         model: Maps images to logits at stride 8.
-        reader: The split; ignored labels do not count.
+        split: The split; ignored labels do not count.
         description: Shows a progress bar of this name.
     """
-    ignore_id = reader.data.classes.ignore_id
+    ignore_id = split.data.classes.ignore_id
 
     def decode(record: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        label = downscale_label(reader.label(record))
-        return reader.image(record), *masked_label(label, tf.ones(tf.shape(label)), ignore_id)
+        label = downscale_label(split.label(record))
+        return split.image(record), *masked_label(label, tf.ones(tf.shape(label)), ignore_id)
 
     @tf.function(reduce_retracing=True)
     def binned_batch(
@@ -122,8 +123,8 @@ def measure_calibration(
         return binned(tf.nn.softmax(logits), class_ids, weights)
 
     totals = [np.zeros(BINS, np.int64), np.zeros(BINS, np.int64), np.zeros(BINS)]
-    batches = split_batches(reader, decode, "segmentation", READ_ANEW)
-    for batch in with_progress(batches, len(reader.images), description):
+    batches = split_batches(split, decode, "segmentation", READ_ANEW)
+    for batch in with_progress(batches, len(split.images), description):
         for total, part in zip(totals, binned_batch(*batch), strict=True):
             total += part.numpy()
     return Calibration(*totals)

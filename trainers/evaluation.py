@@ -9,14 +9,9 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from cereals_tf.data_prep.grid import STRIDE
-from cereals_tf.trainers.cache import Cache
-from cereals_tf.trainers.inputs import (
-    Split,
-    click_target,
-    downscale_label,
-    masked_label,
-    sample_bytes,
-)
+from cereals_tf.trainers.cache import Cache, sample_bytes
+from cereals_tf.trainers.split import Split
+from cereals_tf.trainers.targets import click_target, downscale_label, masked_label
 
 PIXELS_PER_BATCH = 1 << 19
 """Pixels evaluated in one pass; whole images where they are larger."""
@@ -76,7 +71,7 @@ class SegmentationEvaluator:
 
     Args:
         model: Maps images to logits at stride 8.
-        reader: The split.
+        split: The split.
         full_resolution: Compare at the images' resolution, logits upsampled bilinearly, as the
             reported mIoU is defined; otherwise at stride 8, for early stopping.
         cache: Where decoded images are kept between measurements at stride 8.
@@ -85,19 +80,19 @@ class SegmentationEvaluator:
     def __init__(
         self,
         model: keras.Model,
-        reader: Split,
+        split: Split,
         full_resolution: bool,
         cache: Cache = READ_ANEW,
     ) -> None:
-        classes = reader.data.classes
-        self._images = len(reader.images)
+        classes = split.data.classes
+        self._images = len(split.images)
         self._num_classes = len(classes)
 
         def decode(record: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            label = reader.label(record)
+            label = split.label(record)
             label = label if full_resolution else downscale_label(label)
             weight = tf.ones(tf.shape(label))
-            return reader.image(record), *masked_label(label, weight, classes.ignore_id)
+            return split.image(record), *masked_label(label, weight, classes.ignore_id)
 
         @tf.function(reduce_retracing=True)
         def confusion_of(images: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
@@ -108,7 +103,7 @@ class SegmentationEvaluator:
             return confusion_matrix(labels, weights, predicted, len(classes))
 
         self._batches = split_batches(
-            reader, decode, "segmentation", READ_ANEW if full_resolution else cache
+            split, decode, "segmentation", READ_ANEW if full_resolution else cache
         )
         self._confusion_of = confusion_of
 
@@ -133,7 +128,7 @@ class CostEvaluator:
 
     Args:
         model: Maps images to costs at stride 8.
-        reader: The split.
+        split: The split.
         cache: Where decoded images are kept between measurements.
         cost_per_click: What a click of the split stands for, in the unit of the model's costs.
     """
@@ -141,16 +136,16 @@ class CostEvaluator:
     def __init__(
         self,
         model: keras.Model,
-        reader: Split,
+        split: Split,
         cache: Cache = READ_ANEW,
         cost_per_click: float = 1.0,
     ) -> None:
-        self._images = len(reader.images)
+        self._images = len(split.images)
 
         def decode(record: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-            image = reader.image(record)
+            image = split.image(record)
             size = tf.unstack(tf.shape(image)[:2])
-            return image, click_target(reader.points(record), *size)
+            return image, click_target(split.points(record), *size)
 
         @tf.function(reduce_retracing=True)
         def errors_of(images: tf.Tensor, clicks: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -158,7 +153,7 @@ class CostEvaluator:
             errors = tf.square(model(images, training=False)[..., 0] - costs)
             return tf.reduce_sum(tf.cast(errors, tf.float64)), tf.size(errors)
 
-        self._batches = split_batches(reader, decode, "cost", cache)
+        self._batches = split_batches(split, decode, "cost", cache)
         self._errors_of = errors_of
 
     def mean_squared_error(self, description: str | None = None) -> float:
@@ -170,21 +165,21 @@ class CostEvaluator:
         return total / positions
 
 
-def split_batches(reader: Split, decode: Callable, target: str, cache: Cache) -> tf.data.Dataset:
+def split_batches(split: Split, decode: Callable, target: str, cache: Cache) -> tf.data.Dataset:
     """Return a split's decoded samples, several at a time where small images share one size.
 
     Args:
-        reader: The split.
+        split: The split.
         decode: Maps a record to a tuple of tensors.
         target: What `decode` gives; names what the cache keeps.
         cache: Where decoded samples are kept.
     """
-    samples = reader.records().map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    sizes = [(entry.height, entry.width) for entry in reader.images]
+    samples = split.records().map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    sizes = [(entry.height, entry.width) for entry in split.images]
     pixels = max(height * width for height, width in sizes)
     together = max(1, PIXELS_PER_BATCH // pixels) if len(set(sizes)) == 1 else 1
     size = sum(sample_bytes(height, width) for height, width in sizes)
-    batches = cache.sequence(f"{reader.split}-{target}", samples.batch(together), size)
+    batches = cache.sequence(f"{split.name}-{target}", samples.batch(together), size)
     return batches.prefetch(tf.data.AUTOTUNE)
 
 

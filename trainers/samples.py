@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 from cereals_tf.data_prep.grid import Box
 
-TRAIN_ON = ("mask", "crop", "auto")
 STEP_PIXELS = 1 << 15
 """What a training step costs beside its pixels (weights, optimizer), in pixels; docs/performance.md
 has the measurements."""

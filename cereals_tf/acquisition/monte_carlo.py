@@ -5,9 +5,8 @@ Learning", 2016: each pass with dropout switched on is a member of the committee
 stays in inference mode, batch normalisation above all, and whatever no dropout layer comes before
 is computed once for all members.
 
-The model's graph, with the nested Functional and Sequential models opened, is written down as a
-list of calls. The calls that depend on no dropout layer run once, the others once per member. Any
-other layer or model that holds dropout layers inside is one call; nothing in it is shared.
+Of the calls that make up the model, those that depend on no dropout layer run once, the others once
+per member. A layer or model that cannot be opened is one call; nothing in it is shared.
 """
 
 import contextlib
@@ -17,6 +16,8 @@ from typing import Any, NamedTuple
 
 import keras
 from keras import ops
+
+from cereals_tf.trainers.keras_graph import Call, Slot, layers_of, open_model
 
 _DROPOUT = (keras.layers.Dropout, keras.layers.GaussianDropout, keras.layers.AlphaDropout)
 """The dropout layers of Keras; the spatial ones are subclasses of the first."""
@@ -64,35 +65,22 @@ def committee(model: keras.Model, members: int) -> Callable[[Any], Any]:
     return outputs
 
 
-class _Slot:
-    """Stands for one tensor, by identity."""
-
-
-class _Call(NamedTuple):
-    """One step of a pass; slots in its arguments stand for tensors."""
-
-    operation: Callable
-    args: tuple
-    kwargs: dict[str, Any]
-    outputs: list[_Slot]
-
-
 class _Passes(NamedTuple):
     """A model as calls: those to run once and those to run for each member."""
 
-    input: _Slot
-    fixed: list[_Call]
-    random: list[_Call]
-    output: _Slot
+    input: Slot
+    fixed: list[Call]
+    random: list[Call]
+    output: Slot
 
     @classmethod
     def of(cls, model: keras.Model) -> "_Passes":
         """Split a model with one input and one output."""
-        image, calls = _Slot(), []
-        (output,) = _record(model, (image,), {}, 1, calls)
+        graph = open_model(model)
+        (image,), (output,) = graph.inputs, graph.outputs
         depends, fixed, random = set(), [], []
-        for call in calls:
-            if _dropout_layers(call.operation) or not depends.isdisjoint(_slots(call)):
+        for call in graph.calls:
+            if _dropout_layers(call.operation) or not depends.isdisjoint(call.inputs):
                 depends.update(call.outputs)
                 random.append(call)
             else:
@@ -100,64 +88,21 @@ class _Passes(NamedTuple):
         return cls(image, fixed, random if output in depends else [], output)
 
 
-def _record(
-    operation: Callable, args: tuple, kwargs: dict[str, Any], count: int, calls: list[_Call]
-) -> list[_Slot]:
-    """Append the calls that make up `operation(*args, **kwargs)`; return its `count` outputs."""
-    graph = _graph(operation)
-    if graph is not None:
-        return _record_graph(graph, _slots((args, kwargs)), calls)
-    if isinstance(operation, keras.Layer):
-        kwargs = {**kwargs, "training": False}
-    outputs = [_Slot() for _ in range(count)]
-    calls.append(_Call(operation, args, kwargs, outputs))
-    return outputs
-
-
-def _record_graph(graph: keras.Function, inputs: list[_Slot], calls: list[_Call]) -> list[_Slot]:
-    """Append the calls of a graph in the order in which they can run; return its outputs."""
-    slots = {}
-    for tensor, slot in zip(graph.inputs, inputs, strict=True):
-        convert = functools.partial(ops.convert_to_tensor, dtype=tensor.dtype)
-        (slots[id(tensor)],) = _record(convert, (slot,), {}, 1, calls)
-    for _, nodes in sorted(graph._nodes_by_depth.items(), reverse=True):
-        for node in nodes:
-            if not node.is_input:
-                args, kwargs = node.arguments.fill_in(slots)
-                outputs = _record(node.operation, args, kwargs, len(node.outputs), calls)
-                slots.update(zip(map(id, node.outputs), outputs, strict=True))
-    return [slots[id(tensor)] for tensor in graph.outputs]
-
-
-def _graph(operation: Callable) -> keras.Function | None:
-    """Return the graph of a Functional or Sequential model that has no call of its own."""
-    call = getattr(type(operation), "call", None)
-    if isinstance(operation, keras.Function) and call.__qualname__ == "Functional.call":
-        return operation
-    if call is keras.Sequential.call:
-        return keras.Function(operation.inputs, operation.outputs)
-    return None
-
-
-def _slots(arguments: Any) -> list[_Slot]:
-    return [leaf for leaf in keras.tree.flatten(arguments) if isinstance(leaf, _Slot)]
-
-
 def _dropout_layers(operation: Callable) -> list[keras.Layer]:
     """Return the layers with random dropout in an operation, the operation itself included."""
-    if not isinstance(operation, keras.Layer):
-        return []
-    layers = operation._flatten_layers()
+    layers = layers_of(operation)
     return [layer for layer in layers if isinstance(layer, _DROPOUT) and layer.rate > 0]
 
 
-def _run(calls: list[_Call], values: dict[_Slot, Any]) -> dict[_Slot, Any]:
-    """Return `values` together with the tensors that the calls compute from them."""
+def _run(calls: list[Call], values: dict[Slot, Any]) -> dict[Slot, Any]:
+    """Return `values` together with the tensors that the calls compute from them, for inference."""
     values = dict(values)
     for operation, args, kwargs, slots in calls:
         args, kwargs = keras.tree.map_structure(
-            lambda leaf: values[leaf] if isinstance(leaf, _Slot) else leaf, (args, kwargs)
+            lambda leaf: values[leaf] if isinstance(leaf, Slot) else leaf, (args, kwargs)
         )
+        if isinstance(operation, keras.Layer):
+            kwargs["training"] = False
         outputs = keras.tree.flatten(operation(*args, **kwargs))
         values.update(zip(slots, outputs, strict=True))
     return values

@@ -24,7 +24,7 @@ from cereals_tf.data_prep.grid import Box
 from cereals_tf.data_prep.polygons import Polygon, outline_mask
 from cereals_tf.data_prep.text import shown
 from cereals_tf.trainers.evaluation import upsample_logits
-from cereals_tf.trainers.inputs import Split
+from cereals_tf.trainers.split import Split
 
 MARK = ".cereals-tasks"
 """File that tells which request a folder of tasks is for, and in which format."""

@@ -66,10 +66,12 @@ from cereals_tf.trainers.fitting import (
     fit,
     segmentation_loss,
 )
-from cereals_tf.trainers.inputs import Split, Target, TrainingData
+from cereals_tf.trainers.inputs import TrainingData
 from cereals_tf.trainers.randomness import derive_seed
 from cereals_tf.trainers.receptive_field import CropFinder, Span
 from cereals_tf.trainers.samples import STEP_PIXELS, CropFor, plan_samples
+from cereals_tf.trainers.split import Split
+from cereals_tf.trainers.targets import Target
 
 SCRATCH = "scratch"
 

@@ -14,7 +14,7 @@ from cereals_tf.data_prep.dataset import PreparedData
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.files import refuse_occupied
 from cereals_tf.data_prep.remote import RemotePath
-from cereals_tf.trainers.inputs import Split
+from cereals_tf.trainers.split import Split
 
 
 def start_campaign(

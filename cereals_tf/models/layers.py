@@ -24,7 +24,7 @@ _SAME_POSITION: Reads = (Fraction(1), Fraction(0), Fraction(0))
 
 def _ceil_div(size: Any, divisor: int) -> Any:
     """Round size / divisor up; `size` is an int, a scalar tensor or None (unknown)."""
-    return None if size is None else -(-size // divisor)
+    return None if size is None else (size + divisor - 1) // divisor
 
 
 @keras.saving.register_keras_serializable("cereals")
@@ -81,7 +81,7 @@ class PadToMultiple(keras.layers.Layer):
     def call(self, images: Any) -> Any:
         """Pad; shapes as in the class's description."""
         _, height, width, _ = keras.ops.shape(images)
-        below, right = -height % self.multiple, -width % self.multiple
+        below, right = self._padded(height) - height, self._padded(width) - width
         return keras.ops.pad(images, ((0, 0), (0, below), (0, right), (0, 0)))
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:

@@ -38,7 +38,7 @@ from cereals_tf.report.statistics import (
 )
 from cereals_tf.tables import format_duration, format_iou
 from cereals_tf.trainers.calibration import measure_calibration
-from cereals_tf.trainers.inputs import Split
+from cereals_tf.trainers.split import Split
 
 PAGE = "index.html"
 SHOWN_IMAGES = 3

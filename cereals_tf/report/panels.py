@@ -34,7 +34,8 @@ from cereals_tf.data_prep.grid import STRIDE, Box
 from cereals_tf.report.figures import INK, MUTED, WIDTH, plain, png
 from cereals_tf.report.statistics import annotated_train, regions_by_image, unlabelled_cells
 from cereals_tf.trainers.evaluation import upsample_logits
-from cereals_tf.trainers.inputs import Split, click_target
+from cereals_tf.trainers.split import Split
+from cereals_tf.trainers.targets import click_target
 
 UNITS = {
     "entropy": "nats",

@@ -14,7 +14,7 @@ from cereals_tf.campaign.folder.campaign import AnnotatedRegion, Campaign, Commi
 from cereals_tf.data_prep import records
 from cereals_tf.data_prep.dataset import ImageEntry
 from cereals_tf.data_prep.grid import STRIDE, cells
-from cereals_tf.trainers.inputs import Split
+from cereals_tf.trainers.split import Split
 
 
 def annotated_train(campaign: Campaign) -> Split:

@@ -28,8 +28,9 @@ from cereals_tf.data_prep.sources.registry import open_source
 from cereals_tf.data_prep.sources.source import Item
 from cereals_tf.data_prep.toy import write_toy
 from cereals_tf.data_prep.verify import verify
-from cereals_tf.trainers.inputs import Split, TrainingData
+from cereals_tf.trainers.inputs import TrainingData
 from cereals_tf.trainers.samples import Sample
+from cereals_tf.trainers.split import Split
 from tests.bench.measure import Ratio, Row, in_child, interleaved
 
 KIND = "cityscapes"

@@ -28,7 +28,7 @@ from cereals_tf.data_prep.dataset import PreparedData
 from cereals_tf.data_prep.parallel import cores
 from cereals_tf.data_prep.prepare import prepare
 from cereals_tf.data_prep.toy import write_toy
-from cereals_tf.trainers.inputs import Split
+from cereals_tf.trainers.split import Split
 from tests.bench.measure import POLL_SECONDS, Ratio, Row, in_child, interleaved
 
 

@@ -23,7 +23,7 @@ from cereals_tf.campaign.pool.files import WindowScores, path_of, save_scores
 from cereals_tf.campaign.pool.pool import Pool
 from cereals_tf.data_prep.dataset import IMAGES, PreparedData
 from cereals_tf.data_prep.grid import STRIDE
-from cereals_tf.trainers.inputs import Split
+from cereals_tf.trainers.split import Split
 from tests.bench.measure import ROOT, Ratio, Row, in_child, interleaved
 
 PEERS = ROOT / ".venv-peers"

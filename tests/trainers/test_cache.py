@@ -11,10 +11,11 @@ import tensorflow as tf
 from cereals_tf.data_prep.dataset import PreparedData
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.grid import Box
-from cereals_tf.trainers.cache import SHARE_OF_MEMORY, Cache, memory_bytes
+from cereals_tf.trainers.cache import SHARE_OF_MEMORY, Cache, memory_bytes, sample_bytes
 from cereals_tf.trainers.evaluation import CostEvaluator, SegmentationEvaluator
-from cereals_tf.trainers.inputs import Split, TrainingData, sample_bytes
+from cereals_tf.trainers.inputs import TrainingData
 from cereals_tf.trainers.samples import plan_samples
+from cereals_tf.trainers.split import Split
 
 WAYS = ("memory", "disk", "none")
 

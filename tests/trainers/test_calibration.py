@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cereals_tf.trainers.calibration import BINS, Calibration, binned, measure_calibration
-from cereals_tf.trainers.inputs import Split
+from cereals_tf.trainers.split import Split
 
 
 def slow(probabilities, class_ids, weights):

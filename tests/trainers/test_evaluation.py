@@ -21,7 +21,8 @@ from cereals_tf.trainers.evaluation import (
     iou,
     upsample_logits,
 )
-from cereals_tf.trainers.inputs import Split, masked_label
+from cereals_tf.trainers.split import Split
+from cereals_tf.trainers.targets import masked_label
 
 LABEL_IDS = np.array([trainId2label[i].id for i in range(19)], np.uint8)
 

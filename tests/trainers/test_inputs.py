@@ -8,29 +8,19 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from PIL import Image
 
 from cereals_tf.campaign.round import crop_rule
 from cereals_tf.data_prep import records
 from cereals_tf.data_prep.annotated_image import AnnotatedImage
-from cereals_tf.data_prep.clicks import click_map
 from cereals_tf.data_prep.dataset import PreparedData
 from cereals_tf.data_prep.grid import Box
-from cereals_tf.data_prep.polygons import Polygon, scaled
+from cereals_tf.data_prep.polygons import Polygon
 from cereals_tf.models.fcn8s import fcn8s
 from cereals_tf.models.layers import ResizeToGrid
 from cereals_tf.trainers.fitting import cost_loss, segmentation_loss
-from cereals_tf.trainers.inputs import (
-    Split,
-    TrainingData,
-    click_target,
-    downscale_label,
-    masked_label,
-    region_weights,
-)
+from cereals_tf.trainers.inputs import TrainingData
 from cereals_tf.trainers.samples import Sample, plan_samples
+from cereals_tf.trainers.split import Split
 
 L = keras.layers
 LOSSES = {"segmentation": segmentation_loss(), "cost": cost_loss()}
@@ -48,97 +38,6 @@ def _training_data(reader, target, regions, train_on, crop_for=_whole, batch_siz
         for image_id, boxes in regions.items()
     }
     return TrainingData(reader, target, regions, samples, batch_size)
-
-
-# Pure functions, against slow references.
-
-
-@given(
-    st.integers(1, 40),
-    st.integers(1, 40),
-    st.lists(st.tuples(*[st.floats(-20, 60, width=32)] * 2), max_size=20),
-    st.integers(1, 15),
-)
-@settings(max_examples=60, deadline=None)
-def test_click_target_is_the_click_map(height, width, points, times):
-    points = np.array(points * times, np.float32).reshape(-1, 2)
-    found = click_target(tf.constant(points), height, width).numpy()
-    np.testing.assert_array_equal(found, click_map(points.astype(np.float64), height, width))
-    assert found.dtype == np.float32
-
-
-@given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 99))
-@settings(max_examples=40, deadline=None)
-def test_labels_are_downscaled_to_the_centres_of_their_cells(height, width, seed):
-    label = np.random.default_rng(seed).integers(0, 256, (height, width), np.uint8)
-    found = downscale_label(tf.constant(label)).numpy()
-    assert found.shape == (-(-height // 8), -(-width // 8))
-    for i, row in enumerate(found):
-        for j, value in enumerate(row):
-            assert value == label[min(8 * i + 4, height - 1), min(8 * j + 4, width - 1)]
-
-
-@given(
-    st.integers(1, 60),
-    st.integers(1, 60),
-    st.lists(st.tuples(*[st.integers(0, 7)] * 2, *[st.integers(1, 8)] * 2), max_size=4),
-)
-@settings(max_examples=40, deadline=None)
-def test_positions_inside_any_region_have_weight_one(height, width, cells):
-    regions = np.array(cells, np.int32).reshape(-1, 4) * 8
-    inside = np.zeros((height, width), np.float32)
-    for y, x, rows, columns in regions:
-        inside[y : y + rows, x : x + columns] = 1
-    found = region_weights(tf.constant(regions), height, width).numpy()
-    np.testing.assert_array_equal(found, inside[::8, ::8])
-
-
-def test_ignored_labels_lose_their_weight():
-    label = tf.constant([[0, 9, 2], [255, 9, 1]], tf.uint8)
-    weight = tf.constant([[1, 1, 0], [1, 0, 1]], tf.float32)
-    class_ids, weights = masked_label(label, weight, 9)
-    np.testing.assert_array_equal(class_ids, [[0, 0, 2], [255, 0, 1]])
-    np.testing.assert_array_equal(weights, [[1, 0, 0], [1, 0, 1]])
-    assert class_ids.dtype == tf.int32
-
-
-# Reading a split.
-
-
-def test_reader_gives_what_the_source_holds(toy_data, toy_source):
-    reader = Split(toy_data, "train")
-    assert [entry.image_id for entry in reader.images] == [
-        record["image/id"].numpy().decode() for record in reader.records()
-    ]
-    for record in reader.records():
-        image_id = record["image/id"].numpy().decode()
-        path = toy_source / "leftImg8bit/train/toytown" / f"{image_id}_leftImg8bit.png"
-        np.testing.assert_array_equal(reader.image(record), Image.open(path))
-        points = np.concatenate([p.points for p in records.polygons_of(record)])
-        np.testing.assert_array_equal(reader.points(record), points)
-        assert reader.label(record).shape == (64, 96)
-
-
-def test_reader_scales_images_labels_and_points(toy_data):
-    size = (43, 125)
-    reader, original = Split(toy_data, "val", size), Split(toy_data, "val")
-    assert [(entry.height, entry.width) for entry in reader.images] == [size] * 3
-    assert [entry.clicks for entry in reader.images] == [entry.clicks for entry in original.images]
-    for record in reader.records():
-        assert reader.image(record).shape == (*size, 3)
-        assert set(np.unique(reader.label(record))) <= set(np.unique(original.label(record)))
-        assert reader.label(record).shape == size
-        polygons = scaled(records.polygons_of(record), 43 / 64, 125 / 96)
-        points = np.concatenate([polygon.points for polygon in polygons])
-        np.testing.assert_allclose(reader.points(record), points, rtol=1e-6)
-
-
-def test_reader_finds_the_records_of_some_images(toy_data):
-    reader = Split(toy_data, "train")
-    ids = [entry.image_id for entry in reader.images]
-    for wanted in ([ids[2]], [ids[3], ids[0]], []):
-        found = [record["image/id"].numpy().decode() for record in reader.records(wanted)]
-        assert found == sorted(wanted)
 
 
 # Crops see what the whole image shows.
@@ -442,9 +341,10 @@ def _crop_of_48(core, height, width):
 CHILD = """
 import sys, hashlib, tensorflow as tf
 from cereals_tf.data_prep.dataset import PreparedData
-from cereals_tf.trainers.inputs import Split, TrainingData
+from cereals_tf.trainers.inputs import TrainingData
+from cereals_tf.trainers.split import Split
 from cereals_tf.trainers.samples import (Sample)
-from cereals_tf.data_prep.grid import (Box)
+from cereals_tf.data_prep.grid import Box
 reader = Split(PreparedData.open(sys.argv[1]), "train")
 boxes = [Box(0, 0, 16, 16), Box(24, 184, 16, 16)]
 samples = [Sample(Box(0, 0, 40, 48), boxes[0]), Sample(Box(0, 152, 40, 48), boxes[1])]

@@ -9,7 +9,7 @@ from cereals_tf.data_prep import records
 from cereals_tf.data_prep.dataset import PreparedData
 from cereals_tf.data_prep.prepare import prepare
 from cereals_tf.data_prep.toy import write_toy
-from cereals_tf.trainers.inputs import Split
+from cereals_tf.trainers.split import Split
 
 
 @pytest.fixture(scope="module")

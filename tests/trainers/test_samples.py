@@ -5,7 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cereals_tf.data_prep.grid import Box
-from cereals_tf.trainers.samples import TRAIN_ON, Sample, plan_samples
+from cereals_tf.trainers.samples import Sample, plan_samples
+
+WAYS = ("mask", "crop", "auto")
 
 
 @st.composite
@@ -60,7 +62,7 @@ def _inside(inner, outer):
 def test_every_region_counts_in_one_sample_that_sees_what_it_needs(case):
     regions, height, width, margin = case
     crop_for = _receptive_field(margin)
-    plans = {on: plan_samples(regions, height, width, on, crop_for) for on in TRAIN_ON}
+    plans = {on: plan_samples(regions, height, width, on, crop_for) for on in WAYS}
     image = Box(0, 0, height, width)
     fed = {on: sum(sample.crop.area for sample in plan) for on, plan in plans.items()}
     assert plans["mask"] == [Sample(image, image)]
@@ -125,7 +127,7 @@ def test_auto_takes_the_image_where_crops_add_up_to_more():
         return Box(y, x, bottom - y, right - x)
 
     regions = [Box(0, 0, 136, 136), Box(264, 264, 136, 136), Box(0, 392, 8, 8)]
-    plans = {on: plan_samples(regions, 400, 400, on, crop_for) for on in TRAIN_ON}
+    plans = {on: plan_samples(regions, 400, 400, on, crop_for) for on in WAYS}
     assert len(plans["crop"]) == 3
     assert sum(sample.crop.area for sample in plans["crop"]) > 400 * 400
     assert plans["auto"] == plans["mask"]
@@ -136,7 +138,7 @@ def test_auto_takes_the_image_where_crops_add_up_to_more():
 def test_the_cost_of_a_step_counts_beside_the_pixels(case, step_pixels):
     regions, height, width, margin = case
     crop_for = _receptive_field(margin)
-    plans = {on: plan_samples(regions, height, width, on, crop_for, step_pixels) for on in TRAIN_ON}
+    plans = {on: plan_samples(regions, height, width, on, crop_for, step_pixels) for on in WAYS}
     cost = {
         on: sum(sample.crop.area + step_pixels for sample in plan) for on, plan in plans.items()
     }

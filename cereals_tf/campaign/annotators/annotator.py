@@ -16,7 +16,7 @@ from cereals_tf.campaign.options import Options
 from cereals_tf.data_prep.clicks import RegionClicks
 from cereals_tf.data_prep.dataset import ImageEntry
 from cereals_tf.data_prep.grid import STRIDE
-from cereals_tf.trainers.inputs import Split
+from cereals_tf.trainers.split import Split
 
 
 class WaitingError(Exception):

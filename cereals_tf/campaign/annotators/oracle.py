@@ -10,7 +10,7 @@ from cereals_tf.campaign.folder.campaign import AnnotatedRegion, CommittedRound
 from cereals_tf.campaign.pool.pool import regions_by_image
 from cereals_tf.data_prep import records
 from cereals_tf.data_prep.clicks import ClickGrid, RegionClicks
-from cereals_tf.trainers.inputs import Split
+from cereals_tf.trainers.split import Split
 
 
 def click_grids(split: Split, image_ids: Sequence[str]) -> Iterator[tuple[str, ClickGrid]]:

@@ -36,7 +36,7 @@ from cereals_tf.data_prep.dataset import ImageEntry
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.grid import cells
 from cereals_tf.data_prep.polygons import Polygon, scaled
-from cereals_tf.trainers.inputs import Overlay, Split
+from cereals_tf.trainers.split import Overlay, Split
 
 Asked = tuple[RequestedRegion, AnnotationStore]
 """A region, and where what was drawn in it is kept."""
@@ -98,7 +98,7 @@ class People:
     @cached_property
     def _entries(self) -> dict[str, tuple[ImageEntry, ImageEntry]]:
         """The images at their original and at the campaign's size."""
-        originals = self.train.data.images[self.train.split]
+        originals = self.train.data.images[self.train.name]
         pairs = zip(originals, self.train.images, strict=True)
         return {original.image_id: (original, resized) for original, resized in pairs}
 
@@ -186,8 +186,8 @@ def costs_of(
 ) -> np.ndarray:
     """Return what the positions of an image cost whose regions are annotated in part.
 
-    Clicks are those that `trainers.inputs.click_target` would count. A region's seconds are shared
-    out among its positions by their clicks, evenly where it has none.
+    Clicks are those that `cereals_tf.trainers.targets.click_target` would count. A region's seconds
+    are shared out among its positions by their clicks, evenly where it has none.
 
     Args:
         original: The image at its original size.

@@ -7,7 +7,7 @@ from cereals_tf.campaign.folder.campaign import SEGMENTATION, Campaign, Committe
 from cereals_tf.campaign.learning.models import build_segmentation, load_model
 from cereals_tf.data_prep.damage import damage_named
 from cereals_tf.trainers.evaluation import Iou, SegmentationEvaluator
-from cereals_tf.trainers.inputs import Split
+from cereals_tf.trainers.split import Split
 
 
 def evaluate_round(campaign: Campaign, done: CommittedRound) -> dict[str, Any]:

@@ -23,7 +23,8 @@ from cereals_tf.data_prep.dataset import Classes
 from cereals_tf.trainers.evaluation import upsample_logits
 from cereals_tf.trainers.events import EventFile, epoch_writer
 from cereals_tf.trainers.fitting import FitState
-from cereals_tf.trainers.inputs import Split, Target
+from cereals_tf.trainers.split import Split
+from cereals_tf.trainers.targets import Target
 
 SHOWN_IMAGES = 4
 MOST_PIXELS = 512

@@ -11,7 +11,7 @@ from cereals_tf.campaign.options import Options
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.models.build import build_cost_model, build_segmentation_model
 from cereals_tf.models.weights import load_backbone_weights
-from cereals_tf.trainers.inputs import Target
+from cereals_tf.trainers.targets import Target
 
 
 def build_segmentation(options: Options, num_classes: int) -> keras.Model:

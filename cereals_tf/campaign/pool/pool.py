@@ -12,7 +12,7 @@ from cereals_tf.campaign.options import Options, parse_region
 from cereals_tf.data_prep.dataset import ImageEntry
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.grid import STRIDE, Box
-from cereals_tf.trainers.inputs import Split
+from cereals_tf.trainers.split import Split
 
 Taken = Mapping[str, Sequence[Region]]
 """The annotated and the skipped regions of each image that has any."""

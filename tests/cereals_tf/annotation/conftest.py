@@ -11,7 +11,7 @@ from cereals_tf.annotation.labelme import read_drawings as read_labelme
 from cereals_tf.annotation.labelstudio import read_drawings as read_labelstudio
 from cereals_tf.campaign.folder.request import RequestedRegion, write_request
 from cereals_tf.data_prep import records
-from cereals_tf.trainers.inputs import Split
+from cereals_tf.trainers.split import Split
 
 
 @dataclass(frozen=True)

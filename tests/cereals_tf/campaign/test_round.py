@@ -10,7 +10,8 @@ from cereals_tf.campaign.learning.models import build_cost, build_segmentation, 
 from cereals_tf.campaign.options import Options
 from cereals_tf.campaign.run import step_campaign
 from cereals_tf.data_prep.errors import UserError
-from cereals_tf.trainers.inputs import Split, downscale_label
+from cereals_tf.trainers.split import Split
+from cereals_tf.trainers.targets import downscale_label
 
 UNMOVING = 1e-12
 """A learning rate that leaves every weight as it is, but for rounding."""

@@ -26,7 +26,8 @@ from cereals_tf.data_prep.dataset import PreparedData
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.prepare import prepare
 from cereals_tf.trainers.evaluation import CostEvaluator
-from cereals_tf.trainers.inputs import Split, click_target
+from cereals_tf.trainers.split import Split
+from cereals_tf.trainers.targets import click_target
 
 
 @pytest.fixture(scope="session")

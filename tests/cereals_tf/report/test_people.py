@@ -15,7 +15,7 @@ from cereals_tf.data_prep.prepare import prepare
 from cereals_tf.report import write_report
 from cereals_tf.report.panels import acquisition_step, draw_panels
 from cereals_tf.report.statistics import annotated_train, class_pixels, regions_by_image
-from cereals_tf.trainers.inputs import Split
+from cereals_tf.trainers.split import Split
 
 
 @pytest.fixture(scope="module")

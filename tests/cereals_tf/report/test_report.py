@@ -31,7 +31,7 @@ from cereals_tf.report.panels import (
 )
 from cereals_tf.report.statistics import class_pixels, position_maps, rank_correlation
 from cereals_tf.tables import format_duration
-from cereals_tf.trainers.inputs import Split
+from cereals_tf.trainers.split import Split
 
 SKY = '<b onclick="x">$\\oops$ & sky'
 MAPS = ["Information: entropy", "Predicted cost", "True clicks", "Fused: product"]

@@ -12,7 +12,7 @@ from cereals_tf.data_prep import records
 from cereals_tf.data_prep.clicks import RegionClicks, click_grid
 from cereals_tf.data_prep.dataset import PreparedData
 from cereals_tf.data_prep.polygons import Polygon
-from cereals_tf.trainers.inputs import Split
+from cereals_tf.trainers.split import Split
 
 SIZES = {"as they are": None, "not of whole cells": (60, 90), "enlarged": (100, 131)}
 

@@ -15,7 +15,7 @@ from cereals_tf.campaign.folder.request import (
 from cereals_tf.data_prep.dataset import ImageEntry
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.records import resize_label
-from cereals_tf.trainers.inputs import downscale_label
+from cereals_tf.trainers.targets import downscale_label
 
 REGIONS = [
     RequestedRegion(0, 'a/"b",\nc ü', 8, 16, 24, 32, 1 / 3, 1e-30, 7.25),

@@ -12,7 +12,7 @@ from cereals_tf.campaign.learning.models import build_segmentation, load_model
 from cereals_tf.campaign.run import step_campaign
 from cereals_tf.data_prep.dataset import Classes
 from cereals_tf.trainers.evaluation import upsample_logits
-from cereals_tf.trainers.inputs import Split
+from cereals_tf.trainers.split import Split
 
 SCALARS = ("miou", "pixels_percent", "clicks", "clicks_percent", "cost_mean_squared_error")
 

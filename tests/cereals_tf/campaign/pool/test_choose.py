@@ -21,7 +21,7 @@ from cereals_tf.campaign.pool.pool import Pool, region_of, resolve_region
 from cereals_tf.campaign.pool.scoring import image_maps, score_pool
 from cereals_tf.data_prep.dataset import PreparedData
 from cereals_tf.data_prep.errors import UserError
-from cereals_tf.trainers.inputs import Split
+from cereals_tf.trainers.split import Split
 
 
 class ScoredPool(NamedTuple):

@@ -31,7 +31,7 @@ from cereals_tf.data_prep.dataset import ImageEntry, PreparedData
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.prepare import prepare
 from cereals_tf.data_prep.toy import write_toy
-from cereals_tf.trainers.inputs import Split
+from cereals_tf.trainers.split import Split
 
 MIXED = (("a", 5, 64, 96), ("b", 4, 72, 80), ("c", 2, 64, 96))
 """Cities of the mixed data set: name, images, height, width."""

@@ -1,19 +1,58 @@
-"""Labels and costs that stand before those of the records."""
+"""A split as TensorFlow reads it, and what stands before its records."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from cereals_tf.data_prep import records
 from cereals_tf.data_prep.annotated_image import encode_label
 from cereals_tf.data_prep.grid import Box
+from cereals_tf.data_prep.polygons import scaled
 from cereals_tf.trainers.cache import Cache
-from cereals_tf.trainers.inputs import Overlay, Split, TrainingData
+from cereals_tf.trainers.inputs import TrainingData
 from cereals_tf.trainers.samples import plan_samples
+from cereals_tf.trainers.split import Overlay, Split
 
 SIZE = (30, 44)
 WHOLE = Box(0, 0, *SIZE)
+
+
+def test_reader_gives_what_the_source_holds(toy_data, toy_source):
+    reader = Split(toy_data, "train")
+    assert [entry.image_id for entry in reader.images] == [
+        record["image/id"].numpy().decode() for record in reader.records()
+    ]
+    for record in reader.records():
+        image_id = record["image/id"].numpy().decode()
+        path = toy_source / "leftImg8bit/train/toytown" / f"{image_id}_leftImg8bit.png"
+        np.testing.assert_array_equal(reader.image(record), Image.open(path))
+        points = np.concatenate([p.points for p in records.polygons_of(record)])
+        np.testing.assert_array_equal(reader.points(record), points)
+        assert reader.label(record).shape == (64, 96)
+
+
+def test_reader_scales_images_labels_and_points(toy_data):
+    size = (43, 125)
+    reader, original = Split(toy_data, "val", size), Split(toy_data, "val")
+    assert [(entry.height, entry.width) for entry in reader.images] == [size] * 3
+    assert [entry.clicks for entry in reader.images] == [entry.clicks for entry in original.images]
+    for record in reader.records():
+        assert reader.image(record).shape == (*size, 3)
+        assert set(np.unique(reader.label(record))) <= set(np.unique(original.label(record)))
+        assert reader.label(record).shape == size
+        polygons = scaled(records.polygons_of(record), 43 / 64, 125 / 96)
+        points = np.concatenate([polygon.points for polygon in polygons])
+        np.testing.assert_allclose(reader.points(record), points, rtol=1e-6)
+
+
+def test_reader_finds_the_records_of_some_images(toy_data):
+    reader = Split(toy_data, "train")
+    ids = [entry.image_id for entry in reader.images]
+    for wanted in ([ids[2]], [ids[3], ids[0]], []):
+        found = [record["image/id"].numpy().decode() for record in reader.records(wanted)]
+        assert found == sorted(wanted)
 
 
 @pytest.fixture(scope="module")

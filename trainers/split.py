@@ -1,0 +1,163 @@
+"""One split of a prepared data set: its images, labels and costs as TensorFlow reads them."""
+
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+
+import numpy as np
+import tensorflow as tf
+
+from cereals_tf.data_prep import records
+from cereals_tf.data_prep.dataset import IMAGES, ImageEntry, PreparedData
+from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.random_access import columns, read_at, record_offsets
+from cereals_tf.data_prep.remote import RemotePath
+from cereals_tf.trainers.targets import click_target
+
+
+class Overlay:
+    """Labels and costs of some images, which stand before those of their records.
+
+    Args:
+        labels: Per image id an 8-bit greyscale PNG of train ids, at the image's original size;
+            of one image at least.
+        costs: For the same images float32 [h, w], the cost of each stride-8 position of the image
+            as it is read.
+    """
+
+    def __init__(self, labels: Mapping[str, bytes], costs: Mapping[str, np.ndarray]) -> None:
+        image_ids = tf.constant(list(labels), tf.string)
+        packed = [zlib.compress(np.float32(costs[image_id]).tobytes()) for image_id in labels]
+        self._labels, self._costs = (
+            tf.lookup.StaticHashTable(
+                tf.lookup.KeyValueTensorInitializer(image_ids, tf.constant(values, tf.string)), b""
+            )
+            for values in (list(labels.values()), packed)
+        )
+
+    def label_encoded(self, record: dict[str, tf.Tensor]) -> tf.Tensor:
+        """Return the PNG of a record's label, scalar string."""
+        found = self._labels.lookup(record[records.IMAGE_ID])
+        return tf.where(found == b"", record[records.LABEL_ENCODED], found)
+
+    def cost(self, record: dict[str, tf.Tensor], own: tf.Tensor) -> tf.Tensor:
+        """Return the cost of a record's positions, float32 [h, w]; its `own` if none is here."""
+        packed = self._costs.lookup(record[records.IMAGE_ID])
+
+        def found() -> tf.Tensor:
+            values = tf.io.decode_raw(tf.io.decode_compressed(packed, "ZLIB"), tf.float32)
+            return tf.reshape(values, tf.shape(own))
+
+        return tf.cond(packed == b"", lambda: own, found)
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split of a prepared data set, seen at one image size.
+
+    Attributes:
+        data: The prepared data set.
+        name: The split's name.
+        image_size: (height, width) that images and labels are resized to; None: as they are.
+        overlay: What was annotated since the data set was prepared.
+    """
+
+    data: PreparedData
+    name: str
+    image_size: tuple[int, int] | None = None
+    overlay: Overlay | None = None
+
+    @property
+    def images(self) -> list[ImageEntry]:
+        """The split's images in record order, their sizes as they are seen."""
+        entries = self.data.images[self.name]
+        if self.image_size is None:
+            return entries
+        return [ImageEntry(entry.image_id, *self.image_size, entry.clicks) for entry in entries]
+
+    def records(self, image_ids: Sequence[str] | None = None) -> tf.data.Dataset:
+        """Return parsed records in order, all of them or those of the given images.
+
+        Of the other images nothing is read but the lengths of their records, except from an object
+        store, which gives whole shards many times faster than single records.
+        """
+        if image_ids is None:
+            return records.read_shards(self.data.shards(self.name))
+        if isinstance(self.data.folder, RemotePath):
+            return self._sifted(image_ids)
+        wanted = set(image_ids)
+        places = [self.places[entry.image_id] for entry in self.images if entry.image_id in wanted]
+        read = read_at(tf.data.Dataset.from_tensor_slices(columns(places)))
+        return read.map(records.parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+
+    def _sifted(self, image_ids: Sequence[str]) -> tf.data.Dataset:
+        """Read all records and return those of the given images, in order."""
+        every = records.read_shards(self.data.shards(self.name))
+        if not image_ids:
+            return every.take(0)
+        keys = tf.constant(list(image_ids), tf.string)
+        known = tf.lookup.KeyValueTensorInitializer(keys, tf.ones_like(keys, tf.int64))
+        wanted = tf.lookup.StaticHashTable(known, 0)
+        return every.filter(lambda record: wanted.lookup(record[records.IMAGE_ID]) > 0)
+
+    @cached_property
+    def places(self) -> dict[str, tuple[str, int]]:
+        """Where each image's record begins: (shard, offset in bytes).
+
+        Raises:
+            UserError: The shards do not hold as many records as there are images.
+        """
+        entries = self.data.images[self.name]
+        offsets = (
+            (str(shard), offset)
+            for shard in self.data.shards(self.name)
+            for offset in record_offsets(shard)
+        )
+        found = list(islice(offsets, len(entries) + 1))
+        if len(found) != len(entries):
+            raise UserError(
+                f"{self.data.folder}: the shards of {self.name} do not hold the {len(entries)} "
+                f"records that {IMAGES} lists; look with: cereals inspect {self.data.folder} "
+                "--verify"
+            )
+        return {entry.image_id: place for entry, place in zip(entries, found, strict=True)}
+
+    def image(self, record: dict[str, tf.Tensor]) -> tf.Tensor:
+        """Decode and resize a record's image: uint8 [H, W, 3]."""
+        return records.resize_image(
+            records.decode_image(record[records.IMAGE_ENCODED]), self.image_size
+        )
+
+    def label(self, record: dict[str, tf.Tensor]) -> tf.Tensor:
+        """Decode and resize a record's label: uint8 [H, W] train ids.
+
+        An id that is no class fails here, with an `InvalidArgumentError`: some devices would train
+        on it without a word.
+        """
+        overlay = self.overlay
+        encoded = overlay.label_encoded(record) if overlay else record[records.LABEL_ENCODED]
+        label = records.decode_label(encoded)
+        classes = self.data.classes
+        known = tf.reduce_all((label < len(classes)) | (label == classes.ignore_id))
+        with tf.control_dependencies([tf.debugging.Assert(known, [record[records.IMAGE_ID]])]):
+            return records.resize_label(tf.identity(label), self.image_size)
+
+    def points(self, record: dict[str, tf.Tensor]) -> tf.Tensor:
+        """Return a record's polygon vertices: float32 [V, 2], (x, y) in the resized pixels."""
+        points = tf.reshape(record[records.POLYGON_POINTS], [-1, 2])
+        if self.image_size is None:
+            return points
+        height = tf.cast(record[records.IMAGE_HEIGHT], tf.float32)
+        width = tf.cast(record[records.IMAGE_WIDTH], tf.float32)
+        scale = [self.image_size[1] / width, self.image_size[0] / height]
+        return points * tf.stack(scale)
+
+    def cost(self, record: dict[str, tf.Tensor], height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
+        """Return what a record's resized positions cost: float32 [ceil(H/8), ceil(W/8)] clicks.
+
+        Where an overlay says so, it is another cost.
+        """
+        clicks = click_target(self.points(record), height, width)
+        return self.overlay.cost(record, clicks) if self.overlay else clicks
