@@ -15,7 +15,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import fire
@@ -24,7 +24,7 @@ from fire.helptext import HelpText
 from fire.trace import FireTrace
 
 from cereals_tf import commands
-from cereals_tf.campaign.options import Options
+from cereals_tf.campaign.options import OPTIONS
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.option import BOOLEANS, Option, parse_option
 from cereals_tf.data_prep.remote import plug_in_loaded
@@ -87,11 +87,7 @@ def _options(function: Callable) -> list[Option]:
 
         return list(all_options())
     left_out = _WITHOUT.get(function, ())
-    return [
-        Option(option.name, option.type, option.default, option.metadata["help"])
-        for option in fields(Options)
-        if option.name not in left_out
-    ]
+    return [option for option in OPTIONS if option.name not in left_out]
 
 
 def _documentation(function: Callable) -> str:

@@ -120,10 +120,13 @@ def start(campaign: str, *, data: str, **options: Any) -> None:
         data: The prepared data set, also in an object store: s3://BUCKET/FOLDER or gs://.
         **options: Fields of `cereals_tf.campaign.options.Options` by name.
     """
+    from cereals_tf.campaign.options import Options
+
+    chosen = Options.of(**options)
     load_tensorflow()
     from cereals_tf.campaign.start import start_campaign
 
-    started = start_campaign(local_folder(campaign), folder_at(data), options)
+    started = start_campaign(local_folder(campaign), folder_at(data), chosen)
     _note(f"{campaign}: started, regions of {started.options.region}; next: cereals step")
 
 
@@ -443,7 +446,7 @@ def reproduce(
     share = parse_shard(shard)
     lists = (names(text) for text in (informations, regions, fusions))
     chosen = Grid(*lists, fusion_region, names(costs), repeats, rounds)
-    base = Options(**options)
+    base = Options.of(**options)
     load_tensorflow()
     from cereals_tf.reproduce.reproduce import read_grid
     from cereals_tf.reproduce.reproduce import reproduce as reproduce_grid

@@ -52,6 +52,8 @@ class Option:
         Raises:
             UserError: It is no such value.
         """
+        if type(form) not in ((float, int) if self.form is float else (self.form,)):
+            raise UserError(f"{self.name}: {form!r} is not of type {self.form.__name__}")
         try:
             return self._read(form)
         except ValueError as error:
@@ -89,10 +91,13 @@ def read_options(kind: type[Options], given: Mapping[str, Any]) -> Options:
         given: Written forms of options that it has, by name; the others have their defaults.
 
     Raises:
-        UserError: A value is none of its option's; it is named.
+        UserError: An unknown option, or a value that is none of its option's; it is named.
     """
-    read = {found.name: found.read for found in options_of(kind)}
-    return kind(**{name: read[name](form) for name, form in given.items()})
+    known = {found.name: found for found in options_of(kind)}
+    for name in given:
+        if name not in known:
+            raise UserError(f"unknown option {name!r}")
+    return kind(**{name: known[name].read(form) for name, form in given.items()})
 
 
 def refuse_without_effect(options: Sequence[Option], given: Mapping[str, Any]) -> None:

@@ -47,7 +47,6 @@ from cereals_tf.campaign.learning.models import (
     load_model,
     load_scorer,
 )
-from cereals_tf.campaign.options import parse_clicks
 from cereals_tf.campaign.pool.choose import budget_of, choose_best, choose_initial
 from cereals_tf.campaign.pool.files import price_in
 from cereals_tf.campaign.pool.pool import Pool, regions_by_image
@@ -326,9 +325,8 @@ class Round:
         The share of the clicks is None where nobody knows how many there are.
         """
         regions, known = self._regions, self.campaign.data.labelled("train")
-        kinds = parse_clicks(self.options.clicks)
         pixels = sum(region.pixels for region in regions)
-        clicks = sum(region.clicks(kinds) for region in regions)
+        clicks = sum(region.clicks(self.options.clicks) for region in regions)
         all_pixels = sum(entry.height * entry.width for entry in self.train.images)
         all_clicks = sum(entry.clicks for entry in self.train.images)
         return {

@@ -2,12 +2,11 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from cereals_tf.acquisition.scoring import Scorer
 from cereals_tf.campaign.folder.campaign import Campaign
 from cereals_tf.campaign.learning.models import build_cost, build_segmentation, initialise
-from cereals_tf.campaign.options import Options, parse_image_size
+from cereals_tf.campaign.options import Options
 from cereals_tf.campaign.pool.choose import budget_of, choose_initial
 from cereals_tf.campaign.pool.pool import Pool, region_area, resolve_region
 from cereals_tf.data_prep.dataset import PreparedData
@@ -17,20 +16,17 @@ from cereals_tf.data_prep.remote import RemotePath
 from cereals_tf.trainers.split import Split
 
 
-def start_campaign(
-    folder: Path, data_folder: Path | RemotePath, chosen: dict[str, Any]
-) -> Campaign:
+def start_campaign(folder: Path, data_folder: Path | RemotePath, options: Options) -> Campaign:
     """Create a campaign.
 
     Args:
         folder: New folder for the campaign.
         data_folder: The prepared data set.
-        chosen: Options that differ from their defaults, by name.
+        options: The campaign's options.
 
     Raises:
         UserError: An option is wrong or does not fit the data, or the folder is taken.
     """
-    options = Options(**chosen)
     refuse_occupied(folder)
     data = PreparedData.open(data_folder)
     options = fitted_options(options, data)
@@ -47,7 +43,7 @@ def fitted_options(options: Options, data: PreparedData) -> Options:
     for split in ("train", "val"):
         data.shards(split)
     _check_annotator(options, data)
-    train = Split(data, "train", parse_image_size(options.image_size))
+    train = Split(data, "train", options.image_size)
     sizes = {(entry.height, entry.width) for entry in train.images}
     if options.batch_size > 1 and len(sizes) > 1:
         raise UserError(

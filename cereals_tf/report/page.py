@@ -20,7 +20,7 @@ from cereals_tf.campaign.folder.campaign import (
     CommittedRound,
 )
 from cereals_tf.campaign.learning.models import build_segmentation, load_model
-from cereals_tf.campaign.options import Options, parse_clicks
+from cereals_tf.campaign.options import Options
 from cereals_tf.data_prep.damage import damage_named
 from cereals_tf.data_prep.dataset import PreparedData
 from cereals_tf.data_prep.errors import UserError
@@ -218,9 +218,9 @@ def _setup(campaign: Campaign) -> list[tuple[str, str]]:
         ("Fusion", fusion),
         ("Annotator", {"oracle": "ground truth", "files": "people"}[options.annotator]),
         ("Cost", {"est": f"cost model, {options.cost_unit}", "gt": "ground truth"}[options.cost]),
-        ("Clicks that count", options.clicks.replace("+", " + ")),
-        ("Budget a round", options.budget),
-        ("Round 0", options.initial),
+        ("Clicks that count", " + ".join(options.clicks)),
+        ("Budget a round", str(options.budget)),
+        ("Round 0", str(options.initial)),
         ("Model", model),
         ("Trained on", options.train_on + (", warm start" if options.warm_start else "")),
         ("Seed", str(options.seed)),
@@ -291,9 +291,7 @@ def _spending(
         ),
         "positions": pictures.add(
             "positions",
-            figures.position_maps(
-                *position_maps(reader.images, chosen, parse_clicks(campaign.options.clicks))
-            ),
+            figures.position_maps(*position_maps(reader.images, chosen, campaign.options.clicks)),
             "Where in the image plane the regions lie, and where their clicks were spent",
         ),
         "sizes": len({(entry.height, entry.width) for entry in reader.images}),
@@ -309,7 +307,7 @@ def _most_annotated(
     options: Options, reader: Split, chosen: dict[str, list[AnnotatedRegion]]
 ) -> Table:
     sizes = {entry.image_id: (entry.height, entry.width) for entry in reader.images}
-    kinds = parse_clicks(options.clicks)
+    kinds = options.clicks
     most = sorted(chosen, key=lambda image_id: (-len(chosen[image_id]), image_id))
     rows = []
     for image_id in most[:LISTED_IMAGES]:
@@ -364,7 +362,7 @@ def _true_costs(options: Options) -> dict[str, Callable[[AnnotatedRegion], float
     """Return what the estimated cost of a region is compared with, by what it counts."""
     if options.cost_unit == "seconds":
         return {"all that people needed": lambda region: region.seconds}
-    kinds = parse_clicks(options.clicks)
+    kinds = options.clicks
     return {
         "vertices": lambda region: region.clicks(("vertices",)),
         " + ".join(kinds): lambda region: region.clicks(kinds),

@@ -23,7 +23,6 @@ from cereals_tf.acquisition.fusion import Scale, fuse
 from cereals_tf.acquisition.information import RANDOM
 from cereals_tf.campaign.folder.campaign import AnnotatedRegion, Campaign, CommittedRound
 from cereals_tf.campaign.learning.models import load_scorer
-from cereals_tf.campaign.options import parse_clicks
 from cereals_tf.campaign.pool.scoring import image_maps
 from cereals_tf.data_prep import records
 from cereals_tf.data_prep.damage import damage_named
@@ -377,7 +376,7 @@ def _panels(step: AcquisitionStep, view: ImageView) -> list[_Picture | _Map]:
     if fused is not None:
         panels.append(_Map(f"Fused: {options.fusion}", fused, _fused_unit(step), "viridis", view))
     if step.complete:
-        clicks = sum(region.clicks(parse_clicks(options.clicks)) for region in view.new)
+        clicks = sum(region.clicks(options.clicks) for region in view.new)
         text = f"{_count(view.new)}, {clicks} clicks to annotate"
         panels.append(_Picture("Newly selected", view.image, text, view.new))
     return panels

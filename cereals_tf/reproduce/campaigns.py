@@ -3,12 +3,11 @@
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import fields
 from pathlib import Path
 from shutil import copytree, rmtree
 
 from cereals_tf.campaign.folder.campaign import BusyError, Campaign
-from cereals_tf.campaign.options import Options, parse_initial
+from cereals_tf.campaign.options import Options
 from cereals_tf.campaign.run import step_campaign
 from cereals_tf.campaign.start import start_campaign
 from cereals_tf.data_prep.dataset import PreparedData
@@ -111,8 +110,7 @@ def _open(out: Path, data: PreparedData, one: Planned) -> Campaign:
     """
     folder = folder_of(out, one)
     if not folder.exists():
-        chosen = {field.name: getattr(one.options, field.name) for field in fields(Options)}
-        return start_campaign(folder, data.folder, chosen)
+        return start_campaign(folder, data.folder, one.options)
     campaign = Campaign.open(folder)
     refuse_other(campaign, data, one)
     return campaign
@@ -122,11 +120,11 @@ def refuse_other(campaign: Campaign, data: PreparedData, one: Planned) -> None:
     """Raise UserError unless a campaign is the planned one."""
     if campaign.fingerprint != data.fingerprint:
         raise UserError(f"{campaign.folder}: is of other data than {data.folder}")
-    for field in fields(Options):
-        found, expected = getattr(campaign.options, field.name), getattr(one.options, field.name)
-        if found != expected:
+    now = one.options.to_json()
+    for name, found in campaign.options.to_json().items():
+        if found != now[name]:
             raise UserError(
-                f"{campaign.folder}: was made with --{field.name}={found}, now it is {expected}; "
+                f"{campaign.folder}: was made with --{name}={found}, now it is {now[name]}; "
                 "give the same options, or another OUT"
             )
 
@@ -160,7 +158,6 @@ def _siblings(out: Path, campaign: Campaign) -> Iterator[Campaign]:
 def first_round(options: Options) -> tuple:
     """Return what the round 0 of a campaign depends on, besides its data."""
     ignored = set(CHOICE)
-    if parse_initial(options.initial).unit == "regions":
+    if options.initial.unit == "regions":
         ignored.discard("region")
-    names = (field.name for field in fields(Options))
-    return tuple(getattr(options, name) for name in names if name not in ignored)
+    return tuple(value for name, value in options.to_json().items() if name not in ignored)

@@ -2,10 +2,10 @@
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any
 
-from cereals_tf.campaign.options import INFORMATION, Options, parse_region
+from cereals_tf.campaign.options import INFORMATION, Options, read_region_size
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.grid import STRIDE
 
@@ -67,7 +67,7 @@ class Cell:
     Attributes:
         information: A measure.
         region: The regions' size as the user named it, as `1/16`, `image` or `64`.
-        size: The size as `Options.region` has it.
+        size: The size as `--region` is written.
         fusion: How information and cost are fused.
         cost: `est` or `gt`; None without fusion.
     """
@@ -161,7 +161,7 @@ class Grid:
 
 
 def region_size(text: str, width: int) -> str:
-    """Return a region's size as `Options.region` has it.
+    """Return a region's size as `--region` is written.
 
     Args:
         text: `image`, a share of the width as `1/8` (made a multiple of 8), or pixels.
@@ -175,11 +175,11 @@ def region_size(text: str, width: int) -> str:
         side = max(STRIDE, round(width / int(share[1]) / STRIDE) * STRIDE)
         return f"{side}x{side}"
     try:
-        size = parse_region(text)
+        size = read_region_size(text)
     except ValueError as error:
         message = f"--regions: {text!r} is neither image, nor 1/N of the width, nor {error}"
         raise UserError(message) from None
-    return IMAGE if size is None else f"{size[0]}x{size[1]}"
+    return size if size == IMAGE else f"{size.height}x{size.width}"
 
 
 @dataclass(frozen=True)
@@ -217,19 +217,17 @@ def plan(grid: Grid, base: Options, width: int) -> list[Planned]:
     planned = []
     for repeat in range(grid.repeats):
         seed = base.seed + repeat
-        options = replace(
-            base, seed=seed, initial="100%", fusion=NONE, cost_model=LINEAR_COST_MODEL
-        )
+        options = base.but(seed=seed, initial="100%", fusion=NONE, cost_model=LINEAR_COST_MODEL)
         planned.append(Planned(f"{REFERENCE}-seed{seed}", None, repeat, options, 1))
         for cell in cells:
-            options = replace(base, seed=seed, **options_of(cell))
+            options = base.but(seed=seed, **options_of(cell))
             name = f"{cell.name}-seed{seed}"
             planned.append(Planned(name, cell, repeat, options, grid.rounds))
     return planned
 
 
 def options_of(cell: Cell) -> dict[str, Any]:
-    """Return the options that a cell sets."""
+    """Return the options that a cell sets, in their written forms."""
     options: dict[str, Any] = {
         "region": cell.size,
         "information": cell.information,

@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from cereals_tf.campaign.folder.campaign import read_json
-from cereals_tf.campaign.options import Options
+from cereals_tf.campaign.options import Amount, Options, RegionSize
 from cereals_tf.campaign.pool.shard import Shard
 from cereals_tf.campaign.start import check_models, fitted_options, with_absolute_weights
 from cereals_tf.data_prep.dataset import PreparedData
@@ -75,7 +75,7 @@ def _checked(planned: Sequence[Planned], data: PreparedData) -> list[Planned]:
     Raises:
         UserError: An option does not fit the data, or a model cannot be built.
     """
-    regions: dict[tuple[str, str], str] = {}
+    regions: dict[tuple[RegionSize, Amount], RegionSize] = {}
     for options in (one.options for one in planned):
         key = (options.region, options.initial)
         if key not in regions:
@@ -93,16 +93,13 @@ def _checked(planned: Sequence[Planned], data: PreparedData) -> list[Planned]:
 def _width(data: PreparedData, base: Options) -> int:
     """Return the width of the train images, of the smallest where they differ."""
     if base.image_size:
-        return int(base.image_size.split("x")[-1])
+        return base.image_size.width
     return min(entry.width for entry in data.images["train"])
 
 
 def _changed(base: Options) -> dict[str, Any]:
-    return {
-        field.name: getattr(base, field.name)
-        for field in fields(Options)
-        if getattr(base, field.name) != field.default
-    }
+    defaults = Options().to_json()
+    return {name: form for name, form in base.to_json().items() if form != defaults[name]}
 
 
 def write_results(out: Path, outcomes: Sequence[Outcome]) -> None:
@@ -162,6 +159,6 @@ def read_grid(path: Path, grid: Grid, base: Options) -> tuple[Grid, Options]:
     try:
         if not isinstance(options, dict):
             raise UserError(f"{OPTIONS!r} is no object")
-        return grid, Options.from_json({**options, **_changed(base)})
+        return grid, Options.of(**{**options, **_changed(base)})
     except UserError as error:
         raise UserError(f"{path}: {error}") from None

@@ -64,7 +64,7 @@ def rows(quick: bool) -> Iterator[Row]:
 
 def open_pool(data: Path, **options: Any) -> tuple[Pool, Scorer]:
     """Return a pool with nothing labelled, and a scorer whose weights are always the same."""
-    chosen = Options(region="16", **options)
+    chosen = Options.of(region="16", **options)
     prepared = PreparedData.open(data)
     keras.utils.set_random_seed(0)
     models = build_segmentation(chosen, len(prepared.classes)), build_cost(chosen)
@@ -81,7 +81,7 @@ def score_afresh(pool: Pool, scorer: Scorer, folder: Path, shard: Shard = ALL) -
 def _throughput(folder: Path, size: Size) -> Iterator[Row]:
     pool, scorer = open_pool(folder / "data")
     _, committee = open_pool(folder / "data", information="vote_entropy", committee=size.members)
-    drawing = Pool(Options(region="16", information="vote_entropy"), pool.reader, {})
+    drawing = Pool(Options.of(region="16", information="vote_entropy"), pool.reader, {})
     images = [pool.reader.image(record)[None] for record in pool.reader.records()]
     unlabelled = np.ones((1, size.height // 8, size.width // 8), bool)
     forward = tf.function(

@@ -223,7 +223,7 @@ def open_pool(folder: Path, size: Size) -> Pool:
         "clicks": size.images,
     }
     data = PreparedData(folder, {"splits": {"train": train}})
-    options = Options(region=str(size.region), fusion="product")
+    options = Options.of(region=str(size.region), fusion="product")
     return Pool(options, Split(data, "train"), {})
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from cereals_tf import cli
 from cereals_tf.campaign.folder.campaign import Campaign
+from cereals_tf.campaign.options import Options
 from cereals_tf.campaign.run import run_campaign
 from cereals_tf.campaign.start import start_campaign
 from cereals_tf.data_prep.prepare import prepare
@@ -73,7 +74,7 @@ def begin(toy_data, plugin_folder):
     """Starts a campaign of tiny models on images of 60x90, which 8 does not divide."""
 
     def start(folder: Path, data: Path = toy_data, **options) -> Campaign:
-        return start_campaign(folder, data, OPTIONS | options)
+        return start_campaign(folder, data, Options.of(**OPTIONS | options))
 
     return start
 

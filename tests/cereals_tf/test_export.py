@@ -17,6 +17,7 @@ from cereals_tf.acquisition.fusion import Scale, fuse
 from cereals_tf.acquisition.scoring import Scorer
 from cereals_tf.campaign.folder.campaign import Campaign, CommittedRound
 from cereals_tf.campaign.learning.models import build_cost, build_segmentation, load_model
+from cereals_tf.campaign.options import Options
 from cereals_tf.campaign.run import step_campaign
 from cereals_tf.campaign.start import start_campaign
 from cereals_tf.data_prep import records
@@ -67,7 +68,7 @@ def trained(tmp_path_factory):
     write_toy(folder / "toy", train_images=3, val_images=2, height=64, width=96)
     prepare(folder / "toy", folder / "data", "cityscapes")
     options = {"epochs": 1, "width_multiplier": 0.03125, "initial": "2images"}
-    campaign = start_campaign(folder / "campaign", folder / "data", options)
+    campaign = start_campaign(folder / "campaign", folder / "data", Options.of(**options))
     return campaign, step_campaign(campaign)
 
 
@@ -105,7 +106,7 @@ def exported(trained, tmp_path_factory):
     def make(variant: str) -> Exported:
         if variant not in made:
             campaign, done = trained
-            campaign = replace(campaign, options=replace(campaign.options, **VARIANTS[variant]))
+            campaign = replace(campaign, options=campaign.options.but(**VARIANTS[variant]))
             made[variant] = Exported(campaign, done, tmp_path_factory.mktemp(variant) / "1")
         return made[variant]
 

@@ -13,7 +13,7 @@ from typing import Any
 from cereals_tf.campaign.folder.annotations import AnnotationStore
 from cereals_tf.campaign.folder.request import RequestedRegion, read_request
 from cereals_tf.campaign.folder.rows import read_rows, write_rows
-from cereals_tf.campaign.options import Options, parse_image_size
+from cereals_tf.campaign.options import Options
 from cereals_tf.data_prep.dataset import PreparedData
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.files import new_folder, refuse_read_only, sync, sync_tree
@@ -191,7 +191,7 @@ class Campaign:
         try:
             if not isinstance(content["data"], str):
                 raise TypeError("'data', expected a path")
-            options = Options.from_json(content["options"])
+            options = Options.of(**content["options"])
             return cls(folder, folder_at(content["data"]), content["fingerprint"], options)
         except UserError as error:
             raise UserError(f"{path}: {error}") from None
@@ -215,7 +215,7 @@ class Campaign:
     @property
     def image_size(self) -> tuple[int, int] | None:
         """The size that images are resized to, None: as they are."""
-        return parse_image_size(self.options.image_size)
+        return self.options.image_size
 
     @property
     def working(self) -> Path:

@@ -9,7 +9,7 @@ from cereals_tf.acquisition.fusion import SCALED, Scale, fuse
 from cereals_tf.acquisition.information import random_windows
 from cereals_tf.acquisition.regions import Region
 from cereals_tf.acquisition.selection import Candidate, Windows, best_first, select
-from cereals_tf.campaign.options import COST_UNITS, Options, parse_budget, parse_initial
+from cereals_tf.campaign.options import COST_UNITS, Options
 from cereals_tf.campaign.pool.files import WindowScores, load_scores, path_of
 from cereals_tf.campaign.pool.pool import Pool, region_of
 from cereals_tf.data_prep.dataset import ImageEntry
@@ -23,8 +23,7 @@ def choose_initial(pool: Pool) -> list[Candidate]:
     Raises:
         UserError: More is asked for than the train split has.
     """
-    initial, images = pool.options.initial, pool.reader.images
-    amount = parse_initial(initial)
+    amount, images = pool.options.initial, pool.reader.images
     seed = derive_seed(pool.options.seed, 0, "initial")
     if amount.unit == "regions":
         return _random_regions(pool, int(amount.number), seed)
@@ -32,7 +31,7 @@ def choose_initial(pool: Pool) -> list[Candidate]:
     if amount.unit == "%":
         count = max(1, int(amount.number * len(images) / 100))
     if count > len(images):
-        raise UserError(f"--initial={initial}: the train split has {len(images)} images")
+        raise UserError(f"--initial={amount}: the train split has {len(images)} images")
     order = np.random.default_rng(seed).permutation(len(images))
     drawn = (images[place] for place in sorted(order[:count]))
     return [
@@ -115,7 +114,7 @@ def _scales(pool: Pool, folder: Path) -> tuple[Scale, Scale]:
 
 def budget_of(options: Options, images: Sequence[ImageEntry]) -> tuple[float, str]:
     """Return a round's budget and its unit, `pixels`, `clicks` or `seconds`."""
-    amount = parse_budget(options.budget)
+    amount = options.budget
     if amount.unit in COST_UNITS:
         return amount.number, amount.unit
     pixels = sum(entry.height * entry.width for entry in images)

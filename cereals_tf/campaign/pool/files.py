@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cereals_tf.acquisition.selection import Candidate
-from cereals_tf.campaign.options import Options, parse_budget
+from cereals_tf.campaign.options import Options
 from cereals_tf.campaign.pool.pool import Pool
 from cereals_tf.data_prep.grid import STRIDE
 
@@ -38,7 +38,7 @@ class WindowScores(NamedTuple):
 
 def needs_clicks(options: Options) -> bool:
     """Return whether a campaign's cost or its budget is in true clicks, which the oracle knows."""
-    spent = parse_budget(options.budget).unit == "clicks" and options.annotator == "oracle"
+    spent = options.budget.unit == "clicks" and options.annotator == "oracle"
     return options.cost == "gt" or spent
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from cereals_tf.acquisition.regions import Region, allowed_windows, labelled_mask
-from cereals_tf.campaign.options import Options, parse_region
+from cereals_tf.campaign.options import Options, RegionSize, Size
 from cereals_tf.data_prep.dataset import ImageEntry
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.grid import STRIDE, Box
@@ -87,7 +87,7 @@ def regions_by_image(items: Iterable[Placed]) -> dict[str, list[Region]]:
     return by_image
 
 
-def resolve_region(region: str, images: Sequence[ImageEntry]) -> str:
+def resolve_region(region: RegionSize, images: Sequence[ImageEntry]) -> RegionSize:
     """Replace `auto` by an eighth of the shortest image side, and check that regions fit.
 
     Raises:
@@ -95,12 +95,12 @@ def resolve_region(region: str, images: Sequence[ImageEntry]) -> str:
     """
     side = min(min(entry.height, entry.width) for entry in images)
     if region == "auto":
-        return str(max(STRIDE, round(side / 8 / STRIDE) * STRIDE))
-    size = parse_region(region)
-    if size is None:
+        side = max(STRIDE, round(side / 8 / STRIDE) * STRIDE)
+        return Size(side, side)
+    if region == "image":
         return region
     for entry in images:
-        if size[0] > entry.height or size[1] > entry.width:
+        if region.height > entry.height or region.width > entry.width:
             raise UserError(
                 f"--region={region}: larger than the image {entry.image_id!r} of "
                 f"{entry.height}x{entry.width} pixels"
@@ -108,9 +108,11 @@ def resolve_region(region: str, images: Sequence[ImageEntry]) -> str:
     return region
 
 
-def region_of(options: Options, entry: ImageEntry) -> tuple[int, int]:
-    """Return (height, width) in pixels of an image's candidate regions."""
-    return parse_region(options.region) or (entry.height, entry.width)
+def region_of(options: Options, entry: ImageEntry) -> Size:
+    """Return the size of an image's candidate regions, once `auto` is resolved."""
+    if isinstance(options.region, Size):
+        return options.region
+    return Size(entry.height, entry.width)
 
 
 def region_area(options: Options, entry: ImageEntry) -> int:

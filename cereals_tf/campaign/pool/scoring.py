@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from cereals_tf.acquisition.information import RANDOM, random_windows
 from cereals_tf.acquisition.scoring import Scorer
-from cereals_tf.campaign.options import Options, parse_clicks
+from cereals_tf.campaign.options import Options
 from cereals_tf.campaign.pool.files import WindowScores, needs_clicks, path_of, save_scores
 from cereals_tf.campaign.pool.pool import Place, Pool, region_of
 from cereals_tf.campaign.pool.shard import ALL, Shard
@@ -168,7 +168,7 @@ def _window_scores(options: Options, image: _ScoredImage, round_number: int) -> 
     if not needs_clicks(options):
         return WindowScores(*information, cost)
     grid = records.click_grid_of(image.record, entry.height, entry.width)
-    clicks = grid.windows(*region_of(options, entry)).of(parse_clicks(options.clicks))
+    clicks = grid.windows(*region_of(options, entry)).of(options.clicks)
     return WindowScores(*information, cost, clicks.astype(np.float32))
 
 

@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import fields
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -11,17 +11,13 @@ from hypothesis import strategies as st
 from cereals_tf.campaign.options import (
     CLICK_KINDS,
     INFORMATION,
+    OPTIONS,
     Amount,
     Options,
-    parse_budget,
-    parse_clicks,
-    parse_image_size,
-    parse_initial,
-    parse_option,
-    parse_region,
-    parse_size,
+    Size,
 )
 from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.option import parse_option
 
 WRONG = {
     "region": ["", "12", "16x12", "0", "8x0", "16x16x16", "-16", "1e2", "images", "16 x 16", "٨"],
@@ -97,13 +93,13 @@ RIGHT = {
 
 
 def test_every_option_has_its_cases():
-    assert list(WRONG) == list(RIGHT) == [option.name for option in fields(Options)]
+    assert list(WRONG) == list(RIGHT) == [option.name for option in OPTIONS]
 
 
 @pytest.mark.parametrize(("name", "value"), [(n, v) for n, values in WRONG.items() for v in values])
 def test_a_wrong_value_is_refused_by_name(name, value):
     with pytest.raises(UserError) as refusal:
-        Options(**{name: value})
+        Options.of(**{name: value})
     message = str(refusal.value)
     assert message.startswith(f"--{name}={value}: expected ")
     assert len(message) > len(f"--{name}={value}: expected ")
@@ -111,14 +107,14 @@ def test_a_wrong_value_is_refused_by_name(name, value):
 
 @pytest.mark.parametrize(("name", "value"), [(n, v) for n, values in RIGHT.items() for v in values])
 def test_a_right_value_is_kept(name, value):
-    assert getattr(Options(**{name: value}), name) == value
+    assert Options.of(**{name: value}).to_json() == {**Options().to_json(), name: value}
 
 
 @pytest.mark.parametrize("train_on", ["crop", "auto"])
 def test_batches_of_cut_outs_are_refused(train_on):
     with pytest.raises(UserError, match=r"--batch_size=2.*--train_on"):
-        Options(batch_size=2, train_on=train_on)
-    assert Options(batch_size=2, train_on="mask").batch_size == 2
+        Options.of(batch_size=2, train_on=train_on)
+    assert Options.of(batch_size=2, train_on="mask").batch_size == 2
 
 
 @pytest.mark.parametrize(
@@ -135,13 +131,13 @@ def test_batches_of_cut_outs_are_refused(train_on):
 )
 def test_options_that_do_not_go_together(chosen, named):
     with pytest.raises(UserError, match=named):
-        Options(**chosen)
+        Options.of(**chosen)
 
 
 def test_seconds_of_people():
-    options = Options(annotator="files", cost_unit="seconds", budget="600seconds")
-    assert parse_budget(options.budget) == Amount(600, "seconds")
-    assert Options(annotator="files", budget="3000clicks").cost_unit == "clicks"
+    options = Options.of(annotator="files", cost_unit="seconds", budget="600seconds")
+    assert options.budget == Amount(600, "seconds")
+    assert Options.of(annotator="files", budget="3000clicks").cost_unit == "clicks"
 
 
 @settings(max_examples=100, deadline=None)
@@ -149,17 +145,17 @@ def test_seconds_of_people():
 def test_json_and_back(chosen):
     if chosen["annotator"] == "files":
         chosen["cost"] = "est"
-    options = Options(**chosen)
-    assert Options.from_json(json.loads(json.dumps(options.to_json()))) == options
+    options = Options.of(**chosen)
+    assert Options.of(**json.loads(json.dumps(options.to_json()))) == options
 
 
 def test_json_lacks_an_option_of_a_later_version():
-    assert Options.from_json({"seed": 3}) == Options(seed=3)
+    assert Options.of(seed=3) == replace(Options(), seed=3)
 
 
 def test_json_of_a_whole_number_is_a_float():
-    written = json.loads(json.dumps(Options(alpha=1, width_multiplier=2).to_json()))
-    assert Options.from_json(written) == Options(alpha=1.0, width_multiplier=2.0)
+    written = json.loads(json.dumps(Options.of(alpha=1, width_multiplier=2).to_json()))
+    assert Options.of(**written) == Options.of(alpha=1.0, width_multiplier=2.0)
 
 
 @pytest.mark.parametrize(
@@ -178,39 +174,51 @@ def test_json_of_a_whole_number_is_a_float():
 )
 def test_wrong_json_is_refused_by_name(content, named):
     with pytest.raises(UserError, match=named):
-        Options.from_json(content)
+        Options.of(**content)
 
 
 @given(st.integers(1, 10**9), st.sampled_from(["images", "clicks"]))
 def test_a_budget_of_whole_units(number, unit):
-    assert parse_budget(f"{number}{unit}") == Amount(number, unit)
+    options = Options.of(budget=f"{number}{unit}")
+    assert options.budget == Amount(number, unit)
+    assert options.to_json()["budget"] == f"{number}{unit}"
 
 
-@given(st.floats(1e-6, 100), st.sampled_from([parse_budget, parse_initial]))
-def test_an_amount_in_percent(number, parse):
-    assert parse(f"{number!r}%") == Amount(number, "%")
+@given(st.floats(1e-6, 100), st.sampled_from(["budget", "initial"]))
+def test_an_amount_in_percent(number, name):
+    options = Options.of(**{name: f"{number!r}%"})
+    assert getattr(options, name) == Amount(number, "%")
+    assert Options.of(**options.to_json()) == options
 
 
 def test_a_start_in_regions():
-    assert parse_initial("40regions") == Amount(40, "regions")
+    assert Options.of(initial="40regions").initial == Amount(40, "regions")
 
 
-@given(st.integers(1, 5000), st.integers(1, 5000))
+@given(st.integers(8, 5000), st.integers(8, 5000))
 def test_sizes(height, width):
-    assert parse_size(f"{height}x{width}") == (height, width)
-    assert parse_size(f"{height}") == (height, height)
+    options = Options.of(image_size=f"{height}x{width}", region=f"{8 * height}")
+    assert options.image_size == (height, width)
+    assert options.region == (8 * height, 8 * height)
+    assert Options.of(**options.to_json()) == options
 
 
 def test_regions_and_image_sizes():
-    assert parse_region("image") is None
-    assert parse_region("16x24") == (16, 24)
-    assert parse_image_size("") is None
-    assert parse_image_size("60x90") == (60, 90)
+    assert Options().region == "auto" and Options().image_size is None
+    assert Options.of(region="image").region == "image"
+    assert Options.of(region="16x24").region == Size(16, 24)
 
 
 def test_click_kinds():
-    assert parse_clicks("vertices+corners") == ("vertices", "corners")
-    assert parse_clicks("+".join(CLICK_KINDS)) == CLICK_KINDS
+    assert Options.of(clicks="vertices+corners").clicks == ("vertices", "corners")
+    assert Options.of(clicks="+".join(CLICK_KINDS)).clicks == CLICK_KINDS
+
+
+def test_some_options_of_others():
+    options = Options.of(region="image", seed=3)
+    assert options.but(budget="2images") == Options.of(region="image", seed=3, budget="2images")
+    with pytest.raises(UserError, match="--budget=2: expected"):
+        options.but(budget="2")
 
 
 @pytest.mark.parametrize(

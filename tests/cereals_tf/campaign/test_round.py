@@ -184,7 +184,7 @@ def test_batches_and_a_budget_in_clicks(new_round):
 def test_initial_weights_are_those_of_a_file(tmp_path, begin, monkeypatch):
     options = {"model": "", "normalization": "none", "width_multiplier": 0.03125}
     options |= {"learning_rate": UNMOVING, "epochs": 1, "precision": "mixed_bfloat16"}
-    source = build_segmentation(Options(**options), 19)
+    source = build_segmentation(Options.of(**options), 19)
     (tmp_path / "files").mkdir()
     source.save_weights(tmp_path / "files" / "vgg.weights.h5")
     monkeypatch.chdir(tmp_path / "files")

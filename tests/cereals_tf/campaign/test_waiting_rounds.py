@@ -316,7 +316,7 @@ def test_seconds_follow_the_clicks(waiting_campaign, draw, truth):
 
 def test_prices_of_people_are_estimates():
     def priced(unit, cost, **options):
-        pool = SimpleNamespace(options=Options(annotator="files", **options))
+        pool = SimpleNamespace(options=Options.of(annotator="files", **options))
         region = Region("a", 0, 0, 16, 24)
         return price_in(unit, pool, None)(Candidate(region, 0.5, 1.0, cost))
 
@@ -333,7 +333,7 @@ def test_a_click_takes_the_mean_of_what_was_measured():
             for clicks, seconds in rows
         ]
 
-    options = Options(annotator="files", cost_unit="seconds")
+    options = Options.of(annotator="files", cost_unit="seconds")
     assert cost_per_click(options, regions((3, 10.0), (5, None), (1, 8.0))) == 4.5
     assert cost_per_click(options, regions((0, 10.0))) == 10.0
     assert cost_per_click(Options(), regions((3, 10.0))) == 1.0

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from cereals_tf.campaign.options import Options
 from cereals_tf.campaign.run import run_campaign
 from cereals_tf.campaign.start import start_campaign
 from cereals_tf.data_prep.prepare import prepare
@@ -30,7 +31,7 @@ def campaign(tmp_path_factory, plugin_folder):
     prepare(folder / "toy", folder / "data", "cityscapes")
     path = folder / "data" / "dataset.json"
     path.write_text(path.read_text().replace('"sky"', json.dumps(SKY)))
-    started = start_campaign(folder / FOLDER, folder / "data", OPTIONS)
+    started = start_campaign(folder / FOLDER, folder / "data", Options.of(**OPTIONS))
     run_campaign(started, 2, 1.0)
     return started
 

@@ -103,8 +103,8 @@ def test_plan_has_each_repeat_behind_its_reference():
         "entropy-16x16-convex0.75-gt-seed6",
     ]
     reference, fused = planned[0].options, planned[3].options
-    assert (reference.initial, reference.seed, planned[0].rounds) == ("100%", 5, 1)
-    assert (fused.region, fused.fusion, fused.alpha, fused.cost) == ("16x16", "convex", 0.75, "gt")
+    assert (str(reference.initial), reference.seed, planned[0].rounds) == ("100%", 5, 1)
+    assert (fused.region, fused.fusion, fused.alpha, fused.cost) == ((16, 16), "convex", 0.75, "gt")
     assert {one.options.epochs for one in planned} == {7}
 
 
@@ -121,7 +121,7 @@ def test_only_campaigns_that_use_estimates_train_the_real_cost_model():
 def test_options_that_the_grid_sets_are_refused(option):
     (name,) = option
     with pytest.raises(UserError, match=f"--{name}=.*use --"):
-        plan(Grid(), Options(**option), 256)
+        plan(Grid(), Options.of(**option), 256)
 
 
 def test_fusion_reads_back_what_it_prints():

@@ -101,8 +101,7 @@ def test_first_round_that_was_adopted_is_the_one_that_would_have_been_computed(
     whole, tmp_path, toy_data, outcome
 ):
     copied = Campaign.open(whole / "campaigns" / "random-16x16-none-seed1")
-    chosen = copied.options.to_json()
-    alone = start_campaign(tmp_path / "alone", toy_data, chosen)
+    alone = start_campaign(tmp_path / "alone", toy_data, copied.options)
     run_campaign(alone, 2, 1.0)
     for ours, theirs in zip(copied.rounds(), alone.rounds(), strict=True):
         assert outcome(ours.folder) == outcome(theirs.folder)
@@ -110,10 +109,10 @@ def test_first_round_that_was_adopted_is_the_one_that_would_have_been_computed(
 
 def test_first_rounds_are_the_same_if_only_the_choice_differs():
     options = Options(seed=3)
-    assert first_round(replace(options, region="image", budget="9%")) == first_round(options)
+    assert first_round(options.but(region="image", budget="9%")) == first_round(options)
     assert first_round(replace(options, epochs=7)) != first_round(options)
-    drawn = replace(options, initial="4regions")
-    assert first_round(replace(drawn, region="image")) != first_round(drawn)
+    drawn = options.but(initial="4regions")
+    assert first_round(drawn.but(region="image")) != first_round(drawn)
 
 
 def test_campaigns_with_estimates_have_a_round_0_of_their_own(whole):

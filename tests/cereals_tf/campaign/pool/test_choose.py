@@ -14,7 +14,7 @@ from cereals_tf.acquisition.scoring import Scorer
 from cereals_tf.acquisition.selection import Candidate
 from cereals_tf.campaign.annotators.oracle import click_grids
 from cereals_tf.campaign.learning.models import build_cost, build_segmentation
-from cereals_tf.campaign.options import Options
+from cereals_tf.campaign.options import Options, Size
 from cereals_tf.campaign.pool.choose import budget_of, choose_best, choose_initial
 from cereals_tf.campaign.pool.files import WindowScores, load_scores, save_scores
 from cereals_tf.campaign.pool.pool import Pool, region_of, resolve_region
@@ -50,7 +50,7 @@ def pool_of(toy_data, plugin_folder, tmp_path_factory):
     def score(image_size="60x90", **chosen) -> ScoredPool:
         defaults = {"region": "16x24", "committee": 4, "model": "tiny_plugin:build"}
         defaults["cost_model"] = "tiny_plugin:build"
-        options = Options(**(defaults | chosen), image_size=image_size)
+        options = Options.of(**(defaults | chosen), image_size=image_size)
         data = PreparedData.open(toy_data)
         size = (60, 90) if image_size else None
         reader = Split(data, "train", size)
@@ -325,7 +325,7 @@ def test_whole_images(pool_of):
 
 
 def initial(reader, **options) -> list[Candidate]:
-    return choose_initial(Pool(Options(**{"region": "16x24"} | options), reader, {}))
+    return choose_initial(Pool(Options.of(**{"region": "16x24"} | options), reader, {}))
 
 
 @pytest.fixture(scope="module")
@@ -378,26 +378,26 @@ def test_more_than_there_is_at_the_start_is_refused(reader, amount, region, foun
 def test_shares_are_not_rounded_below_whole_images(reader):
     images = reader.images * 25
     for count in range(1, 100):
-        budget, unit = budget_of(Options(budget=f"{count}images"), images)
+        budget, unit = budget_of(Options.of(budget=f"{count}images"), images)
         assert (budget, unit) == (count * 60 * 90, "pixels")
-        assert budget_of(Options(budget=f"{count}%"), images) == (budget, unit)
-    assert budget_of(Options(budget="30clicks"), images) == (30, "clicks")
+        assert budget_of(Options.of(budget=f"{count}%"), images) == (budget, unit)
+    assert budget_of(Options.of(budget="30clicks"), images) == (30, "clicks")
     images = reader.images * 6 + reader.images[:2]
-    assert budget_of(Options(budget="15images"), images)[0] >= 15 * 60 * 90
+    assert budget_of(Options.of(budget="15images"), images)[0] >= 15 * 60 * 90
 
 
 def test_the_default_region_is_an_eighth_of_the_shortest_side(reader):
     entry = reader.images[0]
-    sizes = {(60, 90): "8", (2048, 1024): "128", (720, 960): "88", (4, 9): "8"}
-    for (height, width), region in sizes.items():
+    sizes = {(60, 90): 8, (2048, 1024): 128, (720, 960): 88, (4, 9): 8}
+    for (height, width), side in sizes.items():
         images = [replace(entry, height=4096, width=4096), replace(entry, height=height)]
         images[1] = replace(images[1], width=width)
-        assert resolve_region("auto", images) == region
+        assert resolve_region("auto", images) == (side, side)
 
 
 def test_a_region_larger_than_an_image_is_refused(reader):
-    for region in ("64x24", "16x96", "64"):
+    for region in (Size(64, 24), Size(16, 96), Size(64, 64)):
         with pytest.raises(UserError, match=f"--region={region}: larger than the image .*60x90"):
             resolve_region(region, reader.images)
-    assert resolve_region("56x88", reader.images) == "56x88"
+    assert resolve_region(Size(56, 88), reader.images) == Size(56, 88)
     assert resolve_region("image", reader.images) == "image"

@@ -60,7 +60,7 @@ def pool_of(mixed_data, plugin_folder, monkeypatch):
 
     def make(**chosen) -> tuple[Pool, Scorer]:
         models = {"model": "tiny_plugin:build", "cost_model": "tiny_plugin:build"}
-        options = Options(**({"region": "16x24", "committee": 3} | models | chosen))
+        options = Options.of(**({"region": "16x24", "committee": 3} | models | chosen))
         data = PreparedData.open(mixed_data)
         reader = Split(data, "train")
         ids = [entry.image_id for entry in reader.images]
@@ -86,7 +86,7 @@ sizes = st.lists(st.sampled_from([(8, 8), (8, 16), (256, 1024), (512, 1024), (10
 @given(sizes, st.booleans())
 def test_batches_are_neighbours_of_one_size_that_fit(sizes, draws):
     images = [ImageEntry(str(n), *size, 0) for n, size in enumerate(sizes)]
-    pool = Pool(Options(region="8"), SimpleNamespace(images=images), {})
+    pool = Pool(Options.of(region="8"), SimpleNamespace(images=images), {})
     batches = plan_batches(pool, SimpleNamespace(draws=draws))
     assert [place for batch in batches for place in batch] == list(enumerate(images))
     for n, batch in enumerate(batches):
