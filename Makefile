@@ -3,7 +3,7 @@ BIN := .venv/bin
 OLDEST := .venv-oldest/bin
 DEMO ?= cereals-demo
 
-.PHONY: demo test test-oldest test-io test-labelstudio test-packaging lint bench bench-peers clean
+.PHONY: demo test test-oldest test-io test-labelstudio test-packaging lint types bench bench-peers clean
 
 demo: .venv/installed
 	rm -rf $(DEMO)
@@ -31,6 +31,12 @@ test-packaging: .venv/installed-test
 lint: .venv/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+# As it is installed, for pyright knows no folder by another name.
+types: .venv/installed-test
+	rm -rf build/typed
+	$(BIN)/python setup.py --quiet build_py --build-lib build/typed
+	$(BIN)/basedpyright
 
 bench: .venv/installed
 	$(BIN)/python -m tests.bench

@@ -15,8 +15,8 @@ from typing import Any, NoReturn, TypeVar
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
-from apache_beam.runners import DirectRunner
-from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.runners.direct.direct_runner import DirectRunner
+from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from tqdm import tqdm
 
 from cereals_tf.data_prep.errors import StoppedError, UserError

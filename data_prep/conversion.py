@@ -123,7 +123,8 @@ def _convert_in_worker(item: Item) -> Converted:
 
 
 def _end_with_parent() -> None:
-    multiprocessing.parent_process().join()
+    if parent := multiprocessing.parent_process():
+        parent.join()
     os._exit(1)
 
 

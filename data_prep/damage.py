@@ -29,6 +29,7 @@ from cereals_tf.data_prep.records import (
     first_line,
     parse,
 )
+from cereals_tf.data_prep.remote import RemotePath
 
 
 class Stated(NamedTuple):
@@ -96,14 +97,16 @@ def damage_named(data: PreparedData, *splits: str) -> Iterator[None]:
         raise
 
 
-def damaged_records(path: Path, stated: Stated | None = None) -> Iterator[tuple[int, str]]:
+def damaged_records(
+    path: Path | RemotePath, stated: Stated | None = None
+) -> Iterator[tuple[int, str]]:
     """Give (record number from 0, reason) for each record of a shard that `examine` refuses."""
     for number, content in enumerate(read_raw(path)):
         if reason := examine(content, stated).reason:
             yield number, reason
 
 
-def read_raw(path: Path) -> Iterator[bytes | tf.errors.OpError]:
+def read_raw(path: Path | RemotePath) -> Iterator[bytes | tf.errors.OpError]:
     """Give the bytes of each record of a shard, or the error that its checksum raises.
 
     A record whose stated length is damaged ends the shard, as nothing after it can be found.
@@ -123,7 +126,7 @@ def read_raw(path: Path) -> Iterator[bytes | tf.errors.OpError]:
         yield error
 
 
-def _next_place(path: Path, place: int) -> int:
+def _next_place(path: Path | RemotePath, place: int) -> int:
     """Return where the record that begins at `place` ends, the file's end if its length is damaged.
 
     A record is its length (8 bytes), the length's checksum (4), the data, their checksum (4).
@@ -166,10 +169,10 @@ def examine(
         pixels: Decode image and label too.
     """
     try:
-        if isinstance(content, tf.errors.OpError):
+        if not isinstance(content, bytes):
             raise content
         record = parse(content)
-        image_id = record[IMAGE_ID].numpy().decode()
+        image_id = bytes(record[IMAGE_ID].numpy()).decode()
         _check_sizes(record)
         _check_polygons(record)
         if stated:
@@ -192,7 +195,7 @@ def _check_sizes(record: dict[str, tf.Tensor]) -> None:
         raise ValueError(f"size {size}, expected 1 to {MAX_PIXELS} pixels")
     for name in (IMAGE_ENCODED, LABEL_ENCODED):
         try:
-            found = _size_in_header(record[name].numpy())
+            found = _size_in_header(bytes(record[name].numpy()))
         except Exception as error:  # Pillow raises whatever it stumbles over
             raise ValueError(f"{name}: {error}") from None
         if found != size:

@@ -154,7 +154,7 @@ class PreparedData:
             self._check_images(path, split, found)
         return entries
 
-    def _check_images(self, path: Path, split: str, found: list[ImageEntry]) -> None:
+    def _check_images(self, path: Path | RemotePath, split: str, found: list[ImageEntry]) -> None:
         """Check the entries of a split by themselves and against `dataset.json`."""
         seen = set()
         for entry in found:

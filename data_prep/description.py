@@ -6,6 +6,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, NoReturn
 
 from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.remote import RemotePath
 from cereals_tf.data_prep.text import is_unicode
 
 _LARGEST = 2**63 - 1
@@ -16,7 +17,7 @@ _SIZE = re.compile(r"[1-9][0-9]*x[1-9][0-9]*")
 class _Field(NamedTuple):
     """A value of a description and its place in it, for messages."""
 
-    path: Path
+    path: Path | RemotePath
     place: str
     value: Any
 
@@ -47,7 +48,7 @@ class _Field(NamedTuple):
         return {key: self.of(key).whole() for key in self.value}
 
 
-def check_description(path: Path, content: Any) -> None:
+def check_description(path: Path | RemotePath, content: Any) -> None:
     """Check the content of a `dataset.json` of this format version.
 
     Args:

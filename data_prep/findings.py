@@ -51,7 +51,9 @@ def _different_shares(data: PreparedData) -> Iterator[str]:
     moved = sum(abs(train[name] - val[name]) for name in train) / 2
     if moved > SHIFTED_SHARE:
         gaps = {name: round(abs(train[name] - val[name]), 3) for name in train}
-        worst = sorted((name for name in gaps if gaps[name] > 0), key=gaps.get, reverse=True)[:3]
+        worst = sorted(
+            (name for name in gaps if gaps[name] > 0), key=gaps.__getitem__, reverse=True
+        )[:3]
         named = ", ".join(f"{name} {train[name]:.1%} and {val[name]:.1%}" for name in worst)
         yield f"train and val have different shares of the classes ({moved:.0%} apart): {named}"
 
@@ -67,7 +69,7 @@ def _loose_polygons(data: PreparedData) -> Iterator[str]:
     agreement = data.polygon_iou_per_class
     loose = {name: iou for name, iou in agreement.items() if iou is not None and iou < POLYGON_IOU}
     if loose:
-        worst = sorted(loose, key=loose.get)[:3]
+        worst = sorted(loose, key=loose.__getitem__)[:3]
         named = ", ".join(f"{name} {loose[name]:.2f}" for name in worst)
         yield (
             f"polygons, painted back, miss their masks (IoU {named}); the clicks counted are "

@@ -2,7 +2,7 @@
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Executor, Future
 from typing import TypeVar
 
@@ -19,7 +19,7 @@ def cores() -> int:
 
 def ordered_map(
     pool: Executor, function: Callable[[Item], Result], items: Iterable[Item], ahead: int
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """Apply a function to items in a pool and give the results in the items' order.
 
     At most `ahead` items are taken from `items` before their results are. Closing the iterator

@@ -47,7 +47,8 @@ def read_at(places: tf.data.Dataset) -> tf.data.Dataset:
         Elements (serialised record, *others), the record a scalar string.
     """
 
-    def read(path: tf.Tensor, offset: tf.Tensor, *others: tf.Tensor) -> tf.data.Dataset:
+    def read(*place: tf.Tensor) -> tf.data.Dataset:
+        path, offset, *others = place
         rest_of_file = tf.raw_ops.TFRecordDatasetV2(
             filenames=path[None],
             compression_type="",

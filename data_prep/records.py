@@ -67,7 +67,7 @@ def _ints(values: Sequence[int]) -> tf.train.Feature:
     return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
 
 
-def parse(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
+def parse(serialized: tf.Tensor | bytes) -> dict[str, tf.Tensor]:
     """Parse one serialised example (scalar string tensor) into a tensor per feature name."""
     return tf.io.parse_single_example(serialized, FEATURES)
 
@@ -90,7 +90,7 @@ def click_grid_of(record: dict[str, tf.Tensor], height: int, width: int) -> Clic
     return click_grid(scaled(polygons_of(record), factor_y, factor_x), height, width)
 
 
-def decode_image(encoded: tf.Tensor) -> tf.Tensor:
+def decode_image(encoded: tf.Tensor | bytes) -> tf.Tensor:
     """Decode JPEG or PNG bytes (scalar string) to uint8 [H, W, 3]; grey becomes RGB."""
     image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
     return tf.ensure_shape(image, [None, None, 3])
@@ -117,7 +117,7 @@ def resize_label(label: tf.Tensor, size: tuple[int, int] | None) -> tf.Tensor:
     """Resize uint8 [H, W] to `size` (height, width), each pixel taking its nearest label."""
     if size is None:
         return label
-    return tf.image.resize(label[..., None], size, method="nearest")[..., 0]
+    return tf.image.resize(tf.expand_dims(label, -1), size, method="nearest")[..., 0]
 
 
 def read_shards(paths: Sequence[Path | RemotePath]) -> tf.data.Dataset:
@@ -128,6 +128,6 @@ def read_shards(paths: Sequence[Path | RemotePath]) -> tf.data.Dataset:
 
 def first_line(error: Exception) -> str:
     """Return what an error says in one line, without the names of TensorFlow's internals."""
-    text = error.message if isinstance(error, tf.errors.OpError) else str(error)
+    text = str(getattr(error, "message", error))
     text = re.sub(r"\{\{.*?\}\}|\[Op:.*?\]", "", text).strip()
     return text.partition("\n")[0][:200] or type(error).__name__

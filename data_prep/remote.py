@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path, PurePosixPath
+from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
@@ -162,7 +163,7 @@ def local_folder(text: str) -> Path:
 
 
 @cache
-def _tensorflow(scheme: str) -> "tf":
+def _tensorflow(scheme: str) -> ModuleType:
     """Import TensorFlow, and what else it needs to read and write paths of this scheme.
 
     Raises:
@@ -197,7 +198,7 @@ def _refuse_silent(endpoint: str) -> None:
         raise StoreError(f"S3_ENDPOINT={endpoint}: {error.strerror or error}") from None
 
 
-def _schemes(tf: "tf") -> set[str]:
+def _schemes(tf: ModuleType) -> set[str]:
     return {
         name.decode() if isinstance(name, bytes) else name
         for name in tf.io.gfile.get_registered_schemes()

@@ -43,21 +43,21 @@ class Statistics:
         clicks = np.zeros(_IDS, np.int64)
         for polygon in polygons:
             clicks[polygon.class_id] += len(polygon.points)
-        pixels = sum(np.bincount(band.ravel(), minlength=_IDS) for band in bands(label))
+        counts = [np.bincount(band.ravel(), minlength=_IDS) for band in bands(label)]
         overlap = agreement(label, painted, len(classes), classes.ignore_id)
-        return cls([(image_id, *label.shape, int(clicks.sum()))], pixels, clicks, overlap)
+        return cls(
+            [(image_id, *label.shape, int(clicks.sum()))], np.sum(counts, axis=0), clicks, overlap
+        )
 
     @classmethod
     def total(cls, parts: Iterable["Statistics"]) -> "Statistics":
         """Add up one part or more."""
-        first, *others = parts
-        rows = [*first.rows, *(row for part in others for row in part.rows)]
+        parts = list(parts)
         return cls(
-            rows,
-            *(
-                sum((getattr(part, name) for part in others), getattr(first, name))
-                for name in ("pixels", "clicks", "overlap")
-            ),
+            [row for part in parts for row in part.rows],
+            np.sum([part.pixels for part in parts], axis=0),
+            np.sum([part.clicks for part in parts], axis=0),
+            np.sum([part.overlap for part in parts], axis=0),
         )
 
     def to_json(self) -> dict[str, list]:

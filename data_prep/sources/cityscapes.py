@@ -125,6 +125,7 @@ class CityscapesSource:
 
     def annotation(self, item: Item, height: int, width: int) -> Annotation:
         """See `Source.annotation`."""
+        assert item.annotation
         content = read_json(item.annotation)
         stated = [content.get("imgHeight"), content.get("imgWidth")]
         if stated != [height, width]:

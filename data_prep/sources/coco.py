@@ -106,7 +106,8 @@ class CocoSource:
         self._splits: dict[str, list[Item]] = {}
         self._images: dict[Path, _Image] = {}
         categories: dict[int, _Category] = {}
-        for split, path in _annotation_files(folder, annotations).items():
+        files = _annotation_files(folder, annotations)
+        for split, path in files.items():
             pictures = folder / images.replace("{split}", split)
             if split == "train" and not os.path.lexists(path):
                 self._splits[split] = pair(images_below(pictures), {})
@@ -121,8 +122,9 @@ class CocoSource:
             listed = _images(path, content, pictures, categories)
             self._splits[split] = _items(split, listed, pictures, options.unlabelled_train)
             self._images |= listed
-        self.classes, self._train_ids, self.background = _classes(path, categories)
-        self.classes_from = str(path)
+        *_, last = files.values()
+        self.classes, self._train_ids, self.background = _classes(last, categories)
+        self.classes_from = str(last)
 
     def items(self) -> dict[str, list[Item]]:
         """See `Source.items`."""
@@ -132,6 +134,7 @@ class CocoSource:
 
     def annotation(self, item: Item, height: int, width: int) -> Annotation:
         """See `Source.annotation`."""
+        assert item.annotation
         image = self._images[item.image]
         if image.size != [height, width]:
             raise UserError(
@@ -340,8 +343,7 @@ def _runs(where: str, segmentation: Any, height: int, width: int) -> list[int]:
         )
     counts = segmentation.get("counts")
     runs = _decompressed(where, counts) if isinstance(counts, str) else counts
-    valid = isinstance(runs, list) and all(type(run) is int and run >= 0 for run in runs)
-    if not valid:
+    if not isinstance(runs, list) or not all(type(run) is int and run >= 0 for run in runs):
         raise UserError(f"{where} has an RLE whose counts are no lengths of runs")
     if sum(runs) != height * width:
         raise UserError(

@@ -97,6 +97,7 @@ class LabelmeSource:
 
     def annotation(self, item: Item, height: int, width: int) -> Annotation:
         """See `Source.annotation`."""
+        assert item.annotation
         content = read_json(item.annotation)
         stated = [content.get("imageHeight"), content.get("imageWidth")]
         if stated not in ([height, width], [None, None]):

@@ -152,6 +152,7 @@ def annotation_of_mask(
     Raises:
         UserError: The mask is damaged, of another size than its image or has an unknown id.
     """
+    assert item.annotation
     mask = read_id_mask(item.annotation)
     if mask.shape != (height, width):
         raise UserError(
@@ -238,14 +239,12 @@ def _palette(path: Path, palette: Any, classes: int) -> tuple[tuple[int, int, in
     )
     if not valid or len(palette) != classes:
         raise UserError(f"{path}: 'palette' must hold {classes} [red, green, blue] of 0 to 255")
-    return tuple(tuple(colour) for colour in palette)
+    return tuple((red, green, blue) for red, green, blue in palette)
 
 
 def evenly_spaced_palette(classes: int) -> tuple[tuple[int, int, int], ...]:
     """Return one colour per class, hues evenly spaced, two brightnesses in turn."""
     from colorsys import hsv_to_rgb
 
-    return tuple(
-        tuple(round(255 * part) for part in hsv_to_rgb(i / classes, 0.65, (0.95, 0.7)[i % 2]))
-        for i in range(classes)
-    )
+    colours = (hsv_to_rgb(i / classes, 0.65, (0.95, 0.7)[i % 2]) for i in range(classes))
+    return tuple((round(255 * r), round(255 * g), round(255 * b)) for r, g, b in colours)

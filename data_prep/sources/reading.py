@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from cereals_tf.data_prep.clicks import MAX_COORDINATE
 from cereals_tf.data_prep.dataset import MAX_PIXELS
@@ -47,7 +47,7 @@ def read_header(file: Path | io.BytesIO, where: str = "") -> ImageHeader:
     where = where or str(file)
     with _damage_named(where), Image.open(file, formats=("PNG", "JPEG")) as image:
         _refuse_bomb(image, where)
-        header = ImageHeader(image.format, image.height, image.width)
+        header = ImageHeader(str(image.format), image.height, image.width)
         image.verify()  # checksums, which `load` skips
         return header
 
@@ -84,13 +84,13 @@ def _damage_named(where: str) -> Iterator[None]:
         ) from None
 
 
-def _refuse_bomb(image: Image.Image, where: str) -> None:
+def _refuse_bomb(image: ImageFile.ImageFile, where: str) -> None:
     """Refuse an image whose header or scans say that few bytes would keep a decoder busy."""
     if image.width * image.height > MAX_PIXELS:
         raise UserError(
             f"{where}: claims {image.height}x{image.width} pixels, at most {MAX_PIXELS} are read"
         )
-    if image.format != "PNG":
+    if image.format != "PNG" and image.fp:
         image.fp.seek(0)
         scans = image.fp.read().count(b"\xff\xda")
         if scans > MAX_JPEG_SCANS:

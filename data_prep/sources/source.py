@@ -46,6 +46,7 @@ class Source(Protocol):
         Raises:
             UserError: An image has no annotation, or the reverse, or a split is empty.
         """
+        ...
 
     def annotation(self, item: Item, height: int, width: int) -> Annotation:
         """Read the annotation of an image of this size, which has one.
@@ -53,3 +54,4 @@ class Source(Protocol):
         Raises:
             UserError: The annotation is damaged or does not fit the image; the file is named.
         """
+        ...

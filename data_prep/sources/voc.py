@@ -48,10 +48,11 @@ def _palette(classes: int) -> tuple[tuple[int, int, int], ...]:
     Bits 3, 4, 5 are the second highest, and so on, as in `VOClabelcolormap` of the development kit
     of the PASCAL Visual Object Classes Challenge 2012.
     """
-    return tuple(
-        tuple(sum((i >> 3 * k + part & 1) << 7 - k for k in range(8)) for part in range(3))
-        for i in range(classes)
-    )
+
+    def part(class_id: int, first_bit: int) -> int:
+        return sum((class_id >> 3 * k + first_bit & 1) << 7 - k for k in range(8))
+
+    return tuple((part(i, 0), part(i, 1), part(i, 2)) for i in range(classes))
 
 
 CLASSES = Classes(_NAMES, _palette(len(_NAMES)), ignore_id=255)

@@ -12,7 +12,10 @@ from cereals_tf.data_prep.toy.light import Light
 LabelledPolygon = tuple[str, list[tuple[int, int]]]
 """A Cityscapes label name and the (x, y) pixels of the outline."""
 
-Paint = Sequence[float] | np.ndarray | Callable[[np.ndarray, np.ndarray], np.ndarray]
+Colour = Sequence[float] | np.ndarray
+"""Red, green and blue, 0 to 255."""
+
+Paint = Colour | Callable[[np.ndarray, np.ndarray], np.ndarray]
 """One colour, or a function of pixel columns and rows [N] that gives colours [N, 3]."""
 
 
@@ -48,7 +51,7 @@ class Canvas:
         total = sum(weight * self._noise[size][ys, xs] for size, weight in weights.items())
         return 1 + np.expand_dims(total, -1)
 
-    def textured(self, colour: Sequence[float], weights: dict[int, float]) -> Paint:
+    def textured(self, colour: Colour, weights: dict[int, float]) -> Paint:
         """Returns the paint of a colour times `noise` with these weights."""
         return lambda xs, ys: np.asarray(colour, np.float32) * self.noise(xs, ys, weights)
 
@@ -86,7 +89,7 @@ class Canvas:
         """Paints a polygon inside the object added last, without a label of its own."""
         self._colour_own(*self._stencil(points), paint)
 
-    def stroke(self, points: ArrayLike, colour: Sequence[float], width: float) -> None:
+    def stroke(self, points: ArrayLike, colour: Colour, width: float) -> None:
         """Paints a line, `width` pixels wide but at least one, inside the object added last."""
         self._colour_own(*self._stencil(points, max(1, round(width))), colour)
 

@@ -17,14 +17,14 @@ def paint_ground(canvas: Canvas, street: Street) -> None:
 
     grass = pick(rng, [(104, 122, 58), (122, 124, 66), (88, 112, 56), (138, 122, 84)])
     lawn = canvas.textured(grass * canvas.light.on((0, 1, 0)), {1: 0.04, 6: 0.05, 20: 0.07})
-    right, bottom = canvas.width - 1, canvas.height - 1
+    edge, bottom = canvas.width - 1, canvas.height - 1
     horizon = camera.horizon
-    corners = [(0, horizon), (right, horizon), (right, bottom), (0, bottom)]
+    corners = [(0, horizon), (edge, horizon), (edge, bottom), (0, bottom)]
     canvas.add("terrain", corners, lawn, depth)
     for side in (LEFT, RIGHT):
-        edges = sorted((street.kerbs[side], street.fronts[side]))
+        left, right = sorted((street.kerbs[side], street.fronts[side]))
         paving = _paving(canvas, street.kerbs[side])
-        canvas.add("sidewalk", camera.project(strip(*edges, 0.5, 300)), paving, depth)
+        canvas.add("sidewalk", camera.project(strip(left, right, 0.5, 300)), paving, depth)
     kerbs = street.kerbs[LEFT], street.kerbs[RIGHT]
     canvas.add("road", camera.project(strip(*kerbs, 0.5, 300)), _asphalt(canvas, *kerbs), depth)
     if canvas.light.sun and street.styles[canvas.light.sun] == "houses":

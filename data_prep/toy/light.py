@@ -46,7 +46,7 @@ class Light:
             exposure=rng.uniform(0.78, 1.12) * np.array((1 + warmth, 1.0, 1 - warmth)),
         )
 
-    def on(self, normal: Sequence[float]) -> float:
+    def on(self, normal: Sequence[float] | np.ndarray) -> float:
         """Returns the brightness of a surface with the unit normal (x, y, z)."""
         x, y, z = normal
         if not self.sun:
@@ -56,4 +56,6 @@ class Light:
 
 def pick(rng: np.random.Generator, choices: Sequence) -> np.ndarray:
     """Draws one colour of a list and varies it a little."""
-    return np.array(choices[rng.integers(len(choices))]) * rng.normal(1, 0.06) + rng.normal(0, 5, 3)
+    return np.array(choices[int(rng.integers(len(choices)))]) * rng.normal(1, 0.06) + rng.normal(
+        0, 5, 3
+    )

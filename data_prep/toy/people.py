@@ -111,4 +111,6 @@ def _billboard(
     canvas: Canvas, x: float, z: float, outline: ArrayLike, stretch: float = 1.0
 ) -> np.ndarray:
     """Projects a flat shape, (right, up) in metres from (x, z), that faces the camera."""
-    return canvas.camera.project([(x + stretch * right, up, z) for right, up in outline])
+    return canvas.camera.project(
+        [(x + stretch * right, up, z) for right, up in np.asarray(outline)]
+    )

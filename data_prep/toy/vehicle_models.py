@@ -120,7 +120,7 @@ def _extruded(profile: Sequence[tuple[float, float, float, str]], sides: str) ->
 
 def _on_sides(half: float, outline: ArrayLike, material: str) -> list[Face]:
     """Returns a shape given by (z, y), clockwise from the right, on both sides of a vehicle."""
-    right = np.array([(half, y, z) for z, y in outline])
+    right = np.array([(half, y, z) for z, y in np.asarray(outline)])
     return [(right, material), ((right * (-1, 1, 1))[::-1], material)]
 
 
