@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.quiet import load_tensorflow
 from cereals_tf.data_prep.remote import RemotePath, folder_at, local_folder
-from cereals_tf.quiet import load_tensorflow
 
 if TYPE_CHECKING:
     from cereals_tf.annotation.labelstudio_server import Server

@@ -1,6 +1,7 @@
 """What the commands print on the terminal."""
 
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
@@ -97,31 +98,30 @@ def show_iou(campaign: Campaign, result: dict[str, Any]) -> None:
 
 def dataset_summary(data: PreparedData) -> dict[str, Any]:
     """Return what `inspect --json` prints; null for what labels would say where there are none."""
-    splits = {
-        name: split if data.labelled(name) else {**split, **dict.fromkeys(_OF_LABELS)}
-        for name, split in data.description["splits"].items()
-    }
-    return {**data.description, "splits": splits, "warnings": findings(data)}
+    content = data.description.to_json()
+    for split in content["splits"].values():
+        if not split.get("labelled", True):
+            split.update(dict.fromkeys(_OF_LABELS))
+    return {**content, "warnings": findings(data)}
 
 
 def show_dataset(data: PreparedData) -> None:
     """Print a data set's splits and classes, and what of it will hurt later."""
-    splits = data.description["splits"]
     table = Table(title=str(data.folder), title_justify="left")
     for heading in ("split", "images", "sizes", "shards", "ignored %", "clicks", "clicks/image"):
         table.add_column(heading, justify="left" if heading == "split" else "right")
-    for name, split in splits.items():
+    for name, split in data.description.splits.items():
         of_labels = (
-            f"{100 * split['pixels_ignored'] / split['pixels']:.1f}",
-            f"{split['clicks']:,}",
-            f"{split['clicks'] / split['images']:.0f}",
+            f"{100 * split.pixels_ignored / split.pixels:.1f}",
+            f"{split.clicks:,}",
+            f"{split.clicks / split.images:.0f}",
         )
         table.add_row(
             name,
-            f"{split['images']:,}",
-            _sizes(split["image_sizes"]),
-            str(len(split["shards"])),
-            *(of_labels if data.labelled(name) else (_UNKNOWN,) * len(of_labels)),
+            f"{split.images:,}",
+            _sizes(split.image_sizes),
+            str(len(split.shards)),
+            *(of_labels if split.labelled else (_UNKNOWN,) * len(of_labels)),
         )
     _print(table)
     _print(_class_table(data))
@@ -132,24 +132,26 @@ def show_dataset(data: PreparedData) -> None:
 def _class_table(data: PreparedData) -> Table:
     table = Table(title="share of each split, %", title_justify="left")
     table.add_column("class")
-    splits = data.description["splits"]
+    splits = data.description.splits
     for name in splits:
         table.add_column(f"{name} pixels", justify="right")
         table.add_column(f"{name} clicks", justify="right")
     table.add_column("polygon IoU", justify="right")
     for class_name in data.classes.names:
         cells = []
-        for name, split in splits.items():
-            for kind in ("pixels", "clicks"):
-                count = split[f"{kind}_per_class"][class_name]
-                share = 100 * count / split[kind] if split[kind] else 0.0
-                shown = f"{share:.2f}" if count else "-"
-                cells.append(shown if data.labelled(name) else _UNKNOWN)
+        for split in splits.values():
+            for per_class, total in (
+                (split.pixels_per_class, split.pixels),
+                (split.clicks_per_class, split.clicks),
+            ):
+                count = per_class[class_name]
+                shown = f"{100 * count / total:.2f}" if count else "-"
+                cells.append(shown if split.labelled else _UNKNOWN)
         table.add_row(class_name, *cells, format_iou(data.polygon_iou_per_class[class_name]))
     return table
 
 
-def _sizes(sizes: dict[str, int]) -> str:
+def _sizes(sizes: Mapping[str, int]) -> str:
     first = next(iter(sizes))
     return first if len(sizes) == 1 else f"{first} and {len(sizes) - 1} more"
 

@@ -13,7 +13,8 @@ from tensorflow.python.lib.io.tf_record import tf_record_random_reader
 from tqdm import tqdm
 
 from cereals_tf.data_prep.clicks import MAX_COORDINATE
-from cereals_tf.data_prep.dataset import IMAGES, MAX_PIXELS, Classes, ImageEntry, PreparedData
+from cereals_tf.data_prep.dataset import IMAGES, MAX_PIXELS, ImageEntry, PreparedData
+from cereals_tf.data_prep.description import Classes
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.records import (
     IMAGE_ENCODED,

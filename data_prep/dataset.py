@@ -6,38 +6,19 @@ import io
 import json
 import reprlib
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-from cereals_tf.data_prep.description import check_description
+from cereals_tf.data_prep.description import FORMAT_VERSION, Classes, Description, SplitDescription
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.remote import RemotePath, folder_at
 
-FORMAT_VERSION = 1
 DESCRIPTION = "dataset.json"
 IMAGES = "images.csv"
 SCHEMA = "schema.pbtxt"
 MAX_PIXELS = 178_000_000  # of one image; Pillow opens hardly more
-
-
-@dataclass(frozen=True)
-class Classes:
-    """What a label image's ids mean.
-
-    Attributes:
-        names: Class names in id order; ids are 0 to len(names) - 1.
-        palette: One (red, green, blue) per class, 0 to 255.
-        ignore_id: The id of unlabelled and ignored pixels, not a class.
-    """
-
-    names: tuple[str, ...]
-    palette: tuple[tuple[int, int, int], ...]
-    ignore_id: int
-
-    def __len__(self) -> int:
-        return len(self.names)
 
 
 @dataclass(frozen=True)
@@ -56,11 +37,11 @@ class PreparedData:
 
     Attributes:
         folder: The data set's folder, perhaps in an object store.
-        description: The content of `dataset.json`.
+        description: What `dataset.json` says.
     """
 
     folder: Path | RemotePath
-    description: dict[str, Any]
+    description: Description
 
     @classmethod
     def open(cls, folder: str | Path | RemotePath) -> "PreparedData":
@@ -75,18 +56,17 @@ class PreparedData:
         if isinstance(path, Path) and path.exists() and not path.is_file():
             raise UserError(f"{path}: expected a file, or a link to one")
         try:
-            description = json.loads(path.read_bytes())
+            content = json.loads(path.read_bytes())
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             message = f"{folder}: not a prepared data set, it has no {DESCRIPTION}"
             raise UserError(message) from None
         except (OSError, ValueError, RecursionError) as error:
             raise UserError(f"{path}: not a data set description: {error}") from None
-        version = description.get("format_version") if isinstance(description, dict) else None
+        version = content.get("format_version") if isinstance(content, dict) else None
         if type(version) is not int or version != FORMAT_VERSION:
             found = reprlib.repr(version)
             raise UserError(f"{path}: format version {found}, expected {FORMAT_VERSION}")
-        check_description(path, description)
-        data = cls(folder, description)
+        data = cls(folder, Description.from_json(path, content))
         shards = [shard for split in data.splits for shard in data.shards(split)]
         for file in (*shards, folder / IMAGES):
             if not file.is_file():
@@ -96,14 +76,12 @@ class PreparedData:
     @property
     def splits(self) -> tuple[str, ...]:
         """Names of the splits, `train` first."""
-        return tuple(self.description["splits"])
+        return tuple(self.description.splits)
 
-    @cached_property
+    @property
     def classes(self) -> Classes:
         """Class names, palette and ignore id."""
-        found = self.description
-        palette = tuple(tuple(colour) for colour in found["palette"])
-        return Classes(tuple(found["classes"]), palette, found["ignore_id"])
+        return self.description.classes
 
     def shards(self, split: str) -> list[Path] | list[RemotePath]:
         """Return the TFRecord files of a split, in order.
@@ -111,7 +89,7 @@ class PreparedData:
         Raises:
             UserError: There is no such split.
         """
-        return [self.folder / name for name in self._split(split)["shards"]]
+        return [self.folder / name for name in self.split(split).shards]
 
     def labelled(self, split: str) -> bool:
         """Whether a split has labels; where it has none, people will annotate it.
@@ -119,18 +97,23 @@ class PreparedData:
         Raises:
             UserError: There is no such split.
         """
-        return self._split(split).get("labelled", True)
+        return self.split(split).labelled
 
     @property
-    def polygon_iou_per_class(self) -> dict[str, float | None]:
+    def polygon_iou_per_class(self) -> Mapping[str, float | None]:
         """How well polygons, painted back, agree with masks in the first split that has labels."""
         split = next(split for split in self.splits if self.labelled(split))
-        return self.description["splits"][split]["polygon_iou_per_class"]
+        return self.split(split).polygon_iou_per_class
 
-    def _split(self, split: str) -> dict[str, Any]:
-        if split not in self.description["splits"]:
-            raise UserError(f"{self.folder}: no split {split!r}, it has {', '.join(self.splits)}")
-        return self.description["splits"][split]
+    def split(self, name: str) -> SplitDescription:
+        """Return what a split holds.
+
+        Raises:
+            UserError: There is no such split.
+        """
+        if name not in self.description.splits:
+            raise UserError(f"{self.folder}: no split {name!r}, it has {', '.join(self.splits)}")
+        return self.description.splits[name]
 
     @cached_property
     def images(self) -> dict[str, list[ImageEntry]]:
@@ -146,7 +129,7 @@ class PreparedData:
         except (OSError, KeyError, ValueError, TypeError, csv.Error) as error:
             raise UserError(f"{path}: cannot be read: {error!r}") from None
         for split, found in entries.items():
-            listed = self.description["splits"][split]["images"]
+            listed = self.split(split).images
             if len(found) != listed:
                 raise UserError(
                     f"{path}: has {len(found)} images of {split}, {DESCRIPTION} says {listed}"
@@ -168,10 +151,10 @@ class PreparedData:
                     f"expected 1 to {MAX_PIXELS} and 0 or more"
                 )
             seen.add(entry.image_id)
-        described = self.description["splits"][split]
+        described = self.split(split)
         sizes = Counter(f"{entry.height}x{entry.width}" for entry in found)
         clicks = sum(entry.clicks for entry in found)
-        if (sizes, clicks) != (described["image_sizes"], described["clicks"]):
+        if (sizes, clicks) != (described.image_sizes, described.clicks):
             raise UserError(
                 f"{path}: {split}: sizes {reprlib.repr(dict(sizes))} and {clicks} clicks, "
                 f"{DESCRIPTION} says otherwise"

@@ -1,7 +1,9 @@
-"""What `dataset.json` must hold, so that all who read it later can rely on it."""
+"""What a prepared data set says of itself in `dataset.json`, checked so that all can rely on it."""
 
 import re
 import reprlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, NoReturn
 
@@ -9,9 +11,120 @@ from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.remote import RemotePath
 from cereals_tf.data_prep.text import is_unicode
 
+FORMAT_VERSION = 1
 _LARGEST = 2**63 - 1
 _LONGEST = 1000  # characters of a file name
 _SIZE = re.compile(r"[1-9][0-9]*x[1-9][0-9]*")
+
+
+@dataclass(frozen=True)
+class Classes:
+    """What a label image's ids mean.
+
+    Attributes:
+        names: Class names in id order; ids are 0 to len(names) - 1.
+        palette: One (red, green, blue) per class, 0 to 255.
+        ignore_id: The id of unlabelled and ignored pixels, not a class.
+    """
+
+    names: tuple[str, ...]
+    palette: tuple[tuple[int, int, int], ...]
+    ignore_id: int
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+@dataclass(frozen=True)
+class SplitDescription:
+    """What a split holds.
+
+    Attributes:
+        images: Number of images.
+        shards: Names of its files of records, relative to the data set, in order.
+        image_sizes: Number of images by size, written HEIGHTxWIDTH.
+        pixels: Pixels of all images.
+        pixels_ignored: Pixels of the ignore id.
+        pixels_per_class: Pixels by class name, in the order of the classes.
+        clicks: Vertices of all polygons.
+        clicks_ignored: Vertices of polygons of the ignore id.
+        clicks_per_class: Vertices by class name, in the order of the classes.
+        polygon_iou_per_class: How well polygons, painted back, agree with the labels, 0 to 1; None
+            where neither has a pixel.
+        labelled: False: people will annotate it.
+    """
+
+    images: int
+    shards: tuple[str, ...]
+    image_sizes: Mapping[str, int]
+    pixels: int
+    pixels_ignored: int
+    pixels_per_class: Mapping[str, int]
+    clicks: int
+    clicks_ignored: int
+    clicks_per_class: Mapping[str, int]
+    polygon_iou_per_class: Mapping[str, float | None]
+    labelled: bool = True
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the split's part of `dataset.json`; only a split without labels is marked."""
+        content = {**asdict(self), "shards": list(self.shards)}
+        if self.labelled:
+            del content["labelled"]
+        return content
+
+
+@dataclass(frozen=True)
+class Description:
+    """What `dataset.json` says.
+
+    Attributes:
+        source: The kind of data set that was converted.
+        classes: Class names, palette and ignore id.
+        splits: What each split holds, train first.
+    """
+
+    source: str
+    classes: Classes
+    splits: Mapping[str, SplitDescription]
+
+    @classmethod
+    def from_json(cls, path: Path | RemotePath, content: Any) -> "Description":
+        """Read and check the content of a `dataset.json` of this format version.
+
+        Args:
+            path: The file, for messages.
+            content: What its JSON stands for.
+
+        Raises:
+            UserError: A field is missing, of another type, or contradicts another one; it is named.
+        """
+        root = _Field(path, "", content)
+        names = _class_names(root.of("classes"))
+        palette = _palette(root.of("palette"), len(names))
+        ignore_id = root.of("ignore_id").whole(len(names), 255)
+        splits = root.of("splits")
+        if not isinstance(splits.value, dict) or not all(map(is_unicode, splits.value)):
+            splits.refuse("an object of splits by name")
+        return cls(
+            root.of("source").text(),
+            Classes(names, palette, ignore_id),
+            {
+                split: _split(splits.of(split), names, split == "train")
+                for split in dict.fromkeys((*splits.value, "train", "val"))
+            },
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the content of `dataset.json`."""
+        return {
+            "format_version": FORMAT_VERSION,
+            "source": self.source,
+            "classes": list(self.classes.names),
+            "palette": [list(colour) for colour in self.classes.palette],
+            "ignore_id": self.classes.ignore_id,
+            "splits": {name: split.to_json() for name, split in self.splits.items()},
+        }
 
 
 class _Field(NamedTuple):
@@ -41,6 +154,12 @@ class _Field(NamedTuple):
             self.refuse(f"a whole number from {least} to {most}")
         return self.value
 
+    def text(self) -> str:
+        """Return the value, which may be shown."""
+        if not isinstance(self.value, str) or not self.value.isprintable():
+            self.refuse("text")
+        return self.value
+
     def counts(self) -> dict[str, int]:
         """Return the value, whole numbers by name."""
         if not isinstance(self.value, dict):
@@ -48,38 +167,17 @@ class _Field(NamedTuple):
         return {key: self.of(key).whole() for key in self.value}
 
 
-def check_description(path: Path | RemotePath, content: Any) -> None:
-    """Check the content of a `dataset.json` of this format version.
-
-    Args:
-        path: The file, for messages.
-        content: What its JSON stands for.
-
-    Raises:
-        UserError: A field is missing, of another type, or contradicts another one; it is named.
-    """
-    root = _Field(path, "", content)
-    names = _class_names(root.of("classes"))
-    _check_palette(root.of("palette"), len(names))
-    root.of("ignore_id").whole(len(names), 255)
-    splits = root.of("splits")
-    if not isinstance(splits.value, dict) or not all(map(is_unicode, splits.value)):
-        splits.refuse("an object of splits by name")
-    for split in ("train", "val", *splits.value):
-        _check_split(splits.of(split), names, split == "train")
-
-
-def _class_names(field: _Field) -> list[str]:
+def _class_names(field: _Field) -> tuple[str, ...]:
     names = field.value
     valid = isinstance(names, list) and all(
         isinstance(name, str) and name and is_unicode(name) for name in names
     )
     if not valid or len(set(names)) != len(names) or not 2 <= len(names) <= 255:
         field.refuse("2 to 255 different names")
-    return names
+    return tuple(names)
 
 
-def _check_palette(field: _Field, classes: int) -> None:
+def _palette(field: _Field, classes: int) -> tuple[tuple[int, int, int], ...]:
     valid = isinstance(field.value, list) and all(
         isinstance(colour, list)
         and len(colour) == 3
@@ -88,44 +186,60 @@ def _check_palette(field: _Field, classes: int) -> None:
     )
     if not valid or len(field.value) != classes:
         field.refuse(f"{classes} [red, green, blue] of 0 to 255")
+    return tuple(tuple(colour) for colour in field.value)
 
 
-def _check_split(split: _Field, names: list[str], may_lack_labels: bool) -> None:
+def _split(split: _Field, names: Sequence[str], may_lack_labels: bool) -> SplitDescription:
     images = split.of("images").whole(least=1)
-    _check_shards(split.of("shards"))
+    shards = _shards(split.of("shards"))
     sizes = split.of("image_sizes")
-    counts = sizes.counts()
-    if sum(counts.values()) != images or not all(map(_SIZE.fullmatch, counts)):
+    if sum(sizes.counts().values()) != images or not all(map(_SIZE.fullmatch, sizes.counts())):
         sizes.refuse(f"{images} images by HEIGHTxWIDTH")
-    for kind in ("pixels", "clicks"):
-        total = split.of(kind).whole(least=int(kind == "pixels"))
-        ignored = split.of(f"{kind}_ignored").whole()
-        per_class = split.of(f"{kind}_per_class")
-        counts = per_class.counts()
-        if list(counts) != names or sum(counts.values()) + ignored != total:
-            per_class.refuse(f"a number for each class, {total - ignored} together")
-    overlaps = split.of("polygon_iou_per_class")
+    described = SplitDescription(
+        images,
+        shards,
+        sizes.counts(),
+        *_totals(split, "pixels", names),
+        *_totals(split, "clicks", names),
+        _overlaps(split.of("polygon_iou_per_class"), names),
+        "labelled" not in split.value or split.of("labelled").value,
+    )
+    _check_labelled(split, described, may_lack_labels)
+    return described
+
+
+def _totals(split: _Field, kind: str, names: Sequence[str]) -> tuple[int, int, dict[str, int]]:
+    """Return how many there are, how many of them are ignored, and how many are of each class."""
+    total = split.of(kind).whole(least=int(kind == "pixels"))
+    ignored = split.of(f"{kind}_ignored").whole()
+    per_class = split.of(f"{kind}_per_class")
+    counts = per_class.counts()
+    if tuple(counts) != names or sum(counts.values()) + ignored != total:
+        per_class.refuse(f"a number for each class, {total - ignored} together")
+    return total, ignored, counts
+
+
+def _overlaps(field: _Field, names: Sequence[str]) -> dict[str, float | None]:
     for name in names:
-        value = overlaps.of(name).value
+        value = field.of(name).value
         if value is not None and (type(value) not in (int, float) or not 0 <= value <= 1):
-            overlaps.of(name).refuse("null or 0 to 1")
-    if "labelled" in split.value:
-        _check_labelled(split, may_lack_labels)
+            field.of(name).refuse("null or 0 to 1")
+    return {name: field.of(name).value for name in names}
 
 
-def _check_labelled(split: _Field, may_lack_labels: bool) -> None:
-    labelled = split.of("labelled")
-    if type(labelled.value) is not bool:
-        labelled.refuse("true or false")
-    if labelled.value:
+def _check_labelled(split: _Field, described: SplitDescription, may_lack_labels: bool) -> None:
+    if described.labelled is True:
         return
+    labelled = split.of("labelled")
+    if described.labelled is not False:
+        labelled.refuse("true or false")
     if not may_lack_labels:
         labelled.refuse("true, as only train may lack labels")
-    if split.value["pixels_ignored"] != split.value["pixels"] or split.value["clicks"]:
+    if described.pixels_ignored != described.pixels or described.clicks:
         labelled.refuse("true, as there are labelled pixels or clicks")
 
 
-def _check_shards(field: _Field) -> None:
+def _shards(field: _Field) -> tuple[str, ...]:
     shards = field.value
     if not isinstance(shards, list) or not shards:
         field.refuse("a list of file names")
@@ -135,3 +249,4 @@ def _check_shards(field: _Field) -> None:
             field.refuse("names of files inside the data set")
     if len(set(shards)) != len(shards):
         field.refuse("each file once")
+    return tuple(shards)

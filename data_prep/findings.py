@@ -1,6 +1,6 @@
 """What of a prepared data set will hurt later: each finding a sentence for the user."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from cereals_tf.data_prep.dataset import PreparedData
 
@@ -27,9 +27,7 @@ def findings(data: PreparedData) -> list[str]:
 
 
 def _ids_in_both_splits(data: PreparedData) -> Iterator[str]:
-    train, val = (
-        {entry.image_id for entry in data.images.get(split, [])} for split in ("train", "val")
-    )
+    train, val = ({entry.image_id for entry in data.images[split]} for split in ("train", "val"))
     if shared := sorted(train & val):
         yield f"ids in both train and val: {len(shared)}, as {shared[0]!r}"
 
@@ -59,9 +57,9 @@ def _different_shares(data: PreparedData) -> Iterator[str]:
 
 
 def _ignored(data: PreparedData) -> Iterator[str]:
-    for name, split in data.description["splits"].items():
-        share = split["pixels_ignored"] / split["pixels"]
-        if share > IGNORED_SHARE and data.labelled(name):
+    for name, split in data.description.splits.items():
+        share = split.pixels_ignored / split.pixels
+        if share > IGNORED_SHARE and split.labelled:
             yield f"{share:.0%} of the pixels of {name} are unlabelled; they train and test nothing"
 
 
@@ -78,13 +76,13 @@ def _loose_polygons(data: PreparedData) -> Iterator[str]:
 
 
 def _different_sizes(data: PreparedData) -> Iterator[str]:
-    sizes = {size for split in data.description["splits"].values() for size in split["image_sizes"]}
+    sizes = {size for split in data.description.splits.values() for size in split.image_sizes}
     if len(sizes) > 1:
         yield f"images have {len(sizes)} sizes; batches above 1 need --image_size"
 
 
-def _pixels(data: PreparedData, split: str) -> dict[str, int]:
-    return data.description["splits"].get(split, {}).get("pixels_per_class", {})
+def _pixels(data: PreparedData, split: str) -> Mapping[str, int]:
+    return data.split(split).pixels_per_class
 
 
 def _shares(data: PreparedData, split: str) -> dict[str, float]:

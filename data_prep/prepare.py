@@ -22,7 +22,8 @@ from tqdm import tqdm
 
 from cereals_tf.data_prep.beam_extra import beam_imported
 from cereals_tf.data_prep.conversion import in_processes, in_threads
-from cereals_tf.data_prep.dataset import DESCRIPTION, FORMAT_VERSION, IMAGES, SCHEMA, Classes
+from cereals_tf.data_prep.dataset import DESCRIPTION, IMAGES, SCHEMA
+from cereals_tf.data_prep.description import FORMAT_VERSION, Classes, Description
 from cereals_tf.data_prep.errors import StoppedError, UserError
 from cereals_tf.data_prep.files import resumable_folder, resumable_objects
 from cereals_tf.data_prep.parallel import cores, ordered_map
@@ -227,14 +228,7 @@ def _describe(place: Place, kind: str, classes: Classes, shards: Sequence[Shard]
         labelled = _labelled(shards, split)
         splits[split] = total.describe(classes, [shard.name for shard in of_split], labelled)
         rows += [(split, *row) for row in total.rows]
-    description = {
-        "format_version": FORMAT_VERSION,
-        "source": kind,
-        "classes": list(classes.names),
-        "palette": [list(colour) for colour in classes.palette],
-        "ignore_id": classes.ignore_id,
-        "splits": splits,
-    }
+    description = Description(kind, classes, splits).to_json()
     listed = io.StringIO(newline="")
     writer = csv.writer(listed)
     writer.writerow(["split", "image_id", "height", "width", "clicks"])

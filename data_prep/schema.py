@@ -4,7 +4,7 @@ from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
 
 from cereals_tf.data_prep import records
-from cereals_tf.data_prep.dataset import Classes
+from cereals_tf.data_prep.description import Classes
 
 
 def schema_text(classes: Classes) -> str:

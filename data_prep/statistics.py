@@ -3,11 +3,10 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
 
 import numpy as np
 
-from cereals_tf.data_prep.dataset import Classes
+from cereals_tf.data_prep.description import Classes, SplitDescription
 from cereals_tf.data_prep.polygons import Polygon, agreement, bands
 
 _IDS = 256
@@ -72,26 +71,26 @@ class Statistics:
         rows = [tuple(row) for row in content["rows"]]
         return cls(rows, *(np.array(content[field.name], np.int64) for field in fields(cls)[1:]))
 
-    def describe(self, classes: Classes, shards: Sequence[str], labelled: bool) -> dict[str, Any]:
-        """Return a split's part of `dataset.json`; only a split without labels is marked."""
+    def describe(self, classes: Classes, shards: Sequence[str], labelled: bool) -> SplitDescription:
+        """Return what a split in these shards, with labels or without, holds."""
         sizes = Counter(f"{height}x{width}" for _, height, width, _ in self.rows)
         intersection, union = self.overlap
-        return {
-            "images": len(self.rows),
-            "shards": list(shards),
-            "image_sizes": dict(sorted(sizes.items())),
-            "pixels": int(self.pixels.sum()),
-            "pixels_ignored": int(self.pixels[classes.ignore_id]),
-            "pixels_per_class": _per_class(classes, self.pixels),
-            "clicks": int(self.clicks.sum()),
-            "clicks_ignored": int(self.clicks[classes.ignore_id]),
-            "clicks_per_class": _per_class(classes, self.clicks),
-            "polygon_iou_per_class": {
+        return SplitDescription(
+            images=len(self.rows),
+            shards=tuple(shards),
+            image_sizes=dict(sorted(sizes.items())),
+            pixels=int(self.pixels.sum()),
+            pixels_ignored=int(self.pixels[classes.ignore_id]),
+            pixels_per_class=_per_class(classes, self.pixels),
+            clicks=int(self.clicks.sum()),
+            clicks_ignored=int(self.clicks[classes.ignore_id]),
+            clicks_per_class=_per_class(classes, self.clicks),
+            polygon_iou_per_class={
                 name: round(float(intersection[i] / union[i]), 6) if union[i] else None
                 for i, name in enumerate(classes.names)
             },
-            **({} if labelled else {"labelled": False}),
-        }
+            labelled=labelled,
+        )
 
 
 def _per_class(classes: Classes, counts: np.ndarray) -> dict[str, int]:

@@ -199,8 +199,8 @@ def _clicks_spent(metrics: dict[str, Any]) -> tuple[str, str]:
 def _setup(campaign: Campaign) -> list[tuple[str, str]]:
     """Return the data set and the options that matter most, as pairs of text."""
     options, data = campaign.options, campaign.data
-    splits = data.description["splits"]
-    sizes = splits["train"]["image_sizes"]
+    train, val = data.split("train"), data.split("val")
+    sizes = train.image_sizes
     size = next(iter(sizes)) if len(sizes) == 1 else f"{len(sizes)} sizes"
     information = options.information.replace("_", " ")
     if options.information in ("vote_entropy", "bald"):
@@ -209,8 +209,8 @@ def _setup(campaign: Campaign) -> list[tuple[str, str]]:
     model = options.model or f"FCN8s, {options.backbone}, width {options.width_multiplier:g}"
     read_as = f", read as {options.image_size}" if options.image_size else ""
     return [
-        ("Data set", f"{data.folder.name} ({data.description['source']})"),
-        ("Images", f"{splits['train']['images']:,} train, {splits['val']['images']:,} val"),
+        ("Data set", f"{data.folder.name} ({data.description.source})"),
+        ("Images", f"{train.images:,} train, {val.images:,} val"),
         ("Image size", size + read_as),
         ("Classes", str(len(data.classes))),
         ("Region", options.region if options.region == "image" else f"{options.region} px"),
@@ -249,11 +249,11 @@ def _rounds_table(rounds: Sequence[CommittedRound]) -> Table:
 
 def _iou_table(data: PreparedData, rounds: Sequence[CommittedRound]) -> Table:
     """Return a row per class: its name, its share of the train pixels, its IoU by round."""
-    train = data.description["splits"]["train"]
-    none = "-" if data.labelled("train") else "n/a"
+    train = data.split("train")
+    none = "-" if train.labelled else "n/a"
     rows = []
     for name in data.classes.names:
-        share = 100 * train["pixels_per_class"][name] / train["pixels"]
+        share = 100 * train.pixels_per_class[name] / train.pixels
         by_round = [done.metrics["iou_per_class"][name] for done in rounds]
         rows.append((name, f"{share:.2f}" if share else none, _heat(by_round)))
     mean = _heat([done.metrics["miou"] for done in rounds])
@@ -280,7 +280,7 @@ def _spending(
     before = regions_by_image(rounds[:1]) if rounds[1:] else {}
     with damage_named(data, "train"):
         acquired = class_pixels(reader, chosen, before)
-    per_class = data.description["splits"]["train"]["pixels_per_class"]
+    per_class = data.split("train").pixels_per_class
     available = np.array([per_class[name] for name in data.classes.names])
     numbers = np.array([len(chosen.get(entry.image_id, ())) for entry in reader.images])
     return {

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cereals_tf.data_prep.dataset import Classes
+from cereals_tf.data_prep.description import Classes
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.option import one_of, option
 from cereals_tf.data_prep.polygons import Polygon, paint

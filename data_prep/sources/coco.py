@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cereals_tf.data_prep.dataset import Classes
+from cereals_tf.data_prep.description import Classes
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.option import option
 from cereals_tf.data_prep.polygons import Polygon

@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from cereals_tf.data_prep.dataset import Classes
+from cereals_tf.data_prep.description import Classes
 from cereals_tf.data_prep.polygons import Polygon
 
 

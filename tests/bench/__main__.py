@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cereals_tf.data_prep.files import write_atomically
-from cereals_tf.quiet import load_tensorflow
+from cereals_tf.data_prep.quiet import load_tensorflow
 from tests.bench.measure import ROOT, Row, UnavailableError, machine
 
 GROUPS = {

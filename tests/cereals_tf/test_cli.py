@@ -18,7 +18,7 @@ import pytest
 from cereals_tf import cli, commands
 from cereals_tf.campaign.folder.campaign import Campaign
 from cereals_tf.campaign.options import Options
-from cereals_tf.quiet import load_tensorflow
+from cereals_tf.data_prep.quiet import load_tensorflow
 from cereals_tf.reproduce.grid import SET_BY_GRID
 
 CEREALS = [sys.executable, "-c", "import sys; from cereals_tf.cli import main; sys.exit(main())"]

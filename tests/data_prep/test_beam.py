@@ -86,7 +86,7 @@ def test_worker_processes_give_the_same_bytes_and_no_noise(source, tmp_path, pla
     code = (
         "import sys\n"
         "from cereals_tf.cli import main\n"
-        "from cereals_tf.quiet import load_tensorflow\n"
+        "from cereals_tf.data_prep.quiet import load_tensorflow\n"
         "load_tensorflow()\n"
         "from cereals_tf.data_prep import prepare\n"
         "prepare.IMAGES_PER_SHARD = 2\n"

@@ -1,5 +1,6 @@
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -26,6 +27,13 @@ def test_describes_what_was_prepared(masks_data):
     assert {(entry.height, entry.width) for entry in train} == {(20, 30)}
     with pytest.raises(UserError, match=r"no split 'test', it has train, val"):
         masks_data.shards("test")
+
+
+def test_a_description_is_written_as_it_was_read(masks_data, cityscapes_data):
+    of_0_1 = PreparedData.open(Path(__file__).parents[1] / "cereals_tf/version_0_1/data")
+    for data in (masks_data, cityscapes_data, of_0_1):
+        written = json.dumps(data.description.to_json(), indent=1) + "\n"
+        assert written == (data.folder / "dataset.json").read_text()
 
 
 def test_fingerprint_tells_data_sets_apart(masks_data, cityscapes_data, folder):

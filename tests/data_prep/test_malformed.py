@@ -1202,6 +1202,7 @@ def test_a_malformed_description_is_refused(data, refused_data, text):
 
 _DESCRIBED = {
     "format_version": 1,
+    "source": "masks",
     "classes": [""],
     "palette": [[0]],
     "ignore_id": 9,

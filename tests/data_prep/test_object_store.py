@@ -161,7 +161,7 @@ def test_it_is_inspected_and_verified(local, remote, cereals):
     from cereals_tf.data_prep.dataset import PreparedData
 
     shown = json.loads(cereals("inspect", remote, "--verify", "--json"))
-    assert shown["splits"] == PreparedData.open(local).description["splits"]
+    assert shown["splits"] == PreparedData.open(local).description.to_json()["splits"]
 
 
 def test_a_damaged_object_is_named(remote, store, cereals):

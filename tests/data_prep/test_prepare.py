@@ -112,7 +112,7 @@ def test_jpeg_images_and_palette_masks_in_camvid_s_layout(tmp_path, write_masks,
         mask.putpalette([7, 7, 7, 255, 0, 0, 0, 255, 0] + [40] * 21)
         mask.save(source / split / "labels" / f"{name}.png")
     data = convert(source, tmp_path / "out", "camvid")
-    assert data.description["source"] == "camvid"
+    assert data.description.source == "camvid"
     record = _records(data, "train")["a"]
     assert record["image/encoded"].numpy() == (source / "train/images/a.JPG").read_bytes()
     assert record["image/format"].numpy() == b"jpeg"
@@ -135,7 +135,7 @@ def test_description_is_what_a_slow_count_gives(cityscapes_source, cityscapes_da
             clicks_of_image.append(clicks.total() - before)
         images = len(clicks_of_image)
         assert pixels[255] and clicks[255]
-        assert cityscapes_data.description["splits"][split] == {
+        assert cityscapes_data.split(split).to_json() == {
             "images": images,
             "shards": [f"Split-{split}/data_tfrecord-00000-of-00001"],
             "image_sizes": {"64x96": images},
@@ -171,9 +171,9 @@ def test_polygons_from_masks_are_rated_by_what_they_paint(masks_source, masks_da
         for i in range(3):
             intersection[i] += ((painted == i) & (mask[mask != 9] == i)).sum()
             union[i] += ((painted == i) | (mask[mask != 9] == i)).sum()
-    found = masks_data.description["splits"]["train"]["polygon_iou_per_class"]
+    found = masks_data.split("train").polygon_iou_per_class
     assert list(found.values()) == pytest.approx(intersection / union, abs=1e-6)
-    assert masks_data.description["splits"]["train"]["clicks_ignored"] == 0
+    assert masks_data.split("train").clicks_ignored == 0
 
 
 def test_converting_twice_gives_the_same_bytes(cityscapes_source, cityscapes_data, tmp_path):
@@ -208,7 +208,7 @@ def test_sizes_may_differ_and_names_may_be_anything(tmp_path, write_masks, conve
     found = {entry.image_id: (entry.height, entry.width) for entry in data.images["train"]}
     assert found == {"a": (20, 30), **names}
     sizes = {"20x30": 1, "7x9": 1, "64x8": 1, "1x1": 1}
-    assert data.description["splits"]["train"]["image_sizes"] == sizes
+    assert data.split("train").image_sizes == sizes
 
 
 # Damaged sources: nothing is written, and the file is named.

@@ -196,9 +196,9 @@ def test_val_is_what_it_is_beside_a_labelled_train(source, tmp_path, convert, ki
         _annotate(folder, kind, "train", name)
     labelled = convert(folder, tmp_path / "labelled", kind)
     assert labelled.labelled("train")
-    assert "labelled" not in labelled.description["splits"]["train"]
+    assert "labelled" not in labelled.split("train").to_json()
     assert labelled.classes == without.classes
-    assert labelled.description["splits"]["val"] == without.description["splits"]["val"]
+    assert labelled.split("val") == without.split("val")
     (shard,), (other) = without.shards("val"), labelled.shards("val")
     assert shard.read_bytes() == other[0].read_bytes()
 
@@ -424,8 +424,8 @@ def test_counts_that_labels_would_give_are_not_shown(data, capsys):
         *("pixels_ignored", "pixels_per_class", "clicks", "clicks_ignored", "clicks_per_class"),
         "polygon_iou_per_class",
     }
-    assert summary["splits"]["val"] == data.description["splits"]["val"]
-    assert data.description["splits"]["train"]["clicks"] == 0  # on disk, for whoever adds up
+    assert summary["splits"]["val"] == data.split("val").to_json()
+    assert data.split("train").clicks == 0  # on disk, for whoever adds up
 
     tables.show_dataset(data)
     rows = {
@@ -441,7 +441,7 @@ def test_counts_that_labels_would_give_are_not_shown(data, capsys):
 
 
 def test_agreement_of_polygons_is_that_of_val(data):
-    splits = data.description["splits"]
+    splits = data.description.to_json()["splits"]
     assert set(splits["train"]["polygon_iou_per_class"].values()) == {None}
     assert data.polygon_iou_per_class == splits["val"]["polygon_iou_per_class"]
     assert None not in data.polygon_iou_per_class.values()

@@ -18,7 +18,7 @@ import signal
 import sys
 
 from cereals_tf import cli
-from cereals_tf.quiet import load_tensorflow
+from cereals_tf.data_prep.quiet import load_tensorflow
 
 load_tensorflow()
 import cereals_tf.campaign.run

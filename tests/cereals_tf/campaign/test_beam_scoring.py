@@ -74,7 +74,7 @@ def test_a_pipeline_gives_the_same_scores(tmp_path, first_round, monkeypatch, op
 TWICE = f"""
 import sys
 from cereals_tf.cli import main
-from cereals_tf.quiet import load_tensorflow
+from cereals_tf.data_prep.quiet import load_tensorflow
 load_tensorflow()
 from cereals_tf.campaign import beam_scoring
 beam_scoring.IMAGES_PER_SHARE = 1

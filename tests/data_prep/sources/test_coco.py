@@ -152,7 +152,7 @@ def test_records_hold_the_masks_of_pycocotools_and_the_annotations_polygons(tmp_
     last = polygons_of(records["train"]["deep/000000000003"])
     assert [p.class_id for p in last] == [1, 2, 3, 3]
     assert polygons_of(records["train"]["000000000009"]) == []
-    assert data.description["splits"]["val"]["polygon_iou_per_class"]["background"] > 0.9
+    assert data.split("val").polygon_iou_per_class["background"] > 0.9
 
 
 def test_run_lengths_of_any_mask_are_read_as_pycocotools_reads_them(tmp_path):

@@ -132,7 +132,7 @@ def test_records_hold_the_shapes_as_labelme_paints_them(tmp_path, source, conver
     assert polygons[-1].points.tolist() == VOID["points"]
     corners = [[17.5, 12.0], [30.25, 12.0], [30.25, 25.5], [17.5, 25.5]]
     assert polygons[1].points.tolist() == corners
-    rated = data.description["splits"]["train"]["polygon_iou_per_class"]
+    rated = data.split("train").polygon_iou_per_class
     assert rated["sun"] == 1.0
     assert min(rated["car"], rated["road"]) > 0.9
     assert 0.5 < rated["tree"] < 1.0  # its mask has holes

@@ -83,7 +83,7 @@ def test_records_hold_the_palette_indices_and_the_source_s_bytes(tmp_path, conve
             np.testing.assert_array_equal(decode_label(record["label/encoded"]), mask)
             outlined = {polygon.class_id for polygon in polygons_of(record)}
             assert outlined == set(np.unique(mask)) - {255}
-    rated = data.description["splits"]["train"]["polygon_iou_per_class"].values()
+    rated = data.split("train").polygon_iou_per_class.values()
     assert {value for value in rated if value is not None} == {1.0}
 
 
