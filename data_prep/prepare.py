@@ -1,6 +1,7 @@
 """Conversion of a source to a prepared data set: shards, schema.pbtxt, dataset.json, images.csv."""
 
 import csv
+import errno
 import hashlib
 import io
 import json
@@ -96,6 +97,10 @@ def prepare(
             _describe(place, kind, source.classes, shards)
     except StoppedError as error:
         raise UserError(str(error)) from None
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise UserError(f"{out}: {error.strerror}, expected room for the data set") from None
 
 
 def _resumable(

@@ -1,6 +1,8 @@
 """Shards, the files of records of a data set: each is written whole, and noted when it is there."""
 
+import errno
 import json
+import os
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -78,6 +80,7 @@ class Place:
         parts = []
         with (
             self._written(self.data / shard.name) as partial,
+            _full_disk_as_in_python(),
             tf.io.TFRecordWriter(str(partial)) as writer,
         ):
             for content, statistics in records:
@@ -101,6 +104,18 @@ class Place:
                 sync(path.parent)
         finally:
             partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def _full_disk_as_in_python() -> Iterator[None]:
+    """Raise the OSError of a full disk where TensorFlow has one of its own for it."""
+    try:
+        yield
+    except tf.errors.ResourceExhaustedError as error:
+        for number in (errno.ENOSPC, errno.EDQUOT):
+            if os.strerror(number) in error.message:
+                raise OSError(number, os.strerror(number)) from None
+        raise
 
 
 Write = Callable[[Sequence[Shard], Place, Callable[..., tqdm]], None]

@@ -811,3 +811,45 @@ def test_altered_bytes_of_annotations_convert_or_are_refused(cityscapes_source, 
     content, dice = (cityscapes_source / _POLYGONS).read_bytes(), random.Random(0)
     outcomes = {fuzzed_annotation(_altered(content, dice)) for _ in range(200)}
     assert outcomes == {True, False}
+
+
+ON_SMALL_DISKS = """
+import subprocess, sys
+from pathlib import Path
+from cereals_tf.cli import main
+
+source, disk = sys.argv[1:]
+for kilobytes in (16, 40, 64, 4000):
+    subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", disk], check=True
+    )
+    status = main(["prepare", source, f"{disk}/out", "--dataset=masks"])
+    left = sorted(path.name for path in Path(disk).iterdir())
+    print(f"{kilobytes} kB: status {status}, left {left}", file=sys.stderr)
+    subprocess.run(["umount", disk], check=True)
+"""
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, write_masks):
+    in_a_namespace = ["unshare", "--user", "--map-root-user", "--mount"]
+    try:
+        subprocess.run([*in_a_namespace, "true"], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("needs a namespace of its own to mount a small disk in")
+    names = [
+        f"{split}/{i:02d}" for split, count in (("train", 20), ("val", 4)) for i in range(count)
+    ]
+    source = write_masks(tmp_path / "source", names)
+    (tmp_path / "disk").mkdir()
+    found = subprocess.run(
+        [*in_a_namespace, sys.executable, "-c", ON_SMALL_DISKS, source, tmp_path / "disk"],
+        capture_output=True,
+        text=True,
+    )
+    lines = [line for line in found.stderr.splitlines() if "error" in line or " kB: " in line]
+    *failed, succeeded = lines
+    assert succeeded == "4000 kB: status 0, left ['out']", found.stderr
+    refusal = f"cereals: error: {tmp_path}/disk/out: No space left on device, expected room"
+    for said, ended in zip(failed[::2], failed[1::2], strict=True):
+        assert said.startswith(refusal), found.stderr
+        assert ended.endswith(" kB: status 2, left []"), found.stderr
