@@ -3,7 +3,7 @@ BIN := .venv/bin
 OLDEST := .venv-oldest/bin
 DEMO ?= cereals-demo
 
-.PHONY: demo test test-oldest test-io test-labelstudio test-packaging lint types bench bench-peers clean
+.PHONY: demo test test-oldest test-io test-labelstudio test-packaging lint types coverage bench bench-peers clean
 
 demo: .venv/installed
 	rm -rf $(DEMO)
@@ -37,6 +37,14 @@ types: .venv/installed-test
 	rm -rf build/typed
 	$(BIN)/python setup.py --quiet build_py --build-lib build/typed
 	$(BIN)/basedpyright
+
+# Of the tests in this process and of all that they start; a report, no threshold.
+coverage: .venv/installed-test
+	rm -f .coverage .coverage.*
+	TF_NUM_INTRAOP_THREADS=1 $(BIN)/python -m coverage run -m pytest
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report
+	$(BIN)/python -m coverage html --quiet
 
 bench: .venv/installed
 	$(BIN)/python -m tests.bench

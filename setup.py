@@ -55,6 +55,7 @@ setup(
             "basedpyright>=1.40",
             "build>=1.2",
             "cityscapesscripts>=2.2",
+            "coverage>=7.10",
             "hypothesis>=6.115",
             "pycocotools>=2.0.8",
             "pytest>=8",
