@@ -172,9 +172,9 @@ def score(
             SparkRunner, DataflowRunner. Without any, one process here does it all.
     """
     from cereals_tf.campaign.folder.campaign import Campaign
-    from cereals_tf.campaign.pool.shard import ALL, parse_shard
+    from cereals_tf.campaign.pool.share import ALL, parse_share
 
-    share = parse_shard(shard)
+    share = parse_share(shard)
     in_beam = _options_of_beam(runner, beam_options)
     if in_beam is not None and share != ALL:
         raise UserError(f"--shard={shard}: not with --runner=beam, which shares out all by itself")
@@ -253,11 +253,11 @@ def evaluate(campaign: str, *, round: int = -1, json: bool = False) -> None:
     load_tensorflow()
     from cereals_tf.campaign.learning.evaluate import evaluate_round
 
-    result = evaluate_round(opened, chosen)
+    quality = evaluate_round(opened, chosen)
     if json:
-        _print_json(result)
+        _print_json({"round": chosen.number, **quality._asdict()})
     else:
-        tables.show_iou(opened, result)
+        tables.show_iou(opened, chosen.number, quality)
 
 
 def export(campaign: str, out: str, *, round: int = -1) -> None:
@@ -369,11 +369,11 @@ def collect(
         raise UserError("collect: SOURCE is missing, expected what annotators made")
     opened = Campaign.open(campaign)
     if server:
-        from cereals_tf.annotation.collect import requested
         from cereals_tf.annotation.labelstudio_server import pull
         from cereals_tf.annotation.tasks import request_id
+        from cereals_tf.campaign.folder.waiting import refuse_not_waiting
 
-        drawings = pull(server, request_id(list(requested(opened).values())))
+        drawings = pull(server, request_id(refuse_not_waiting(opened).request))
     else:
         drawings = chosen.read_drawings(local_folder(source)) if source else []
     _note(f"{campaign}: {collect_drawings(opened, drawings, partial, skipped).summary}")
@@ -440,10 +440,10 @@ def reproduce(
         **options: Fields of `cereals_tf.campaign.options.Options` by name.
     """
     from cereals_tf.campaign.options import Options
-    from cereals_tf.campaign.pool.shard import parse_shard
+    from cereals_tf.campaign.pool.share import parse_share
     from cereals_tf.reproduce.grid import Grid, names
 
-    share = parse_shard(shard)
+    share = parse_share(shard)
     lists = (names(text) for text in (informations, regions, fusions))
     chosen = Grid(*lists, fusion_region, names(costs), repeats, rounds)
     base = Options.of(**options)

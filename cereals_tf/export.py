@@ -12,7 +12,7 @@ import tensorflow as tf
 from cereals_tf.acquisition.fusion import Scale, fuse
 from cereals_tf.acquisition.scoring import Scorer
 from cereals_tf.campaign.folder.campaign import Campaign, CommittedRound
-from cereals_tf.campaign.learning.models import load_scorer
+from cereals_tf.campaign.learning.scorer import load_scorer
 from cereals_tf.data_prep import records
 from cereals_tf.data_prep.damage import damage_named
 from cereals_tf.data_prep.files import new_folder
@@ -173,7 +173,7 @@ def _describe(campaign: Campaign, done: CommittedRound) -> dict[str, Any]:
         "classes": classes.names,
         "palette": classes.palette,
         "round": done.number,
-        "miou": done.metrics["miou"],
+        "miou": done.metrics.miou,
         "image_size": campaign.image_size,
         "stride": STRIDE,
         "information": options.information,

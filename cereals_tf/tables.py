@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -11,6 +11,9 @@ from cereals_tf.campaign.folder.campaign import Campaign
 from cereals_tf.campaign.folder.waiting import waiting
 from cereals_tf.data_prep.dataset import PreparedData
 from cereals_tf.data_prep.findings import findings
+
+if TYPE_CHECKING:
+    from cereals_tf.campaign.learning.evaluate import Quality
 
 _UNKNOWN = "n/a"
 _OF_LABELS = (
@@ -31,10 +34,10 @@ def rounds_summary(campaign: Campaign) -> dict[str, Any]:
         rounds.append(
             {
                 "round": done.number,
-                "miou": metrics["miou"],
-                "pixels_percent": metrics["pixels_percent"],
-                "clicks_percent": metrics["clicks_percent"],
-                "seconds": round(sum(metrics["seconds"].values()), 1),
+                "miou": metrics.miou,
+                "pixels_percent": metrics.pixels_percent,
+                "clicks_percent": metrics.clicks_percent,
+                "seconds": round(metrics.total_seconds, 1),
             }
         )
     asked = waiting(campaign)
@@ -84,15 +87,15 @@ def show_savings(saved: dict[str, float | None]) -> None:
     print(f"against mIoU {saved['reference_miou']:.3f} of the reference: {', '.join(shares)}")
 
 
-def show_iou(campaign: Campaign, result: dict[str, Any]) -> None:
-    """Print the IoU of each class and their mean."""
-    table = Table(title=f"{campaign.folder}, round {result['round']}", title_justify="left")
+def show_iou(campaign: Campaign, number: int, quality: "Quality") -> None:
+    """Print a round's IoU of each class and their mean."""
+    table = Table(title=f"{campaign.folder}, round {number}", title_justify="left")
     table.add_column("class")
     table.add_column("IoU", justify="right")
-    for name, value in result["iou_per_class"].items():
+    for name, value in quality.iou_per_class.items():
         table.add_row(name, format_iou(value))
     table.add_section()
-    table.add_row("mean", format_iou(result["miou"]))
+    table.add_row("mean", format_iou(quality.miou))
     _print(table)
 
 

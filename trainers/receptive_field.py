@@ -25,8 +25,10 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
+from cereals_tf.data_prep.grid import Box
 from cereals_tf.trainers.dependence import OpaqueError, Reads, Span, dependence
 from cereals_tf.trainers.keras_graph import Call, open_model
+from cereals_tf.trainers.samples import CropFor
 
 
 class Step(NamedTuple):
@@ -259,3 +261,15 @@ def _hull(a: Span | None, b: Span) -> Span:
     if b.start == b.stop:
         return a
     return Span(min(a.start, b.start), max(a.stop, b.stop))
+
+
+def crop_rule(model: keras.Model) -> CropFor:
+    """Return what finds the part of an image that the model's outputs in a box depend on."""
+    finder = CropFinder(model)
+
+    def crop_of(box: Box, height: int, width: int) -> Box:
+        rows, columns = (Span(part.start, part.stop) for part in box.cell_slices)
+        top, bottom, left, right = finder.crop(rows, columns, height, width)
+        return Box(top, left, bottom - top, right - left)
+
+    return crop_of

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cereals_tf.data_prep.grid import STRIDE, cells
+from cereals_tf.data_prep.grid import STRIDE, Box, cells
 
 
 class Region(NamedTuple):
@@ -21,24 +21,26 @@ class Region(NamedTuple):
 
     Attributes:
         image_id: the image's id.
-        y: top edge in pixels, a multiple of STRIDE.
-        x: left edge in pixels, a multiple of STRIDE.
-        height: in pixels.
-        width: in pixels.
+        box: the rectangle in pixels, top and left edge multiples of STRIDE.
     """
 
     image_id: str
-    y: int
-    x: int
-    height: int
-    width: int
+    box: Box
 
 
-def labelled_mask(regions: Iterable[Region], height: int, width: int) -> np.ndarray:
+def boxes_by_image(regions: Iterable[Region]) -> dict[str, list[Box]]:
+    """Return the rectangles of each image that has any, in the order given."""
+    by_image: dict[str, list[Box]] = {}
+    for image_id, box in regions:
+        by_image.setdefault(image_id, []).append(box)
+    return by_image
+
+
+def labelled_mask(boxes: Iterable[Box], height: int, width: int) -> np.ndarray:
     """Return which cells of an image lie in a region.
 
     Args:
-        regions: regions of this one image.
+        boxes: regions of this one image.
         height: the image's height in pixels.
         width: the image's width in pixels.
 
@@ -49,14 +51,13 @@ def labelled_mask(regions: Iterable[Region], height: int, width: int) -> np.ndar
         ValueError: a region is empty, leaves the image or cuts through a cell.
     """
     mask = np.zeros((cells(height), cells(width)), bool)
-    for region in regions:
-        if not _fits(region.y, region.height, height) or not _fits(region.x, region.width, width):
+    for box in boxes:
+        if not _fits(box.y, box.height, height) or not _fits(box.x, box.width, width):
             raise ValueError(
-                f"`regions` must consist of whole cells of {STRIDE} pixels inside the image of "
-                f"height {height} and width {width}. Received: {region}"
+                f"`boxes` must consist of whole cells of {STRIDE} pixels inside the image of "
+                f"height {height} and width {width}. Received: {box}"
             )
-        bottom, right = cells(region.y + region.height), cells(region.x + region.width)
-        mask[region.y // STRIDE : bottom, region.x // STRIDE : right] = True
+        mask[box.cell_slices] = True
     return mask
 
 
@@ -117,7 +118,7 @@ def window_sums(
 
 
 def allowed_windows(
-    acquired: Iterable[Region],
+    acquired: Iterable[Box],
     height: int,
     width: int,
     region_height: int,
@@ -151,9 +152,9 @@ def allowed_windows(
     if acquired and max_overlap > 0:  # without overlap, what is all labelled is no candidate anyway
         unlabelled = window_sums(~labelled, (cells(region_height), cells(region_width)))
         allowed = unlabelled[:rows, :columns] > 0
-    for region in acquired:
-        down = _shared(rows, region_height, region.y, region.height)
-        across = _shared(columns, region_width, region.x, region.width)
+    for box in acquired:
+        down = _shared(rows, region_height, box.y, box.height)
+        across = _shared(columns, region_width, box.x, box.width)
         shares = np.outer(down[down > 0], across[across > 0]) / (region_height * region_width)
         allowed[np.ix_(down > 0, across > 0)] &= shares <= max_overlap
     return allowed

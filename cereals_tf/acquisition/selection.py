@@ -15,7 +15,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from cereals_tf.acquisition.regions import Region
-from cereals_tf.data_prep.grid import STRIDE, cells
+from cereals_tf.data_prep.grid import STRIDE, Box, cells
 
 
 class Windows(NamedTuple):
@@ -40,20 +40,20 @@ class Windows(NamedTuple):
     allowed: np.ndarray
 
 
-class Candidate(NamedTuple):
-    """A region that is worth annotating.
+class Chosen(NamedTuple):
+    """A region that is to be annotated, and why.
 
     Attributes:
         region: where.
-        score: its fused score.
-        information: its information.
-        cost: its cost in clicks.
+        score: its fused score; like what follows, None where the region was drawn at random.
+        information: its information, summed over it.
+        cost: what annotating it is estimated to take, in clicks or seconds.
     """
 
     region: Region
-    score: float
-    information: float
-    cost: float
+    score: float | None = None
+    information: float | None = None
+    cost: float | None = None
 
 
 def best_windows(
@@ -120,13 +120,13 @@ class Selection(NamedTuple):
         next_price: what the best candidate that is left would take; None where none is left.
     """
 
-    chosen: list[Candidate]
+    chosen: list[Chosen]
     next_price: float | None
 
 
 def select(
     pool: Iterable[Windows],
-    price: Callable[[Candidate], float],
+    price: Callable[[Chosen], float],
     budget: float,
     max_overlap: float = 0.0,
 ) -> Selection:
@@ -149,7 +149,7 @@ def select(
         ValueError: the score of an allowed window is NaN or infinite, or a price is negative or
             NaN; the message names the image.
     """
-    best: list[tuple[Candidate, float]] = []
+    best: list[tuple[Chosen, float]] = []
     affordable, floor = 0, -math.inf
     for windows in pool:
         best += _until_spent(_candidates(windows, max_overlap, floor), price, budget)
@@ -162,8 +162,8 @@ def select(
 
 
 def _until_spent(
-    candidates: Iterable[Candidate], price: Callable[[Candidate], float], budget: float
-) -> Iterator[tuple[Candidate, float]]:
+    candidates: Iterable[Chosen], price: Callable[[Chosen], float], budget: float
+) -> Iterator[tuple[Chosen, float]]:
     """Yield candidates of one image with their prices, up to the first that is too dear."""
     spent = 0.0
     for candidate in candidates:
@@ -178,7 +178,7 @@ _SLACK = 1000
 """How many candidates more than twice the affordable ones are collected before they are sorted."""
 
 
-def _keep_affordable(best: list[tuple[Candidate, float]], budget: float) -> int:
+def _keep_affordable(best: list[tuple[Chosen, float]], budget: float) -> int:
     """Sort candidates with their prices, and drop all behind the first that is too dear.
 
     Returns:
@@ -192,7 +192,7 @@ def _keep_affordable(best: list[tuple[Candidate, float]], budget: float) -> int:
 
 def best_first(
     pool: Iterable[Windows], max_overlap: float = 0.0, limit: int | None = None
-) -> Iterator[Candidate]:
+) -> Iterator[Chosen]:
     """Yield the candidates of a whole pool best first, each suppressing what it overlaps.
 
     Args:
@@ -241,13 +241,13 @@ def within_budget(
     return chosen
 
 
-def _candidates(windows: Windows, max_overlap: float, floor: float) -> Iterator[Candidate]:
+def _candidates(windows: Windows, max_overlap: float, floor: float) -> Iterator[Chosen]:
     """Yield the candidates of one image that score at least `floor`, best first."""
     image_id, height, width, score, information, cost, allowed = windows
     try:
         for row, column in best_windows(score, allowed, height, width, max_overlap, floor):
-            yield Candidate(
-                Region(image_id, row * STRIDE, column * STRIDE, height, width),
+            yield Chosen(
+                Region(image_id, Box(row * STRIDE, column * STRIDE, height, width)),
                 float(score[row, column]),
                 float(information[row, column]),
                 float(cost[row, column]),

@@ -1,15 +1,17 @@
 """Taking in what annotators drew: everything is checked before anything is stored."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from cereals_tf.acquisition.selection import Chosen
 from cereals_tf.annotation.drawn import EMPTY, Drawn, Shape, painted
-from cereals_tf.annotation.tasks import label_ids, labels_digest, request_id, slices
+from cereals_tf.annotation.tasks import label_ids, labels_digest, request_id
 from cereals_tf.campaign.folder.annotations import RegionAnnotation
 from cereals_tf.campaign.folder.campaign import Campaign
-from cereals_tf.campaign.folder.request import RequestedRegion, own_window
+from cereals_tf.campaign.folder.request import own_window
+from cereals_tf.campaign.folder.waiting import Waiting, refuse_not_waiting
 from cereals_tf.data_prep.dataset import Classes, ImageEntry
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.grid import Box
@@ -26,32 +28,27 @@ class Collected:
     """What a campaign's round has after a collection.
 
     Attributes:
-        asked: How many regions were asked for.
+        waiting: What the round has.
         new: How many regions this collection added.
         changed: How many regions it replaced by something else.
-        annotated: Numbers of the regions that are in.
-        skipped: Numbers of the regions that nobody will annotate.
-        missing: Numbers of the regions that are still asked for.
     """
 
-    asked: int
+    waiting: Waiting
     new: int
     changed: int
-    annotated: Sequence[int]
-    skipped: Sequence[int]
-    missing: Sequence[int]
 
     @property
     def summary(self) -> str:
         """What came in and what is missing, for the user to read."""
+        waiting = self.waiting
         parts = [
-            f"{len(self.annotated)} of {self.asked} regions are annotated "
+            f"{len(waiting.annotated)} of {len(waiting.request)} regions are annotated "
             f"({self.new} new, {self.changed} changed)"
         ]
-        if self.skipped:
-            parts.append(f"regions skipped: {_listed(self.skipped)}")
-        missing = f"regions missing: {_listed(self.missing)}"
-        parts.append(missing if self.missing else "next: cereals step")
+        if waiting.skipped:
+            parts.append(f"regions skipped: {_listed(sorted(waiting.skipped))}")
+        missing = f"regions missing: {_listed(waiting.missing)}"
+        parts.append(missing if waiting.missing else f"next: cereals step {waiting.folder}")
         return "; ".join(parts)
 
 
@@ -76,13 +73,13 @@ def collect(
         UserError: The campaign is busy or does not wait, or a drawing is not of what was asked for,
             of an unknown class or leaves a part of a region empty. Nothing was stored then.
     """
-    requested(campaign)
+    refuse_not_waiting(campaign)
     with campaign.lock():
-        regions = requested(campaign)
+        request = refuse_not_waiting(campaign).request
         for number in skip:
-            if number not in regions:
-                raise UserError(f"--skip={number}: the request has regions 0 to {len(regions) - 1}")
-        check = _Checked(campaign, regions, partial, skip)
+            if number >= len(request):
+                raise UserError(f"--skip={number}: the request has regions 0 to {len(request) - 1}")
+        check = _Checked(campaign, request, partial, skip)
         annotations = [found for drawn in drawings for found in check.annotations(drawn)]
         check.refuse_problems()
         store = campaign.annotations
@@ -92,31 +89,13 @@ def collect(
         taken = before.keys() | {annotation.number for annotation in annotations}
         declined = {number for drawn in drawings if drawn.skipped for number in drawn.regions}
         for number in sorted({*skip, *(declined - taken)}):
-            store.skip(regions[number])
+            store.skip(number, request[number].region)
         new = sum(annotation.number not in before for annotation in annotations)
         changed = sum(
             annotation.number in before and not _same(annotation, before[annotation.number])
             for annotation in annotations
         )
-        annotated, skipped = store.annotated().keys(), store.skipped()
-        missing = regions.keys() - annotated - skipped
-        return Collected(
-            len(regions), new, changed, sorted(annotated), sorted(skipped), sorted(missing)
-        )
-
-
-def requested(campaign: Campaign) -> dict[int, RequestedRegion]:
-    """Return the regions that the campaign waits for, by number.
-
-    Raises:
-        UserError: It does not wait.
-    """
-    request = campaign.request()
-    if request is None:
-        raise UserError(
-            f"{campaign.folder}: waits for no annotations, run: cereals step {campaign.folder}"
-        )
-    return {region.number: region for region in request}
+        return Collected(refuse_not_waiting(campaign), new, changed)
 
 
 def _same(one: RegionAnnotation, other: RegionAnnotation) -> bool:
@@ -129,19 +108,19 @@ class _Checked:
     def __init__(
         self,
         campaign: Campaign,
-        regions: Mapping[int, RequestedRegion],
+        request: Sequence[Chosen],
         partial: bool,
         skip: Sequence[int],
     ) -> None:
         self._round = len(campaign.rounds())
-        self._request = request_id(list(regions.values()))
+        self._request_id = request_id(request)
         self._classes: Classes = campaign.data.classes
         self._ids = label_ids(self._classes)
         self._image_size = campaign.image_size
         self._entries: dict[str, ImageEntry] = {
             entry.image_id: entry for entry in campaign.data.images["train"]
         }
-        self._regions = regions
+        self._request = request
         self._partial = partial
         self._skip = frozenset(skip)
         self._seen: dict[int, str] = {}
@@ -165,7 +144,7 @@ class _Checked:
         labels = painted(drawn.shapes, self._ids, *drawn.size)
         for number in sorted(set(drawn.regions) - self._skip):
             window = self._window(number)
-            label = labels[slices(window)]
+            label = labels[window.slices]
             if not self._is_missing(drawn, number, label):
                 yield from self._annotation(drawn, number, window, label)
 
@@ -176,11 +155,11 @@ class _Checked:
                 f"{drawn.where}: is of round {drawn.round}, the campaign waits for round "
                 f"{self._round}"
             )
-        if drawn.request != self._request:
+        if drawn.request != self._request_id:
             return f"{drawn.where}: is of another campaign's request"
         for number in drawn.regions:
-            region = self._regions.get(number)
-            if region is None or region.image_id != drawn.image_id:
+            asked = self._request[number].region if 0 <= number < len(self._request) else None
+            if asked is None or asked.image_id != drawn.image_id:
                 return (
                     f"{drawn.where}: region {number} of the image {shown(drawn.image_id)} was not "
                     "asked for"
@@ -200,8 +179,8 @@ class _Checked:
         return None
 
     def _window(self, number: int) -> Box:
-        region = self._regions[number]
-        return own_window(region, self._entries[region.image_id], self._image_size)
+        image_id, box = self._request[number].region
+        return own_window(box, self._entries[image_id], self._image_size)
 
     def _is_missing(self, drawn: Drawn, number: int, label: np.ndarray) -> bool:
         """Whether nobody has worked on a region yet."""

@@ -11,10 +11,12 @@ from PIL import ExifTags, Image
 from tqdm import tqdm
 
 from cereals_tf.annotation.formats import Format
-from cereals_tf.annotation.tasks import ImageTask, RegionTask, labels_of, request_id, slices
-from cereals_tf.campaign.folder.campaign import SEGMENTATION, Campaign
+from cereals_tf.annotation.tasks import ImageTask, RegionTask, labels_of, request_id
+from cereals_tf.campaign.folder.campaign import Campaign
 from cereals_tf.campaign.folder.request import own_window
-from cereals_tf.campaign.learning.models import build_segmentation, load_model
+from cereals_tf.campaign.folder.splits import open_split
+from cereals_tf.campaign.folder.waiting import refuse_not_waiting
+from cereals_tf.campaign.learning.task import SEGMENTATION
 from cereals_tf.data_prep import records
 from cereals_tf.data_prep.damage import damage_named
 from cereals_tf.data_prep.dataset import ImageEntry
@@ -80,28 +82,29 @@ def _tasks_of(
 
 def _waiting_by_image(campaign: Campaign) -> dict[str, list[RegionTask]]:
     """Return what is still asked for, by image."""
-    request = campaign.request()
-    if request is None:
+    waiting = refuse_not_waiting(campaign)
+    if not waiting.missing:
         raise UserError(
-            f"{campaign.folder}: waits for no annotations, run: cereals step {campaign.folder}"
-        )
-    done = campaign.annotations.annotated().keys() | campaign.annotations.skipped()
-    entries = {entry.image_id: entry for entry in campaign.data.images["train"]}
-    number, asked = len(campaign.rounds()), request_id(request)
-    waiting: dict[str, list[RegionTask]] = {}
-    for region in request:
-        if region.number not in done:
-            entry = entries[region.image_id]
-            window = own_window(region, entry, campaign.image_size)
-            unit = campaign.options.cost_unit
-            task = RegionTask(number, asked, entry, region, window, unit)
-            waiting.setdefault(region.image_id, []).append(task)
-    if not waiting:
-        raise UserError(
-            f"{campaign.folder}: all {len(request)} regions are annotated or skipped, run: "
+            f"{campaign.folder}: all {len(waiting.request)} regions are annotated or skipped, run: "
             f"cereals step {campaign.folder}"
         )
-    return waiting
+    entries = {entry.image_id: entry for entry in campaign.data.images["train"]}
+    asked = request_id(waiting.request)
+    by_image: dict[str, list[RegionTask]] = {}
+    for number in waiting.missing:
+        chosen = waiting.request[number]
+        entry = entries[chosen.region.image_id]
+        task = RegionTask(
+            round=waiting.round,
+            request=asked,
+            entry=entry,
+            number=number,
+            chosen=chosen,
+            window=own_window(chosen.region.box, entry, campaign.image_size),
+            unit=campaign.options.cost_unit,
+        )
+        by_image.setdefault(entry.image_id, []).append(task)
+    return by_image
 
 
 def _upright(record: dict[str, tf.Tensor]) -> tuple[bytes, str]:
@@ -121,9 +124,8 @@ class _Predictor:
         rounds = campaign.rounds()
         if not rounds:
             raise UserError("--preannotate: round 0 has no model before it, expected a later round")
-        built = build_segmentation(campaign.options, len(campaign.data.classes))
-        self._model = load_model(rounds[-1].folder / SEGMENTATION, built)
-        self._reader = Split(campaign.data, "train", campaign.image_size)
+        self._model = SEGMENTATION.load(campaign, rounds[-1])
+        self._reader = open_split(campaign, "train")
 
     def __call__(
         self, record: dict[str, tf.Tensor], entry: ImageEntry, regions: Sequence[RegionTask]
@@ -151,7 +153,7 @@ def outline_region(label: np.ndarray, window: Box) -> list[Polygon]:
     Returns:
         Polygons in painter's order, in pixels of the image.
     """
-    part = label[slices(window)]
+    part = label[window.slices]
     most = int(np.bincount(part.ravel()).argmax())
     y, x, height, width = window
     right, bottom = x + width - 1, y + height - 1

@@ -13,8 +13,8 @@ from typing import Any
 from cereals_tf.annotation.drawn import REGION, Drawn, PlacedMask, Shape, is_request
 from cereals_tf.annotation.tasks import (
     ImageTask,
-    Label,
     RegionTask,
+    TaskLabel,
     file_stem,
     frame_of,
     hint,
@@ -60,7 +60,7 @@ def write_tasks(folder: Path, tasks: Iterable[ImageTask], classes: Classes) -> i
     return count
 
 
-def _configuration(labels: Iterable[Label], frame: Label) -> str:
+def _configuration(labels: Iterable[TaskLabel], frame: TaskLabel) -> str:
     """Return a configuration file of LabelMe, in the part of YAML that is JSON."""
     colours = {label.name: list(label.colour) for label in labels}
     content = {
@@ -97,7 +97,7 @@ def file_json(task: ImageTask, classes: Classes) -> dict[str, Any]:
             "image_id": task.entry.image_id,
             "regions": [
                 {
-                    "region": region.requested.number,
+                    "region": region.number,
                     "window": list(region.window),
                     **priority(region),
                 }
@@ -112,10 +112,10 @@ def file_json(task: ImageTask, classes: Classes) -> dict[str, Any]:
 
 def _frame(task: RegionTask) -> dict[str, Any]:
     y, x, height, width = task.window
-    score = task.requested.score
+    score = task.chosen.score
     described = hint(task) if score is None else f"{hint(task)}, score {score:.4g}"
     shape = _shape(REGION, "rectangle", [[x, y], [x + width, y + height]])
-    return {**shape, "group_id": task.requested.number, "description": described}
+    return {**shape, "group_id": task.number, "description": described}
 
 
 def _shape(label: str, kind: str, points: list[list[float]]) -> dict[str, Any]:

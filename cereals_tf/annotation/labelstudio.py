@@ -19,8 +19,8 @@ from cereals_tf.annotation.drawn import REGION, Drawn, PlacedMask, Shape, is_req
 from cereals_tf.annotation.rle import decode_mask
 from cereals_tf.annotation.tasks import (
     ImageTask,
-    Label,
     RegionTask,
+    TaskLabel,
     frame_of,
     hint,
     labels_of,
@@ -62,7 +62,7 @@ def configuration(classes: Classes) -> str:
 
 
 def _add_tool(
-    view: ElementTree.Element, tag: str, name: str, labels: Iterable[Label], **look: str
+    view: ElementTree.Element, tag: str, name: str, labels: Iterable[TaskLabel], **look: str
 ) -> None:
     tool = ElementTree.SubElement(view, tag, name=name, toName="image", **look)
     for label in labels:
@@ -87,7 +87,6 @@ def task_json(task: RegionTask, image_url: str, classes: Classes) -> dict[str, A
         "height": 100 * region_height / height,
         "rotation": 0,
     }
-    region = task.requested
     results = [_result(task, "region", "region", "rectanglelabels", REGION, frame)]
     for number, polygon in enumerate(task.predicted or ()):
         points = 100 * polygon.points / [width, height]
@@ -95,8 +94,8 @@ def task_json(task: RegionTask, image_url: str, classes: Classes) -> dict[str, A
         name = classes.names[polygon.class_id]
         results.append(_result(task, f"{number}", "polygon", "polygonlabels", name, value))
     prediction = {"model_version": MODEL_VERSION, "result": results}
-    if region.score is not None:
-        prediction["score"] = region.score
+    if task.chosen.score is not None:
+        prediction["score"] = task.chosen.score
     return {
         "data": {
             "image": image_url,
@@ -105,7 +104,7 @@ def task_json(task: RegionTask, image_url: str, classes: Classes) -> dict[str, A
             "size": [height, width],
             "round": task.round,
             "request": task.request,
-            "region": region.number,
+            "region": task.number,
             "window": list(task.window),
             **priority(task),
         },
@@ -117,7 +116,7 @@ def _result(
     task: RegionTask, key: str, tool: str, kind: str, label: str, value: dict[str, Any]
 ) -> dict[str, Any]:
     return {
-        "id": f"{task.requested.number}-{key}",
+        "id": f"{task.number}-{key}",
         "type": kind,
         "from_name": tool,
         "to_name": "image",

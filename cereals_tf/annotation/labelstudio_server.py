@@ -108,9 +108,7 @@ def push(server: Server, tasks: Iterable[ImageTask], classes: Classes) -> Pushed
         waiting, before = [], 0
         for task in tasks:
             new = [
-                region
-                for region in task.regions
-                if (region.request, region.requested.number) not in there
+                region for region in task.regions if (region.request, region.number) not in there
             ]
             before += len(task.regions) - len(new)
             if new:

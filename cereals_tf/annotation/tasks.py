@@ -9,8 +9,8 @@ from urllib.parse import quote
 
 import numpy as np
 
+from cereals_tf.acquisition.selection import Chosen
 from cereals_tf.annotation.drawn import REGION, Shape, painted
-from cereals_tf.campaign.folder.request import RequestedRegion
 from cereals_tf.data_prep.dataset import Classes, ImageEntry
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.grid import Box
@@ -31,7 +31,8 @@ class RegionTask:
         round: The round that asks.
         request: The request that asks, see `request_id`.
         entry: The image, at its original size.
-        requested: The region, in the campaign's pixels.
+        number: The region's number in the request.
+        chosen: Where it is, in the campaign's pixels, and why.
         window: The region, in pixels of the original image.
         unit: What costs are estimated in, `clicks` or `seconds`.
         predicted: What the model sees there, in painter's order and pixels of the original image;
@@ -41,7 +42,8 @@ class RegionTask:
     round: int
     request: str
     entry: ImageEntry
-    requested: RequestedRegion
+    number: int
+    chosen: Chosen
     window: Box
     unit: str
     predicted: Sequence[Polygon] | None = None
@@ -69,14 +71,14 @@ class ImageTask:
         return file_stem(self.entry.image_id) + self.suffix
 
 
-class Label(NamedTuple):
+class TaskLabel(NamedTuple):
     """A label that annotators may choose, and its (red, green, blue), 0 to 255."""
 
     name: str
     colour: tuple[int, int, int]
 
 
-def labels_of(classes: Classes) -> list[Label]:
+def labels_of(classes: Classes) -> list[TaskLabel]:
     """Return what annotators may choose: the classes, and what stands for ignored pixels.
 
     Raises:
@@ -91,25 +93,24 @@ def labels_of(classes: Classes) -> list[Label]:
                 f"class {shown(name)}: expected a name of printable characters in one line, "
                 "without spaces around it"
             )
-    labels = map(Label, classes.names, classes.palette)
-    return [*labels, Label(IGNORE, IGNORE_COLOUR)]
+    labels = map(TaskLabel, classes.names, classes.palette)
+    return [*labels, TaskLabel(IGNORE, IGNORE_COLOUR)]
 
 
-def frame_of(classes: Classes) -> Label:
+def frame_of(classes: Classes) -> TaskLabel:
     """Return the label of the frames around regions, in a colour that differs from all classes."""
 
     def distance(colour: tuple[int, int, int]) -> float:
         return min(math.dist(colour, other) for other in classes.palette)
 
-    return Label(REGION, max(_FRAME_COLOURS, key=distance))
+    return TaskLabel(REGION, max(_FRAME_COLOURS, key=distance))
 
 
-def request_id(regions: Sequence[RequestedRegion]) -> str:
+def request_id(request: Sequence[Chosen]) -> str:
     """Return a digest of what is asked for, by which annotations of another request are told."""
     digest = hashlib.sha256()
-    for region in regions:
-        place = (region.number, region.y, region.x, region.height, region.width)
-        digest.update(f"{place} {region.image_id!a}\n".encode())
+    for number, (region, *_) in enumerate(request):
+        digest.update(f"{(number, *region.box)} {region.image_id!a}\n".encode())
     return digest.hexdigest()[:16]
 
 
@@ -127,16 +128,7 @@ def predicted_digests(task: ImageTask, classes: Classes) -> dict[int, str]:
         for polygon in region.predicted
     ]
     labels = painted(shapes, label_ids(classes), task.entry.height, task.entry.width)
-    return {
-        region.requested.number: labels_digest(labels[slices(region.window)])
-        for region in predicted
-    }
-
-
-def slices(window: Box) -> tuple[slice, slice]:
-    """Return the rows and columns of a window."""
-    y, x, height, width = window
-    return slice(y, y + height), slice(x, x + width)
+    return {region.number: labels_digest(labels[region.window.slices]) for region in predicted}
 
 
 def label_ids(classes: Classes) -> dict[str, int]:
@@ -162,16 +154,12 @@ def file_stem(image_id: str) -> str:
 
 def priority(task: RegionTask) -> dict[str, Any]:
     """Return what work can be planned by: score, information and estimated cost."""
-    region = task.requested
-    return {
-        "score": region.score,
-        "information": region.information,
-        f"{task.unit}_estimated": region.cost_estimated,
-    }
+    _, score, information, cost = task.chosen
+    return {"score": score, "information": information, f"{task.unit}_estimated": cost}
 
 
 def hint(task: RegionTask) -> str:
     """Return what an annotator reads above a region."""
-    cost = task.requested.cost_estimated
+    cost = task.chosen.cost
     effort = "" if cost is None else f", about {max(0, math.ceil(cost))} {task.unit}"
-    return f"Region {task.requested.number} of round {task.round}{effort}"
+    return f"Region {task.number} of round {task.round}{effort}"

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from cereals_tf.campaign.folder.campaign import Campaign
 from cereals_tf.campaign.pool.files import path_of
-from cereals_tf.campaign.pool.shard import Score, Shard
+from cereals_tf.campaign.pool.share import Score, Share
 from cereals_tf.campaign.round import Round
 from cereals_tf.data_prep.beam_pipeline import Failures, TaskPipeline, watched
 from cereals_tf.data_prep.damage import damage_named
@@ -162,6 +162,6 @@ class ShareHandler(ModelHandler[int, PredictionResult, LoadedRound | None]):
                 damage_named(campaign.data, "train"),
             ):
                 model.scored.refuse_scoring()
-                images = model.score(Shard(number + 1, self._shares))
+                images = model.score(Share(number + 1, self._shares))
                 results.append(PredictionResult(number, images))
         return results

@@ -9,7 +9,7 @@ import tensorflow as tf
 from cereals_tf.campaign.annotators.annotator import WaitingError
 from cereals_tf.campaign.folder.campaign import Campaign, CommittedRound
 from cereals_tf.campaign.folder.waiting import waiting
-from cereals_tf.campaign.pool.shard import ALL, Shard
+from cereals_tf.campaign.pool.share import ALL, Share
 from cereals_tf.campaign.round import PoolIsEmptyError, Round
 from cereals_tf.data_prep.beam_extra import beam_imported
 from cereals_tf.data_prep.damage import damage_named, refuse_damage
@@ -50,16 +50,16 @@ def why_it_stopped(campaign: Campaign) -> str:
     return asked.text() if asked else "the pool is empty, there is nothing left to annotate"
 
 
-def score_campaign(campaign: Campaign, shard: Shard = ALL, beam_options: str | None = None) -> int:
+def score_campaign(campaign: Campaign, share: Share = ALL, beam_options: str | None = None) -> int:
     """Score a share of the pool for the next round, which computes only what is missing then.
 
     Several processes can do so at a time, on other shares or the same, but not while one steps.
 
     Args:
         campaign: The campaign.
-        shard: The share.
+        share: The share.
         beam_options: Score the whole pool in a pipeline of Apache Beam, with these options of
-            Beam's as on a command line; `shard` has no say then. None: score without Beam.
+            Beam's as on a command line; `share` has no say then. None: score without Beam.
 
     Returns:
         How many images the share has.
@@ -73,7 +73,7 @@ def score_campaign(campaign: Campaign, shard: Shard = ALL, beam_options: str | N
     with _at_work(campaign, ("train",), shared=True):
         next_round = Round(campaign)
         next_round.refuse_scoring()  # a step may have ended just now
-        return pipeline.score(next_round) if pipeline else next_round.score(shard)
+        return pipeline.score(next_round) if pipeline else next_round.score(share)
 
 
 def _beam_scoring(options: str) -> "BeamScoring":
@@ -106,8 +106,8 @@ def run_campaign(campaign: Campaign, rounds: int, target: float, strategy: str =
     """
     while True:
         complete = campaign.rounds()
-        if complete and (complete[-1].metrics["miou"] or 0.0) >= target:
-            return f"mIoU {complete[-1].metrics['miou']:.3f} reaches the target {target:g}"
+        if complete and (complete[-1].metrics.miou or 0.0) >= target:
+            return f"mIoU {complete[-1].metrics.miou:.3f} reaches the target {target:g}"
         if len(complete) >= rounds:
             return f"{len(complete)} rounds are complete"
         if step_campaign(campaign, strategy) is None:

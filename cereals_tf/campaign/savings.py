@@ -1,9 +1,9 @@
 """p95 and c95: how much had to be annotated to come close to the fully annotated train split."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from cereals_tf.campaign.folder.campaign import Campaign
+from cereals_tf.campaign.folder.metrics import Metrics
 
 TARGET_SHARE = 0.95
 
@@ -30,24 +30,29 @@ def share_at(target: float, mious: Sequence[float], shares: Sequence[float]) -> 
     return None
 
 
-def reached(reference_miou: float, rounds: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+def reached(reference_miou: float, rounds: Sequence[Metrics]) -> dict[str, float | None]:
     """Return p95 (pixels) and c95 (clicks) in percent.
 
     Args:
         reference_miou: mIoU of the same model on the whole train split.
-        rounds: The metrics of each round, as metrics.json has them.
+        rounds: What each round gave.
 
     Returns:
         None where the target is not reached, or where the share is unknown, as it is of clicks on a
         train split without labels.
     """
-    mious = [metrics["miou"] or 0.0 for metrics in rounds]
+    mious = [metrics.miou or 0.0 for metrics in rounds]
 
-    def share(kind: str) -> float | None:
-        shares = [metrics[f"{kind}_percent"] for metrics in rounds]
-        return None if None in shares else share_at(TARGET_SHARE * reference_miou, mious, shares)
+    target = TARGET_SHARE * reference_miou
 
-    return {"p95": share("pixels"), "c95": share("clicks")}
+    def share(shares: Sequence[float | None]) -> float | None:
+        known = [share for share in shares if share is not None]
+        return share_at(target, mious, known) if len(known) == len(shares) else None
+
+    return {
+        "p95": share([metrics.pixels_percent for metrics in rounds]),
+        "c95": share([metrics.clicks_percent for metrics in rounds]),
+    }
 
 
 def savings(campaign: Campaign, reference: Campaign) -> dict[str, float | None]:
@@ -56,6 +61,6 @@ def savings(campaign: Campaign, reference: Campaign) -> dict[str, float | None]:
     The reference is a campaign of the same models on everything (`--initial=100%`); the best mIoU
     of its rounds counts.
     """
-    full = max(done.metrics["miou"] or 0.0 for done in [reference.round(None), *reference.rounds()])
+    full = max(done.metrics.miou or 0.0 for done in [reference.round(None), *reference.rounds()])
     rounds = [done.metrics for done in campaign.rounds()]
     return {"reference_miou": full, **reached(full, rounds)}

@@ -5,11 +5,11 @@ from pathlib import Path
 
 from cereals_tf.acquisition.scoring import Scorer
 from cereals_tf.campaign.folder.campaign import Campaign
-from cereals_tf.campaign.learning.models import build_cost, build_segmentation, initialise
+from cereals_tf.campaign.learning.task import COST, SEGMENTATION
 from cereals_tf.campaign.options import Options
 from cereals_tf.campaign.pool.choose import budget_of, choose_initial
 from cereals_tf.campaign.pool.pool import Pool, region_area, resolve_region
-from cereals_tf.data_prep.dataset import PreparedData
+from cereals_tf.data_prep.dataset import Classes, PreparedData
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.files import refuse_occupied
 from cereals_tf.data_prep.remote import RemotePath
@@ -30,7 +30,7 @@ def start_campaign(folder: Path, data_folder: Path | RemotePath, options: Option
     refuse_occupied(folder)
     data = PreparedData.open(data_folder)
     options = fitted_options(options, data)
-    check_models(options, len(data.classes))
+    check_models(options, data.classes)
     return Campaign.create(folder, data, with_absolute_weights(options))
 
 
@@ -82,13 +82,11 @@ def _check_budget(options: Options, train: Split) -> None:
         )
 
 
-def check_models(options: Options, num_classes: int) -> None:
+def check_models(options: Options, classes: Classes) -> None:
     """Build both models once, so that a wrong plug-in or weights file is refused now.
 
     Raises:
         UserError: A model cannot be built or has no use for the options.
     """
-    segmentation, cost = build_segmentation(options, num_classes), build_cost(options)
-    initialise(segmentation, options, "segmentation")
-    initialise(cost, options, "cost")
+    segmentation, cost = (task.build(options, classes) for task in (SEGMENTATION, COST))
     Scorer(segmentation, cost, options.information, options.committee)

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
+from cereals_tf.campaign.folder.metrics import Metrics, Training
 from cereals_tf.trainers.calibration import Calibration
 
 WIDTH = 12.0
@@ -38,25 +39,25 @@ def plain(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-def learning_curves(campaigns: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
+def learning_curves(campaigns: Mapping[str, Sequence[Metrics]]) -> Figure:
     """Draw mIoU over annotated pixels and over annotated clicks.
 
     Clicks are in % of the train split's, or their number where those are unknown.
 
     Args:
-        campaigns: The metrics of each round, by the campaign's name. The rounds of the first one
+        campaigns: What each round gave, by the campaign's name. The rounds of the first one
             are numbered.
     """
     figure, axes = _charts(2, height=3.9)
     known = all(
-        metrics["clicks_percent"] is not None for rounds in campaigns.values() for metrics in rounds
+        metrics.clicks_percent is not None for rounds in campaigns.values() for metrics in rounds
     )
     clicks = ("clicks_percent", "annotated clicks, %") if known else ("clicks", "annotated clicks")
     shares = (("pixels_percent", "annotated pixels, %"), clicks)
     for chart, (key, label) in zip(axes, shares, strict=True):
         for number, (name, rounds) in enumerate(campaigns.items()):
-            x = [metrics[key] for metrics in rounds]
-            miou = [np.nan if metrics["miou"] is None else metrics["miou"] for metrics in rounds]
+            x = [getattr(metrics, key) for metrics in rounds]
+            miou = [np.nan if metrics.miou is None else metrics.miou for metrics in rounds]
             colour = CURVES[number % len(CURVES)]
             chart.plot(
                 x,
@@ -82,12 +83,12 @@ def learning_curves(campaigns: Mapping[str, Sequence[Mapping[str, Any]]]) -> Fig
 
 
 def _number_rounds(
-    chart: Axes, rounds: Sequence[Mapping[str, Any]], x: Sequence[float], y: Sequence[float]
+    chart: Axes, rounds: Sequence[Metrics], x: Sequence[float], y: Sequence[float]
 ) -> None:
     for metrics, here, height in zip(rounds, x, y, strict=True):
         if np.isfinite(height):
             chart.annotate(
-                f"{metrics['round']}",
+                f"{metrics.round}",
                 (here, height),
                 xytext=(0, 7),
                 textcoords="offset points",
@@ -98,11 +99,11 @@ def _number_rounds(
             )
 
 
-def training_curves(training: Mapping[str, Mapping[str, Any]], cost_unit: str) -> Figure:
+def training_curves(training: Mapping[str, Training], cost_unit: str) -> Figure:
     """Draw the loss and the val metric of both models over the epochs of a round.
 
     Args:
-        training: The entry of that name in metrics.json.
+        training: How the training of each went, by name.
         cost_unit: What the cost model predicts: clicks or seconds.
     """
     figure, axes = _charts(4, height=2.9)
@@ -113,8 +114,8 @@ def training_curves(training: Mapping[str, Mapping[str, Any]], cost_unit: str) -
         ("cost", "val_metrics", f"val squared error, {cost_unit}²"),
     ]
     for chart, (model, key, label) in zip(axes, curves, strict=True):
-        values = np.array(training[model][key], float)
-        best = training[model]["best_epoch"]
+        values = np.array(getattr(training[model], key), float)
+        best = training[model].best_epoch
         epochs = np.arange(1, len(values) + 1)
         colour = ACCENT if model == "segmentation" else SECOND
         marker = "o" if len(values) <= 30 else ""

@@ -13,13 +13,11 @@ import jinja2
 import numpy as np
 from matplotlib.figure import Figure
 
-from cereals_tf.campaign.folder.campaign import (
-    SEGMENTATION,
-    AnnotatedRegion,
-    Campaign,
-    CommittedRound,
-)
-from cereals_tf.campaign.learning.models import build_segmentation, load_model
+from cereals_tf.campaign.folder.campaign import Campaign, CommittedRound
+from cereals_tf.campaign.folder.metrics import Metrics
+from cereals_tf.campaign.folder.regions import Annotated
+from cereals_tf.campaign.folder.splits import open_split
+from cereals_tf.campaign.learning.task import SEGMENTATION
 from cereals_tf.campaign.options import Options
 from cereals_tf.data_prep.damage import damage_named
 from cereals_tf.data_prep.dataset import PreparedData
@@ -29,11 +27,11 @@ from cereals_tf.report import figures
 from cereals_tf.report.panels import AcquisitionStep, acquisition_step, draw_panels
 from cereals_tf.report.statistics import (
     CostQuality,
+    annotated_by_image,
     annotated_train,
     class_pixels,
     cost_quality,
     position_maps,
-    regions_by_image,
     unlabelled_cells,
 )
 from cereals_tf.tables import format_duration, format_iou
@@ -161,7 +159,7 @@ def _content(
         ),
         "training": pictures.add(
             "training",
-            figures.training_curves(last["training"], campaign.options.cost_unit),
+            figures.training_curves(last.training, campaign.options.cost_unit),
             "Loss and val metric of both models per epoch",
         ),
         "last_round": rounds[-1].number,
@@ -173,27 +171,27 @@ def _content(
             _step(acquisition_step(campaign, SHOWN_IMAGES, number=number), pictures)
             for number in numbers
         ],
-        "versions": last["versions"],
+        "versions": last.versions,
     }
 
 
 def _headline(rounds: Sequence[CommittedRound]) -> list[tuple[str, str]]:
     last = rounds[-1].metrics
-    seconds = sum(sum(done.metrics["seconds"].values()) for done in rounds)
+    seconds = sum(done.metrics.total_seconds for done in rounds)
     return [
-        (format_iou(last["miou"]), f"mIoU after round {rounds[-1].number}"),
-        (f"{last['pixels_percent']:.1f} %", "of the train pixels annotated"),
+        (format_iou(last.miou), f"mIoU after round {rounds[-1].number}"),
+        (f"{last.pixels_percent:.1f} %", "of the train pixels annotated"),
         _clicks_spent(last),
-        (f"{last['regions']:,}", "regions"),
+        (f"{last.regions:,}", "regions"),
         (format_duration(seconds), "of computing"),
     ]
 
 
-def _clicks_spent(metrics: dict[str, Any]) -> tuple[str, str]:
+def _clicks_spent(metrics: Metrics) -> tuple[str, str]:
     """Return the clicks spent, as a share where it is known of how many."""
-    if metrics["clicks_percent"] is None:
-        return f"{metrics['clicks']:,}", "clicks spent"
-    return f"{metrics['clicks_percent']:.1f} %", "of the train clicks spent"
+    if metrics.clicks_percent is None:
+        return f"{metrics.clicks:,}", "clicks spent"
+    return f"{metrics.clicks_percent:.1f} %", "of the train clicks spent"
 
 
 def _setup(campaign: Campaign) -> list[tuple[str, str]]:
@@ -234,13 +232,13 @@ def _rounds_table(rounds: Sequence[CommittedRound]) -> Table:
         rows.append(
             [
                 str(done.number),
-                format_iou(metrics["miou"]),
+                format_iou(metrics.miou),
                 f"{len(done.regions):,}",
-                f"{metrics['regions']:,}",
-                f"{metrics['pixels_percent']:.2f}",
-                f"{metrics['clicks']:,}",
-                _formatted(metrics["clicks_percent"]),
-                format_duration(sum(metrics["seconds"].values())),
+                f"{metrics.regions:,}",
+                f"{metrics.pixels_percent:.2f}",
+                f"{metrics.clicks:,}",
+                _formatted(metrics.clicks_percent),
+                format_duration(metrics.total_seconds),
             ]
         )
     headings = ["round", "mIoU", "new regions", "regions", "pixels %", "clicks", "clicks %", "time"]
@@ -254,9 +252,9 @@ def _iou_table(data: PreparedData, rounds: Sequence[CommittedRound]) -> Table:
     rows = []
     for name in data.classes.names:
         share = 100 * train.pixels_per_class[name] / train.pixels
-        by_round = [done.metrics["iou_per_class"][name] for done in rounds]
+        by_round = [done.metrics.iou_per_class[name] for done in rounds]
         rows.append((name, f"{share:.2f}" if share else none, _heat(by_round)))
-    mean = _heat([done.metrics["miou"] for done in rounds])
+    mean = _heat([done.metrics.miou for done in rounds])
     return {"headings": [str(done.number) for done in rounds], "rows": rows, "mean": mean}
 
 
@@ -276,8 +274,8 @@ def _spending(
     """Return where the annotations went: to which images and to which classes."""
     data = campaign.data
     reader = annotated_train(campaign)
-    chosen = regions_by_image(_chosen(rounds))
-    before = regions_by_image(rounds[:1]) if rounds[1:] else {}
+    chosen = annotated_by_image(_chosen(rounds))
+    before = annotated_by_image(rounds[:1]) if rounds[1:] else {}
     with damage_named(data, "train"):
         acquired = class_pixels(reader, chosen, before)
     per_class = data.split("train").pixels_per_class
@@ -303,9 +301,7 @@ def _spending(
     }
 
 
-def _most_annotated(
-    options: Options, reader: Split, chosen: dict[str, list[AnnotatedRegion]]
-) -> Table:
+def _most_annotated(options: Options, reader: Split, chosen: dict[str, list[Annotated]]) -> Table:
     sizes = {entry.image_id: (entry.height, entry.width) for entry in reader.images}
     kinds = options.clicks
     most = sorted(chosen, key=lambda image_id: (-len(chosen[image_id]), image_id))
@@ -313,7 +309,7 @@ def _most_annotated(
     for image_id in most[:LISTED_IMAGES]:
         regions = chosen[image_id]
         share = 1 - unlabelled_cells(regions, *sizes[image_id]).mean()
-        clicks = sum(region.clicks(kinds) for region in regions)
+        clicks = sum(region.clicks.of(kinds) for region in regions)
         rows.append([image_id, f"{len(regions):,}", f"{100 * share:.1f}", f"{clicks:,}"])
     return {"headings": ["image", "regions", "area %", "clicks"], "rows": rows}
 
@@ -328,12 +324,12 @@ def _cost(
         regions = [
             region
             for region in done.regions
-            if region.cost_estimated is not None
+            if region.chosen.cost is not None
             and all(cost_of(region) is not None for cost_of in counted.values())
         ]
         if not regions:
             continue
-        here = np.array([region.cost_estimated for region in regions])
+        here = np.array([region.chosen.cost for region in regions])
         estimated.append(here)
         row = [str(done.number), f"{len(regions):,}", f"{here.mean():.2f}"]
         for label, cost_of in counted.items():
@@ -358,14 +354,14 @@ def _cost(
     }
 
 
-def _true_costs(options: Options) -> dict[str, Callable[[AnnotatedRegion], float | None]]:
+def _true_costs(options: Options) -> dict[str, Callable[[Annotated], float | None]]:
     """Return what the estimated cost of a region is compared with, by what it counts."""
     if options.cost_unit == "seconds":
         return {"all that people needed": lambda region: region.seconds}
     kinds = options.clicks
     return {
-        "vertices": lambda region: region.clicks(("vertices",)),
-        " + ".join(kinds): lambda region: region.clicks(kinds),
+        "vertices": lambda region: region.clicks.of(("vertices",)),
+        " + ".join(kinds): lambda region: region.clicks.of(kinds),
     }
 
 
@@ -385,9 +381,8 @@ def _formatted(value: float | None) -> str:
 def _calibration(campaign: Campaign, pictures: _Pictures) -> dict[str, Any]:
     """Return how well calibrated the last round's segmentation model is on val."""
     done = campaign.round(None)
-    built = build_segmentation(campaign.options, len(campaign.data.classes))
-    model = load_model(done.folder / SEGMENTATION, built)
-    reader = Split(campaign.data, "val", campaign.image_size)
+    model = SEGMENTATION.load(campaign, done)
+    reader = open_split(campaign, "val")
     with damage_named(campaign.data, "val"):
         measured = measure_calibration(model, reader, "calibration")
     measures = {

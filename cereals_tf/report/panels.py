@@ -21,8 +21,10 @@ from tqdm import tqdm
 
 from cereals_tf.acquisition.fusion import Scale, fuse
 from cereals_tf.acquisition.information import RANDOM
-from cereals_tf.campaign.folder.campaign import AnnotatedRegion, Campaign, CommittedRound
-from cereals_tf.campaign.learning.models import load_scorer
+from cereals_tf.campaign.folder.campaign import Campaign, CommittedRound
+from cereals_tf.campaign.folder.regions import Annotated
+from cereals_tf.campaign.folder.splits import open_split
+from cereals_tf.campaign.learning.scorer import load_scorer
 from cereals_tf.campaign.pool.scoring import image_maps
 from cereals_tf.data_prep import records
 from cereals_tf.data_prep.damage import damage_named
@@ -31,7 +33,7 @@ from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.files import write_atomically
 from cereals_tf.data_prep.grid import STRIDE, Box
 from cereals_tf.report.figures import INK, MUTED, WIDTH, plain, png
-from cereals_tf.report.statistics import annotated_train, regions_by_image, unlabelled_cells
+from cereals_tf.report.statistics import annotated_by_image, annotated_train, unlabelled_cells
 from cereals_tf.trainers.evaluation import upsample_logits
 from cereals_tf.trainers.split import Split
 from cereals_tf.trainers.targets import click_target
@@ -75,8 +77,8 @@ class ImageView:
     information: np.ndarray | None
     cost: np.ndarray
     clicks: np.ndarray
-    before: Sequence[AnnotatedRegion]
-    new: Sequence[AnnotatedRegion]
+    before: Sequence[Annotated]
+    new: Sequence[Annotated]
 
     @property
     def unlabelled(self) -> np.ndarray:
@@ -155,9 +157,9 @@ def acquisition_step(
         raise ValueError(f"`number` must be at least 1. Received: {number}")
     before = [campaign.round(place) for place in range(number)]
     after = campaign.rounds()[number : number + 1]
-    labelled, new = regions_by_image(before), regions_by_image(after)
+    labelled, new = annotated_by_image(before), annotated_by_image(after)
     reader = (
-        Split(campaign.data, "train", campaign.image_size)
+        open_split(campaign, "train")
         if campaign.data.labelled("train")
         else annotated_train(campaign)
     )
@@ -177,13 +179,13 @@ def acquisition_step(
     )
 
 
-def _most_new(new: dict[str, list[AnnotatedRegion]], count: int) -> list[str]:
+def _most_new(new: dict[str, list[Annotated]], count: int) -> list[str]:
     numbers = Counter({image_id: len(new[image_id]) for image_id in sorted(new)})
     return [image_id for image_id, _ in numbers.most_common(count)]
 
 
 def _candidates(
-    campaign: Campaign, reader: Split, labelled: dict[str, list[AnnotatedRegion]]
+    campaign: Campaign, reader: Split, labelled: dict[str, list[Annotated]]
 ) -> list[str]:
     return [
         entry.image_id
@@ -197,8 +199,8 @@ def _views(
     previous: CommittedRound,
     reader: Split,
     image_ids: Sequence[str],
-    labelled: dict[str, list[AnnotatedRegion]],
-    new: dict[str, list[AnnotatedRegion]],
+    labelled: dict[str, list[Annotated]],
+    new: dict[str, list[Annotated]],
 ) -> Iterator[ImageView]:
     if not image_ids:
         return
@@ -283,7 +285,7 @@ class _Picture:
     title: str
     pixels: np.ndarray
     below: str = ""
-    outlined: Sequence[AnnotatedRegion] = ()
+    outlined: Sequence[Annotated] = ()
     colour: str = NEW_COLOUR
     interpolation: str = "antialiased"
 
@@ -293,7 +295,7 @@ class _Picture:
         _frame(axes, self.title, height, width)
         inset = 0.004 * max(self.pixels.shape)
         for region in self.outlined:
-            axes.add_patch(_outline(region.box, inset, self.colour))
+            axes.add_patch(_outline(region.region.box, inset, self.colour))
         axes.text(
             0,
             -0.09 / _inches(axes),
@@ -330,7 +332,7 @@ class _Map:
         )
         _frame(axes, self.title, height, width)
         for region in self.view.before:
-            axes.add_patch(_hatched(region.box))
+            axes.add_patch(_hatched(region.region.box))
         inch = 1 / _inches(axes)
         scale = axes.inset_axes((0.03, -0.17 * inch, 0.49, 0.09 * inch))
         bar = axes.figure.colorbar(drawn, cax=scale, orientation="horizontal")
@@ -376,7 +378,7 @@ def _panels(step: AcquisitionStep, view: ImageView) -> list[_Picture | _Map]:
     if fused is not None:
         panels.append(_Map(f"Fused: {options.fusion}", fused, _fused_unit(step), "viridis", view))
     if step.complete:
-        clicks = sum(region.clicks(options.clicks) for region in view.new)
+        clicks = sum(region.clicks.of(options.clicks) for region in view.new)
         text = f"{_count(view.new)}, {clicks} clicks to annotate"
         panels.append(_Picture("Newly selected", view.image, text, view.new))
     return panels
@@ -397,7 +399,7 @@ def _before_text(view: ImageView) -> str:
     return f"{_count(view.before)}, {100 * pixels / view.label.size:.0f} % of the pixels"
 
 
-def _count(regions: Sequence[AnnotatedRegion]) -> str:
+def _count(regions: Sequence[Annotated]) -> str:
     return f"{len(regions)} region{'' if len(regions) == 1 else 's'}"
 
 

@@ -8,9 +8,11 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from cereals_tf.acquisition.regions import Region, labelled_mask
+from cereals_tf.acquisition.regions import labelled_mask
 from cereals_tf.campaign.annotators.people import People
-from cereals_tf.campaign.folder.campaign import AnnotatedRegion, Campaign, CommittedRound
+from cereals_tf.campaign.folder.campaign import Campaign, CommittedRound, regions_of
+from cereals_tf.campaign.folder.regions import Annotated
+from cereals_tf.campaign.folder.splits import open_split
 from cereals_tf.data_prep import records
 from cereals_tf.data_prep.dataset import ImageEntry
 from cereals_tf.data_prep.grid import STRIDE, cells
@@ -19,7 +21,7 @@ from cereals_tf.trainers.split import Split
 
 def annotated_train(campaign: Campaign) -> Split:
     """Return the train split; where people annotate, with what they drew for its labels."""
-    train = Split(campaign.data, "train", campaign.image_size)
+    train = open_split(campaign, "train")
     if campaign.options.annotator == "files":
         return People(campaign, campaign.rounds(), train).labelled()
     return train
@@ -73,23 +75,22 @@ def _ranks(values: np.ndarray) -> np.ndarray:
     return (np.cumsum(counts) - (counts - 1) / 2)[places]
 
 
-def regions_by_image(rounds: Sequence[CommittedRound]) -> dict[str, list[AnnotatedRegion]]:
+def annotated_by_image(rounds: Sequence[CommittedRound]) -> dict[str, list[Annotated]]:
     """Return the regions that were annotated in some rounds, per image that has any."""
-    by_image: dict[str, list[AnnotatedRegion]] = {}
-    for region in (region for done in rounds for region in done.regions):
-        by_image.setdefault(region.image_id, []).append(region)
+    by_image: dict[str, list[Annotated]] = {}
+    for region in regions_of(rounds):
+        by_image.setdefault(region.region.image_id, []).append(region)
     return by_image
 
 
-def unlabelled_cells(regions: Sequence[AnnotatedRegion], height: int, width: int) -> np.ndarray:
+def unlabelled_cells(regions: Sequence[Annotated], height: int, width: int) -> np.ndarray:
     """Return which stride-8 cells of an image lie in no region, bool [h, w]."""
-    boxes = (Region(region.image_id, *region.box) for region in regions)
-    return ~labelled_mask(boxes, height, width)
+    return ~labelled_mask((region.region.box for region in regions), height, width)
 
 
 def position_maps(
     images: Sequence[ImageEntry],
-    regions: Mapping[str, Sequence[AnnotatedRegion]],
+    regions: Mapping[str, Sequence[Annotated]],
     kinds: Sequence[str],
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return where in the image plane regions lie, and where their clicks were spent.
@@ -120,13 +121,13 @@ def position_maps(
 
 
 def _click_density(
-    regions: Sequence[AnnotatedRegion], kinds: Sequence[str], shape: tuple[int, int]
+    regions: Sequence[Annotated], kinds: Sequence[str], shape: tuple[int, int]
 ) -> np.ndarray:
     """Return clicks per position, float64 [h, w]."""
     density = np.zeros(shape)
     for region in regions:
-        inside = density[region.box.cell_slices]
-        inside += region.clicks(kinds) / inside.size
+        inside = density[region.region.box.cell_slices]
+        inside += region.clicks.of(kinds) / inside.size
     return density
 
 
@@ -140,8 +141,8 @@ def _stretched(values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 def class_pixels(
     reader: Split,
-    regions: Mapping[str, Sequence[AnnotatedRegion]],
-    excluded: Mapping[str, Sequence[AnnotatedRegion]],
+    regions: Mapping[str, Sequence[Annotated]],
+    excluded: Mapping[str, Sequence[Annotated]],
 ) -> np.ndarray:
     """Count the pixels of each class in regions.
 

@@ -95,7 +95,7 @@ def _complete(out: Path, data: PreparedData, one: Planned, progress: _Progress) 
             if done is None:  # the pool is empty
                 break
             seconds = None if adopted else time.monotonic() - started
-            progress.say(one, done.metrics["miou"], seconds)
+            progress.say(one, done.metrics.miou, seconds)
     except BusyError:
         progress.leave(one)
         return False

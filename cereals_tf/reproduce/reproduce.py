@@ -11,14 +11,14 @@ from typing import Any
 
 from rich.console import Console
 
-from cereals_tf.campaign.folder.campaign import read_json
 from cereals_tf.campaign.options import Amount, Options, RegionSize
-from cereals_tf.campaign.pool.shard import Shard
+from cereals_tf.campaign.pool.share import Share
 from cereals_tf.campaign.start import check_models, fitted_options, with_absolute_weights
 from cereals_tf.data_prep.dataset import PreparedData
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.files import write_atomically
 from cereals_tf.data_prep.remote import RemotePath
+from cereals_tf.data_prep.sources.reading import read_json
 from cereals_tf.report.figures import png
 from cereals_tf.reproduce.campaigns import CAMPAIGNS, complete_grid
 from cereals_tf.reproduce.curves import grid_curves
@@ -38,7 +38,7 @@ OPTIONS = "options"
 
 
 def reproduce(
-    out: Path, data_folder: Path | RemotePath, grid: Grid, base: Options, shard: Shard
+    out: Path, data_folder: Path | RemotePath, grid: Grid, base: Options, share: Share
 ) -> None:
     """Complete a share of a grid's campaigns, and write what the whole grid gave so far.
 
@@ -47,7 +47,7 @@ def reproduce(
         data_folder: The prepared data set.
         grid: Which campaigns there are.
         base: The options that they share.
-        shard: The share of the campaigns to complete.
+        share: The share of the campaigns to complete.
 
     Raises:
         UserError: An option is wrong or does not fit the data or what is in the folder.
@@ -57,7 +57,7 @@ def reproduce(
     (out / CAMPAIGNS).mkdir(parents=True, exist_ok=True)
     described = {**asdict(grid), OPTIONS: _changed(base)}
     write_atomically(out / GRID, (json.dumps(described, indent=1) + "\n").encode())
-    left = complete_grid(out, data, shard.of(planned))
+    left = complete_grid(out, data, share.of(planned))
     outcomes = read_outcomes(out, data, planned)
     write_results(out, outcomes)
     for table in tables(by_cell(outcomes)):
@@ -81,7 +81,7 @@ def _checked(planned: Sequence[Planned], data: PreparedData) -> list[Planned]:
         if key not in regions:
             regions[key] = fitted_options(options, data).region
     for options in {one.options.cost_model: one.options for one in planned}.values():
-        check_models(options, len(data.classes))
+        check_models(options, data.classes)
 
     def fitted(options: Options) -> Options:
         region = regions[options.region, options.initial]
@@ -107,7 +107,7 @@ def write_results(out: Path, outcomes: Sequence[Outcome]) -> None:
     cells = by_cell(outcomes)
     made = tables(cells)
     references = [
-        outcome.rounds[0]["miou"] or 0.0 for outcome in outcomes if outcome.planned.cell is None
+        outcome.rounds[0].miou or 0.0 for outcome in outcomes if outcome.planned.cell is None
     ]
     files = {
         "table.md": to_markdown(made).encode(),

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from cereals_tf.campaign.folder.campaign import Campaign
+from cereals_tf.campaign.folder.metrics import Metrics
 from cereals_tf.campaign.savings import TARGET_SHARE, reached
 from cereals_tf.data_prep.dataset import PreparedData
 from cereals_tf.reproduce.campaigns import folder_of, refuse_other
@@ -23,14 +24,14 @@ class Outcome:
 
     Attributes:
         planned: The campaign.
-        rounds: The metrics of its rounds, as metrics.json has them.
+        rounds: What each of its rounds gave.
         reference_miou: mIoU of its repeat's reference; None: not there yet.
         p95: Percent of pixels that reached 95 % of the reference's mIoU; None: not reached.
         c95: Percent of clicks, likewise.
     """
 
     planned: Planned
-    rounds: Sequence[Mapping[str, Any]]
+    rounds: Sequence[Metrics]
     reference_miou: float | None
     p95: float | None
     c95: float | None
@@ -76,7 +77,7 @@ def read_outcomes(out: Path, data: PreparedData, planned: Sequence[Planned]) -> 
     """
     rounds = {one.name: _metrics(out, data, one) for one in planned}
     references = {
-        one.repeat: rounds[one.name][0]["miou"] or 0.0
+        one.repeat: rounds[one.name][0].miou or 0.0
         for one in planned
         if one.cell is None and rounds[one.name]
     }
@@ -87,7 +88,7 @@ def read_outcomes(out: Path, data: PreparedData, planned: Sequence[Planned]) -> 
     ]
 
 
-def _metrics(out: Path, data: PreparedData, one: Planned) -> list[Mapping[str, Any]]:
+def _metrics(out: Path, data: PreparedData, one: Planned) -> list[Metrics]:
     folder = folder_of(out, one)
     if not folder.exists():
         return []
@@ -96,7 +97,7 @@ def _metrics(out: Path, data: PreparedData, one: Planned) -> list[Mapping[str, A
     return [done.metrics for done in campaign.rounds()[: one.rounds]]
 
 
-def _outcome(one: Planned, rounds: Sequence[Mapping[str, Any]], reference: float | None) -> Outcome:
+def _outcome(one: Planned, rounds: Sequence[Metrics], reference: float | None) -> Outcome:
     if not reference:
         return Outcome(one, rounds, reference, None, None)
     return Outcome(one, rounds, reference, **reached(reference, rounds))
@@ -122,7 +123,10 @@ def round_by_round(outcomes: Sequence[Outcome]) -> list[dict[str, Spread]]:
     together = min(len(outcome.rounds) for outcome in outcomes)
     keys = ("pixels_percent", "clicks_percent", "miou")
     return [
-        {key: Spread.of(outcome.rounds[number][key] for outcome in outcomes) for key in keys}
+        {
+            key: Spread.of(getattr(outcome.rounds[number], key) for outcome in outcomes)
+            for key in keys
+        }
         for number in range(together)
     ]
 
@@ -145,12 +149,12 @@ def lead(outcomes: Sequence[Outcome], baseline: Sequence[Outcome]) -> Spread:
     """
     last = min(len(outcome.rounds) for outcome in outcomes) - 1
     others = {
-        outcome.planned.repeat: outcome.rounds[last]["miou"]
+        outcome.planned.repeat: outcome.rounds[last].miou
         for outcome in baseline
         if len(outcome.rounds) > last
     }
     pairs = (
-        (outcome.rounds[last]["miou"], others[outcome.planned.repeat])
+        (outcome.rounds[last].miou, others[outcome.planned.repeat])
         for outcome in outcomes
         if outcome.planned.repeat in others
     )
@@ -193,7 +197,10 @@ def _row(outcome: Outcome) -> dict[str, Any]:
         "p95": outcome.p95,
         "c95": outcome.c95,
         "rounds": [
-            {key: metrics[key] for key in ("round", "miou", "pixels_percent", "clicks_percent")}
+            {
+                key: getattr(metrics, key)
+                for key in ("round", "miou", "pixels_percent", "clicks_percent")
+            }
             for metrics in outcome.rounds
         ],
     }

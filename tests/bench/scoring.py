@@ -19,11 +19,11 @@ import numpy as np
 import tensorflow as tf
 
 from cereals_tf.acquisition.scoring import Scorer
-from cereals_tf.campaign.learning.models import build_cost, build_segmentation
+from cereals_tf.campaign.learning.task import COST, SEGMENTATION
 from cereals_tf.campaign.options import Options
 from cereals_tf.campaign.pool.pool import Pool
 from cereals_tf.campaign.pool.scoring import score_pool
-from cereals_tf.campaign.pool.shard import ALL, Shard
+from cereals_tf.campaign.pool.share import ALL, Share
 from cereals_tf.data_prep.dataset import PreparedData
 from cereals_tf.data_prep.parallel import cores
 from cereals_tf.data_prep.prepare import prepare
@@ -67,12 +67,12 @@ def open_pool(data: Path, **options: Any) -> tuple[Pool, Scorer]:
     chosen = Options.of(region="16", **options)
     prepared = PreparedData.open(data)
     keras.utils.set_random_seed(0)
-    models = build_segmentation(chosen, len(prepared.classes)), build_cost(chosen)
+    models = (task.build_random(chosen, prepared.classes) for task in (SEGMENTATION, COST))
     scorer = Scorer(*models, chosen.information, chosen.committee)
     return Pool(chosen, Split(prepared, "train"), {}), scorer
 
 
-def score_afresh(pool: Pool, scorer: Scorer, folder: Path, shard: Shard = ALL) -> int:
+def score_afresh(pool: Pool, scorer: Scorer, folder: Path, shard: Share = ALL) -> int:
     """Score a share of the pool and return the number of its images."""
     shutil.rmtree(folder, ignore_errors=True)
     return score_pool(pool, scorer, 1, folder, shard)
@@ -180,7 +180,7 @@ def score_share(data: str, out: str, number: int, count: int) -> dict[str, Any]:
     while len(list(ready.iterdir())) < count:
         time.sleep(POLL_SECONDS)
     begin = time.perf_counter()
-    images = score_pool(pool, scorer, 1, Path(out), Shard(number, count))
+    images = score_pool(pool, scorer, 1, Path(out), Share(number, count))
     return {"seconds": time.perf_counter() - begin, "images": images}
 
 

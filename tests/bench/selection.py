@@ -16,13 +16,13 @@ from typing import NamedTuple
 import numpy as np
 
 from cereals_tf.acquisition.regions import Region, window_grid, window_sums
-from cereals_tf.acquisition.selection import Candidate, Windows, select
+from cereals_tf.acquisition.selection import Chosen, Windows, select
 from cereals_tf.campaign.options import Options
 from cereals_tf.campaign.pool.choose import choose_best
 from cereals_tf.campaign.pool.files import WindowScores, path_of, save_scores
 from cereals_tf.campaign.pool.pool import Pool
 from cereals_tf.data_prep.dataset import IMAGES, PreparedData
-from cereals_tf.data_prep.grid import STRIDE
+from cereals_tf.data_prep.grid import STRIDE, Box
 from cereals_tf.trainers.split import Split
 from tests.bench.measure import ROOT, Ratio, Row, in_child, interleaved
 
@@ -153,8 +153,8 @@ def _scikit_activeml(size: Size) -> Iterator[Row]:
         )["result"]
     places = [
         int(c.region.image_id) * scores[0].size
-        + c.region.y // STRIDE * scores.shape[2]
-        + c.region.x // STRIDE
+        + c.region.box.y // STRIDE * scores.shape[2]
+        + c.region.box.x // STRIDE
         for c in chosen
     ]
     if places != answer["chosen"]:
@@ -182,7 +182,7 @@ def _pick_one_by_one(pool: Sequence[Windows], count: int) -> list[Region]:
         rows = slice(max(0, row - reach), row + reach + 1)
         scores[image, rows, max(0, column - reach) : column + reach + 1] = -np.inf
         place = (int(row) * STRIDE, int(column) * STRIDE)
-        chosen.append(Region(pool[image].image_id, *place, region, region))
+        chosen.append(Region(pool[image].image_id, Box(*place, region, region)))
     return chosen
 
 
@@ -227,7 +227,7 @@ def open_pool(folder: Path, size: Size) -> Pool:
     return Pool(options, Split(data, "train"), {})
 
 
-def choose_from(pool: Pool, folder: Path, size: Size) -> list[Candidate]:
+def choose_from(pool: Pool, folder: Path, size: Size) -> list[Chosen]:
     """Choose `SHARE` of a pool's area."""
     return choose_best(pool, folder, _area, SHARE * len(pool.candidates) * size.height * size.width)
 
@@ -250,5 +250,5 @@ def _read_all(pool: Pool, folder: Path) -> None:
         np.load(path_of(folder, number), mmap_mode="r").max(axis=(1, 2))
 
 
-def _area(candidate: Candidate) -> float:
-    return float(candidate.region.height * candidate.region.width)
+def _area(candidate: Chosen) -> float:
+    return float(candidate.region.box.area)

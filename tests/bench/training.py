@@ -13,7 +13,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from cereals_tf.campaign.round import crop_rule
 from cereals_tf.data_prep.dataset import PreparedData
 from cereals_tf.data_prep.grid import Box
 from cereals_tf.data_prep.prepare import prepare
@@ -25,6 +24,7 @@ from cereals_tf.trainers.evaluation import SegmentationEvaluator
 from cereals_tf.trainers.fitting import BETA_1, BETA_2, compile_model, segmentation_loss
 from cereals_tf.trainers.inputs import TrainingData
 from cereals_tf.trainers.normalization import fused_normalization
+from cereals_tf.trainers.receptive_field import crop_rule
 from cereals_tf.trainers.samples import STEP_PIXELS, plan_samples
 from cereals_tf.trainers.split import Split
 from tests.bench.measure import Ratio, Row, interleaved

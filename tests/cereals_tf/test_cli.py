@@ -413,7 +413,7 @@ def test_status(cereals, three_rounds, started):
     status, out, err = cereals("status", three_rounds.folder)
     assert (status, err) == (0, "")
     for done in three_rounds.rounds():
-        assert re.search(rf"│ +{done.number} │ +{done.metrics['miou']:.3f} │", out)
+        assert re.search(rf"│ +{done.number} │ +{done.metrics.miou:.3f} │", out)
     status, out, err = cereals("status", started.folder)
     assert (status, out) == (0, "")
     assert "no round is complete yet" in err
@@ -435,10 +435,10 @@ def test_json_is_alone_on_stdout(cereals, three_rounds):
         metrics = done.metrics
         assert found == {
             "round": done.number,
-            "miou": metrics["miou"],
-            "pixels_percent": metrics["pixels_percent"],
-            "clicks_percent": metrics["clicks_percent"],
-            "seconds": pytest.approx(sum(metrics["seconds"].values()), abs=0.06),
+            "miou": metrics.miou,
+            "pixels_percent": metrics.pixels_percent,
+            "clicks_percent": metrics.clicks_percent,
+            "seconds": pytest.approx(metrics.total_seconds, abs=0.06),
         }
 
     for verify in ([], ["--verify"]):
@@ -452,14 +452,14 @@ def test_json_is_alone_on_stdout(cereals, three_rounds):
         status, out, _ = cereals("evaluate", three_rounds.folder, "--json", *arguments)
         content, metrics = only_json(out), three_rounds.round(number).metrics
         assert (status, content["round"]) == (0, number)
-        assert content["miou"] == pytest.approx(metrics["miou"])
-        assert content["iou_per_class"] == pytest.approx(metrics["iou_per_class"])
+        assert content["miou"] == pytest.approx(metrics.miou)
+        assert content["iou_per_class"] == pytest.approx(metrics.iou_per_class)
 
 
 def test_tables_show_the_same(cereals, three_rounds):
     status, out, _ = cereals("evaluate", three_rounds.folder, "--round=0")
     assert status == 0
-    assert re.search(rf"│ mean +│ +{three_rounds.round(0).metrics['miou']:.3f} │", out)
+    assert re.search(rf"│ mean +│ +{three_rounds.round(0).metrics.miou:.3f} │", out)
     status, out, err = cereals("inspect", three_rounds.data_folder)
     assert status == 0
     for split, count in (("train", 4), ("val", 2)):

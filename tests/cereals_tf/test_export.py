@@ -16,7 +16,7 @@ from PIL import Image
 from cereals_tf.acquisition.fusion import Scale, fuse
 from cereals_tf.acquisition.scoring import Scorer
 from cereals_tf.campaign.folder.campaign import Campaign, CommittedRound
-from cereals_tf.campaign.learning.models import build_cost, build_segmentation, load_model
+from cereals_tf.campaign.learning.task import COST, SEGMENTATION
 from cereals_tf.campaign.options import Options
 from cereals_tf.campaign.run import step_campaign
 from cereals_tf.campaign.start import start_campaign
@@ -80,11 +80,7 @@ class Exported:
         self.campaign, self.done, self.folder = campaign, done, folder
         self.signatures = tf.saved_model.load(str(folder)).signatures
         options = campaign.options
-        self.segmentation = load_model(
-            done.folder / "segmentation.keras",
-            build_segmentation(options, len(campaign.data.classes)),
-        )
-        cost = load_model(done.folder / "cost.keras", build_cost(options))
+        self.segmentation, cost = (task.load(campaign, done) for task in (SEGMENTATION, COST))
         self.scorer = Scorer(self.segmentation, cost, options.information, options.committee)
         self.records = list(Split(campaign.data, "val").records())
         self.encoded = tf.stack([record[records.IMAGE_ENCODED] for record in self.records])
@@ -145,7 +141,7 @@ def test_classes_give_the_rounds_miou(exported):
     true = np.stack([records.decode_label(r[records.LABEL_ENCODED]) for r in model.records])
     weights = np.where(true == classes.ignore_id, 0.0, 1.0)
     confusion = confusion_matrix(true.astype(np.int32), weights, predicted, len(classes)).numpy()
-    assert iou(confusion).mean == pytest.approx(model.done.metrics["miou"], abs=1e-6)
+    assert iou(confusion).mean == pytest.approx(model.done.metrics.miou, abs=1e-6)
 
 
 def test_jpeg_and_png_in_one_call(exported):
@@ -313,7 +309,7 @@ def test_description_for_clients(exported):
     assert found["classes"] == list(classes.names)
     assert found["palette"] == [list(colour) for colour in classes.palette]
     assert found["round"] == 0
-    assert found["miou"] == model.done.metrics["miou"]
+    assert found["miou"] == model.done.metrics.miou
     assert found["image_size"] == [52, 75]
     assert (found["information"], found["fusion"]) == ("vote_entropy", "convex")
 

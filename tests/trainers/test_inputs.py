@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cereals_tf.campaign.round import crop_rule
 from cereals_tf.data_prep import records
 from cereals_tf.data_prep.annotated_image import AnnotatedImage
 from cereals_tf.data_prep.dataset import PreparedData
@@ -19,6 +18,7 @@ from cereals_tf.models.fcn8s import fcn8s
 from cereals_tf.models.layers import ResizeToGrid
 from cereals_tf.trainers.fitting import cost_loss, segmentation_loss
 from cereals_tf.trainers.inputs import TrainingData
+from cereals_tf.trainers.receptive_field import crop_rule
 from cereals_tf.trainers.samples import Sample, plan_samples
 from cereals_tf.trainers.split import Split
 

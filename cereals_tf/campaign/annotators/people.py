@@ -3,46 +3,46 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
-from cereals_tf.acquisition.regions import Region
-from cereals_tf.acquisition.selection import Candidate
-from cereals_tf.campaign.annotators.annotator import (
-    Annotation,
-    WaitingError,
-    annotated_regions,
-    costed,
-)
+from cereals_tf.acquisition.regions import Region, boxes_by_image
+from cereals_tf.acquisition.selection import Chosen
+from cereals_tf.campaign.annotators.annotator import WaitingError
 from cereals_tf.campaign.folder.annotations import AnnotationStore, RegionAnnotation
 from cereals_tf.campaign.folder.campaign import (
     REGIONS,
     REQUEST,
-    AnnotatedRegion,
     Campaign,
     CommittedRound,
+    regions_of,
 )
-from cereals_tf.campaign.folder.request import (
-    RequestedRegion,
-    own_window,
-    read_request,
-    write_request,
-)
+from cereals_tf.campaign.folder.regions import Annotated, NewPixels, costed
+from cereals_tf.campaign.folder.request import own_window, read_request, write_request
 from cereals_tf.campaign.folder.waiting import waiting
-from cereals_tf.campaign.pool.pool import regions_by_image
 from cereals_tf.data_prep.annotated_image import encode_label
 from cereals_tf.data_prep.clicks import click_grid, click_map
 from cereals_tf.data_prep.dataset import ImageEntry
 from cereals_tf.data_prep.errors import UserError
-from cereals_tf.data_prep.grid import cells
+from cereals_tf.data_prep.grid import Box, cells
 from cereals_tf.data_prep.polygons import Polygon, scaled
 from cereals_tf.trainers.split import Overlay, Split
 
-Asked = tuple[RequestedRegion, AnnotationStore]
-"""A region, and where what was drawn in it is kept."""
 
-Drawn = tuple[RequestedRegion, RegionAnnotation]
-"""A region, and what was drawn in it."""
+class Asked(NamedTuple):
+    """A region of a request, and where what was drawn in it is kept."""
+
+    number: int
+    region: Region
+    store: AnnotationStore
+
+
+class Answer(NamedTuple):
+    """A region's rectangle in the campaign's pixels, and what was drawn in it."""
+
+    box: Box
+    annotation: RegionAnnotation
 
 
 @dataclass(frozen=True)
@@ -59,17 +59,15 @@ class People:
     rounds: Sequence[CommittedRound]
     train: Split
 
-    def annotate(self, choose: Callable[[], list[Candidate]]) -> list[AnnotatedRegion]:
+    def annotate(self, choose: Callable[[], list[Chosen]]) -> list[Annotated]:
         """Ask for what `choose` chooses, or take in what was asked for before."""
         if self.campaign.request() is None:
-            write_request(self.campaign.working / REQUEST, _numbered(choose()))
+            write_request(self.campaign.working / REQUEST, choose())
         asked = waiting(self.campaign)
         if asked.missing:
             raise WaitingError(asked.text())
-        before = [region for done in self.rounds for region in done.regions]
-        regions = annotated_regions(
-            self._counted(asked.request), self.train.images, regions_by_image(before)
-        )
+        before = regions_of(self.rounds)
+        regions = list(self._annotated(asked.request, before))
         self._refuse_useless([*before, *regions])
         return regions
 
@@ -83,16 +81,18 @@ class People:
         if (working / REGIONS).exists():
             sources.append((read_request(working / REQUEST), self.campaign.annotations))
         asked: dict[str, list[Asked]] = {}
-        for region, store in ((region, store) for request, store in sources for region in request):
-            asked.setdefault(region.image_id, []).append((region, store))
+        for request, store in sources:
+            for number, chosen in enumerate(request):
+                part = Asked(number, chosen.region, store)
+                asked.setdefault(chosen.region.image_id, []).append(part)
         ignore_id = self.train.data.classes.ignore_id
         unit = self.campaign.options.cost_unit
         labels, costs = {}, {}
         for image_id, parts in asked.items():
             original, resized = self._entries[image_id]
-            if drawn := list(self._drawn(parts)):
-                labels[image_id] = encode_label(label_of(original, drawn, ignore_id))
-                costs[image_id] = costs_of(original, resized, drawn, unit)
+            if answers := [answer for part in parts if (answer := self._answer(part))]:
+                labels[image_id] = encode_label(label_of(original, answers, ignore_id))
+                costs[image_id] = costs_of(original, resized, answers, unit)
         return replace(self.train, overlay=Overlay(labels, costs))
 
     @cached_property
@@ -102,37 +102,41 @@ class People:
         pairs = zip(originals, self.train.images, strict=True)
         return {original.image_id: (original, resized) for original, resized in pairs}
 
-    def _drawn(self, asked: Iterable[Asked]) -> Iterator[Drawn]:
-        """Yield those of the regions that are annotated, and not skipped.
+    def _answer(self, asked: Asked) -> Answer | None:
+        """Return what was drawn in a region, None if it is skipped.
 
         Raises:
-            UserError: An annotation is missing, damaged, or that of another region.
+            UserError: The annotation is missing, damaged, or that of another region.
         """
-        for region, store in asked:
-            annotation = store.read(region.number)
-            if annotation is None:
-                continue
-            original, _ = self._entries[region.image_id]
-            window = own_window(region, original, self.train.image_size)
-            if (annotation.image_id, annotation.window) != (region.image_id, window):
-                raise UserError(
-                    f"{store.folder}: the annotation of region {region.number} is in "
-                    f"{annotation.image_id!r} at {tuple(annotation.window)}, {REQUEST} asks for "
-                    f"{region.image_id!r} at {tuple(window)}"
-                )
-            yield region, annotation
+        number, region, store = asked
+        annotation = store.read(number)
+        if annotation is None:
+            return None
+        original, _ = self._entries[region.image_id]
+        window = own_window(region.box, original, self.train.image_size)
+        if (annotation.image_id, annotation.window) != (region.image_id, window):
+            raise UserError(
+                f"{store.folder}: the annotation of region {number} is in "
+                f"{annotation.image_id!r} at {tuple(annotation.window)}, {REQUEST} asks for "
+                f"{region.image_id!r} at {tuple(window)}"
+            )
+        return Answer(region.box, annotation)
 
-    def _counted(self, request: Sequence[RequestedRegion]) -> Iterator[Annotation]:
-        store = self.campaign.annotations
-        for region, annotation in self._drawn((region, store) for region in request):
-            original, resized = self._entries[region.image_id]
-            polygons = scaled(annotation.polygons, *_factors(original, resized))
-            grid = click_grid(polygons, resized.height, resized.width)
-            where = Region(region.image_id, *region.box)
-            candidate = Candidate(where, region.score, region.information, region.cost_estimated)
-            yield Annotation(candidate, grid.region(*region.box), annotation.seconds)
+    def _annotated(
+        self, request: Sequence[Chosen], before: Iterable[Annotated]
+    ) -> Iterator[Annotated]:
+        """Yield the regions of a request that are not skipped, and what they took."""
+        pixels = NewPixels(self.train.images, boxes_by_image(done.region for done in before))
+        for number, chosen in enumerate(request):
+            answer = self._answer(Asked(number, chosen.region, self.campaign.annotations))
+            if answer:
+                original, resized = self._entries[chosen.region.image_id]
+                polygons = scaled(answer.annotation.polygons, *_factors(original, resized))
+                grid = click_grid(polygons, resized.height, resized.width)
+                new, clicks = pixels.take(chosen.region), grid.region(*answer.box)
+                yield Annotated(chosen, new, clicks, answer.annotation.seconds)
 
-    def _refuse_useless(self, regions: Sequence[AnnotatedRegion]) -> None:
+    def _refuse_useless(self, regions: Sequence[Annotated]) -> None:
         """Raise UserError if nothing can be learnt from all the regions so far."""
         folder, options = self.campaign.folder, self.campaign.options
         if not regions:
@@ -141,7 +145,7 @@ class People:
                 "annotate some of them and run: cereals collect; or start a campaign with another "
                 "--seed"
             )
-        if not costed(options, regions):
+        if not costed(regions, options.cost_unit):
             raise UserError(
                 f"{folder}: no annotation says how long it took, expected seconds of one or more "
                 f"as the campaign has --cost_unit={options.cost_unit}; collect annotations that "
@@ -149,40 +153,32 @@ class People:
             )
 
 
-def _numbered(candidates: Sequence[Candidate]) -> list[RequestedRegion]:
-    return [
-        RequestedRegion(number, *region, score, information, cost)
-        for number, (region, score, information, cost) in enumerate(candidates)
-    ]
-
-
 def _factors(original: ImageEntry, resized: ImageEntry) -> tuple[float, float]:
     return resized.height / original.height, resized.width / original.width
 
 
-def label_of(image: ImageEntry, drawn: Sequence[Drawn], ignore_id: int) -> np.ndarray:
+def label_of(image: ImageEntry, answers: Sequence[Answer], ignore_id: int) -> np.ndarray:
     """Return the label of an image of which some regions are annotated.
 
     Where regions meet, a later one counts, except for what it ignores.
 
     Args:
         image: The image at its original size.
-        drawn: Its annotated regions, at least one, in the order of annotation.
+        answers: Its annotated regions, at least one, in the order of annotation.
         ignore_id: The id of what is in no region, or ignored there.
 
     Returns:
         uint8 [H, W], train ids at the original size.
     """
     label = np.full((image.height, image.width), ignore_id, np.uint8)
-    for _, annotation in drawn:
-        y, x, height, width = annotation.window
+    for _, annotation in answers:
         known = annotation.label != ignore_id
-        label[y : y + height, x : x + width][known] = annotation.label[known]
+        label[annotation.window.slices][known] = annotation.label[known]
     return label
 
 
 def costs_of(
-    original: ImageEntry, resized: ImageEntry, drawn: Sequence[Drawn], unit: str
+    original: ImageEntry, resized: ImageEntry, answers: Sequence[Answer], unit: str
 ) -> np.ndarray:
     """Return what the positions of an image cost whose regions are annotated in part.
 
@@ -192,15 +188,15 @@ def costs_of(
     Args:
         original: The image at its original size.
         resized: The image at the campaign's size, [H, W].
-        drawn: Its annotated regions, in the order of annotation; where they meet, the later counts.
+        answers: Its annotated regions in order of annotation; where they meet, the later counts.
         unit: `clicks` or `seconds`.
 
     Returns:
         float32 [ceil(H/8), ceil(W/8)], 0 where nothing is known.
     """
     costs = np.zeros((cells(resized.height), cells(resized.width)), np.float32)
-    for region, annotation in drawn:
-        inside = region.box.cell_slices
+    for box, annotation in answers:
+        inside = box.cell_slices
         clicks = _clicks(annotation.polygons, original, resized)[inside]
         if unit == "clicks":
             costs[inside] = clicks

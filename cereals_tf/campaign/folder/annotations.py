@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from cereals_tf.campaign.folder.request import RequestedRegion
+from cereals_tf.acquisition.regions import Region
 from cereals_tf.data_prep.annotated_image import encode_label
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.files import sync, write_atomically
@@ -104,10 +104,10 @@ class AnnotationStore:
             },
         )
 
-    def skip(self, region: RequestedRegion) -> None:
+    def skip(self, number: int, region: Region) -> None:
         """Note that a region is never to be annotated, in place of an annotation of it."""
         content = {"image_id": region.image_id, "box": list(region.box), "skipped": True}
-        self._write(region.number, content)
+        self._write(number, content)
 
     def _write(self, number: int, content: dict[str, Any]) -> None:
         self.folder.mkdir(exist_ok=True)

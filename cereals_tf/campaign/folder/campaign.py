@@ -3,22 +3,24 @@
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
+from cereals_tf.acquisition.regions import Region
+from cereals_tf.acquisition.selection import Chosen
 from cereals_tf.campaign.folder.annotations import AnnotationStore
-from cereals_tf.campaign.folder.request import RequestedRegion, read_request
-from cereals_tf.campaign.folder.rows import read_rows, write_rows
+from cereals_tf.campaign.folder.metrics import Metrics
+from cereals_tf.campaign.folder.regions import Annotated, read_regions
+from cereals_tf.campaign.folder.request import read_request
 from cereals_tf.campaign.options import Options
 from cereals_tf.data_prep.dataset import PreparedData
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.files import new_folder, refuse_read_only, sync, sync_tree
-from cereals_tf.data_prep.grid import Box
 from cereals_tf.data_prep.remote import RemotePath, folder_at
+from cereals_tf.data_prep.sources.reading import read_json
 
 FORMAT_VERSION = 1
 DESCRIPTION = "campaign.json"
@@ -26,61 +28,16 @@ REQUEST = "request.csv"
 ANNOTATIONS = "annotations"
 REGIONS = "regions.csv"
 METRICS = "metrics.json"
-SEGMENTATION = "segmentation.keras"
-COST = "cost.keras"
-ROUND_FILES = (REGIONS, SEGMENTATION, COST, METRICS)
+ROUND_FILES = (REGIONS, "segmentation.keras", "cost.keras", METRICS)
+
+
+def model_file(name: str) -> str:
+    """Return the name of a model's file in a round's folder."""
+    return f"{name}.keras"
 
 
 class BusyError(UserError):
     """Another process is working on a campaign."""
-
-
-@dataclass(frozen=True)
-class AnnotatedRegion:
-    """One row of regions.csv: a region, why it was chosen, and what annotating it took.
-
-    Positions and sizes are in pixels of the campaign's image size. Score, information (nats, summed
-    over the region) and estimated cost (clicks) are None for regions drawn at random in round 0.
-    `pixels` are those that no earlier region had labelled. `seconds` are what people needed, None
-    where nobody measured.
-    """
-
-    image_id: str
-    y: int
-    x: int
-    height: int
-    width: int
-    score: float | None
-    information: float | None
-    cost_estimated: float | None
-    pixels: int
-    clicks_vertices: int
-    clicks_intersections: int
-    clicks_corners: int
-    seconds: float | None = None
-
-    @property
-    def box(self) -> Box:
-        """The region's rectangle."""
-        return Box(self.y, self.x, self.height, self.width)
-
-    def clicks(self, kinds: Sequence[str]) -> int:
-        """Return the clicks of the kinds that count."""
-        return sum(getattr(self, f"clicks_{kind}") for kind in kinds)
-
-
-def write_regions(path: Path, regions: Sequence[AnnotatedRegion]) -> None:
-    """Write regions.csv atomically."""
-    write_rows(path, AnnotatedRegion, regions)
-
-
-def read_regions(path: Path) -> list[AnnotatedRegion]:
-    """Read regions.csv.
-
-    Raises:
-        UserError: Not such a file.
-    """
-    return read_rows(path, AnnotatedRegion)
 
 
 @dataclass(frozen=True)
@@ -95,21 +52,21 @@ class CommittedRound:
         return int(self.folder.name)
 
     @cached_property
-    def regions(self) -> list[AnnotatedRegion]:
+    def regions(self) -> list[Annotated]:
         """What was annotated in this round."""
         return read_regions(self.folder / REGIONS)
 
     @cached_property
-    def request(self) -> list[RequestedRegion]:
+    def request(self) -> list[Chosen]:
         """What people were asked for in this round, nothing where an oracle annotated it."""
         path = self.folder / REQUEST
         return read_request(path) if path.exists() else []
 
     @property
-    def skipped(self) -> list[RequestedRegion]:
+    def skipped(self) -> list[Region]:
         """The regions of the request that people skipped."""
-        annotated = {(region.image_id, region.box) for region in self.regions}
-        return [asked for asked in self.request if (asked.image_id, asked.box) not in annotated]
+        annotated = {done.region for done in self.regions}
+        return [asked.region for asked in self.request if asked.region not in annotated]
 
     @property
     def annotations(self) -> AnnotationStore:
@@ -117,24 +74,14 @@ class CommittedRound:
         return AnnotationStore(self.folder / ANNOTATIONS)
 
     @cached_property
-    def metrics(self) -> dict[str, Any]:
-        """The content of metrics.json."""
-        return read_json(self.folder / METRICS)
+    def metrics(self) -> Metrics:
+        """What the round gave."""
+        return Metrics.read(self.folder / METRICS)
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Raises:
-        UserError: No such file, or no JSON object.
-    """
-    try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path}: cannot be read: {error}") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: expected an object, found {type(content).__name__}")
-    return content
+def regions_of(rounds: Iterable[CommittedRound]) -> list[Annotated]:
+    """Return all that was annotated in some rounds, in the order of annotation."""
+    return [region for done in rounds for region in done.regions]
 
 
 @dataclass(frozen=True)
@@ -227,7 +174,7 @@ class Campaign:
         """What people annotated so far in the round in progress."""
         return AnnotationStore(self.working / ANNOTATIONS)
 
-    def request(self) -> list[RequestedRegion] | None:
+    def request(self) -> list[Chosen] | None:
         """Return the regions that the round in progress waits for; None: it does not wait.
 
         It waits from the choice of its regions until `step` takes in what was annotated.

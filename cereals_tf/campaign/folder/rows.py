@@ -1,55 +1,76 @@
-"""Dataclasses as the rows of a CSV file: a column per field, empty where the value is None."""
+"""Regions as the rows of a CSV file; a cell is empty where its value is None."""
 
 import csv
 import io
-from collections.abc import Sequence
-from dataclasses import MISSING, Field, fields
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from cereals_tf.acquisition.regions import Region
+from cereals_tf.acquisition.selection import Chosen
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.files import write_atomically
+from cereals_tf.data_prep.grid import Box
+
+CHOSEN = ("image_id", "y", "x", "height", "width", "score", "information", "cost_estimated")
+"""The columns of a chosen region."""
 
 Row = TypeVar("Row")
 
 
-def write_rows(path: Path, kind: type[Row], rows: Sequence[Row]) -> None:
-    """Write dataclass objects of one kind atomically.
+def chosen_cells(chosen: Chosen) -> tuple[Any, ...]:
+    """Return the values of the columns `CHOSEN`."""
+    image_id, box = chosen.region
+    return (image_id, *box, chosen.score, chosen.information, chosen.cost)
 
-    Fields are of type str, int, or float or None.
+
+def chosen_of(row: Mapping[str, str]) -> Chosen:
+    """Return the chosen region that a row holds.
+
+    Raises:
+        KeyError: A column is missing.
+        ValueError: A cell is not of its type.
     """
+    box = Box(*(int(row[name]) for name in ("y", "x", "height", "width")))
+    return Chosen(
+        Region(row["image_id"], box),
+        score=number_or_none(row["score"]),
+        information=number_or_none(row["information"]),
+        cost=number_or_none(row["cost_estimated"]),
+    )
+
+
+def number_or_none(cell: str) -> float | None:
+    """Return the number in a cell, None if it is empty."""
+    return float(cell) if cell else None
+
+
+def write_rows(path: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Write a CSV file atomically."""
     text = io.StringIO(newline="")
     writer = csv.writer(text)
-    writer.writerow([column.name for column in fields(kind)])
-    for row in rows:
-        writer.writerow(["" if value is None else value for value in vars(row).values()])
+    writer.writerow(columns)
+    writer.writerows(rows)
     write_atomically(path, text.getvalue().encode())
 
 
-def read_rows(path: Path, kind: type[Row]) -> list[Row]:
-    """Read what `write_rows` wrote; a column whose field has a default may be missing.
+def read_rows(path: Path, parse: Callable[[Mapping[str, str]], Row]) -> list[Row]:
+    """Read a CSV file, each row as `parse` makes of its cells by column.
 
     Raises:
         UserError: Not such a file.
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            return [
-                kind(**{column.name: _value(column, row) for column in fields(kind)})
-                for row in csv.DictReader(file)
-            ]
-    except (OSError, KeyError, TypeError, ValueError) as error:
+            return [parse(_whole(row)) for row in csv.DictReader(file)]
+    except KeyError as error:
+        raise UserError(f"{path}: cannot be read: it has no column {error}") from None
+    except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read: {error}") from None
 
 
-def _value(column: Field, row: dict[str, str | None]) -> Any:
-    if column.name not in row and column.default is not MISSING:
-        return column.default
-    text = row[column.name]
-    if text is None:
-        raise ValueError(f"a row ends before {column.name!r}")
-    if column.type is str:
-        return text
-    if column.type is int:
-        return int(text)
-    return float(text) if text else None
+def _whole(row: dict[str, str | None]) -> dict[str, str]:
+    for name, cell in row.items():
+        if cell is None:
+            raise ValueError(f"a row ends before {name!r}")
+    return row

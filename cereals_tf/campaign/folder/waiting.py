@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cereals_tf.acquisition.selection import Chosen
 from cereals_tf.campaign.folder.campaign import Campaign
-from cereals_tf.campaign.folder.request import RequestedRegion
+from cereals_tf.data_prep.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -15,22 +16,22 @@ class Waiting:
     Attributes:
         folder: The campaign's folder.
         round: The round's number.
-        request: The regions that people are asked for.
+        request: The regions that people are asked for, by number.
         annotated: Numbers of those that are annotated.
         skipped: Numbers of those that are skipped.
     """
 
     folder: Path
     round: int
-    request: Sequence[RequestedRegion]
+    request: Sequence[Chosen]
     annotated: frozenset[int]
     skipped: frozenset[int]
 
     @property
-    def missing(self) -> list[RequestedRegion]:
-        """The regions that are neither annotated nor skipped."""
+    def missing(self) -> list[int]:
+        """The numbers of the regions that are neither annotated nor skipped."""
         known = self.annotated | self.skipped
-        return [region for region in self.request if region.number not in known]
+        return [number for number in range(len(self.request)) if number not in known]
 
     def summary(self) -> dict[str, int]:
         """Return the counts, for `status --json`."""
@@ -54,11 +55,25 @@ class Waiting:
                 f"round {self.round} waits for {missing} of {total} regions ({known}); "
                 f"next: cereals collect {self.folder}"
             )
-        images = len({region.image_id for region in self.request})
+        images = len({asked.region.image_id for asked in self.request})
         return (
             f"round {self.round} waits for {total} regions in {images} images; next: cereals tasks "
             f"{self.folder} OUT --format=labelme|labelstudio, then cereals collect"
         )
+
+
+def refuse_not_waiting(campaign: Campaign) -> Waiting:
+    """Return what the round in progress waits for.
+
+    Raises:
+        UserError: It does not wait, or the request or an annotation is damaged.
+    """
+    found = waiting(campaign)
+    if found is None:
+        raise UserError(
+            f"{campaign.folder}: waits for no annotations, run: cereals step {campaign.folder}"
+        )
+    return found
 
 
 def waiting(campaign: Campaign) -> Waiting | None:
@@ -70,7 +85,7 @@ def waiting(campaign: Campaign) -> Waiting | None:
     request = campaign.request()
     if request is None:
         return None
-    numbers = {region.number for region in request}
+    numbers = set(range(len(request)))
     skipped = numbers & campaign.annotations.skipped()
     annotated = numbers & campaign.annotations.numbers() - skipped
     return Waiting(

@@ -11,13 +11,13 @@ after an interruption. The rounds' own folders hold nothing of it.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from cereals_tf.campaign.folder.campaign import Campaign
+from cereals_tf.campaign.folder.metrics import Metrics
 from cereals_tf.data_prep import records
 from cereals_tf.data_prep.dataset import Classes
 from cereals_tf.trainers.evaluation import upsample_logits
@@ -51,21 +51,22 @@ def training_events(
 
 
 def write_round_events(
-    campaign: Campaign, metrics: dict[str, Any], model: keras.Model, val: Split
+    campaign: Campaign, metrics: Metrics, model: keras.Model, val: Split
 ) -> None:
     """Write what a round achieved, before it is committed.
 
     Args:
         campaign: The campaign.
-        metrics: The content of metrics.json.
+        metrics: What the round gave.
         model: The round's segmentation model.
         val: The val split.
     """
-    number = metrics["round"]
+    number = metrics.round
     with EventFile(_folder(campaign) / "rounds", f"{number:03d}") as file:
         for name in SCALARS:
-            if metrics[name] is not None:
-                file.scalar(f"rounds/{name}", metrics[name], number)
+            value = getattr(metrics, name)
+            if value is not None:
+                file.scalar(f"rounds/{name}", value, number)
         for image_id, pixels in _examples(model, val):
             file.image(f"val/{image_id}", pixels, number)
 

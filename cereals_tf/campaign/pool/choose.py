@@ -8,16 +8,17 @@ import numpy as np
 from cereals_tf.acquisition.fusion import SCALED, Scale, fuse
 from cereals_tf.acquisition.information import random_windows
 from cereals_tf.acquisition.regions import Region
-from cereals_tf.acquisition.selection import Candidate, Windows, best_first, select
+from cereals_tf.acquisition.selection import Chosen, Windows, best_first, select
 from cereals_tf.campaign.options import COST_UNITS, Options
 from cereals_tf.campaign.pool.files import WindowScores, load_scores, path_of
 from cereals_tf.campaign.pool.pool import Pool, region_of
 from cereals_tf.data_prep.dataset import ImageEntry
 from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.grid import Box
 from cereals_tf.trainers.randomness import derive_seed
 
 
-def choose_initial(pool: Pool) -> list[Candidate]:
+def choose_initial(pool: Pool) -> list[Chosen]:
     """Draw the regions of round 0 with the seed.
 
     Raises:
@@ -34,13 +35,10 @@ def choose_initial(pool: Pool) -> list[Candidate]:
         raise UserError(f"--initial={amount}: the train split has {len(images)} images")
     order = np.random.default_rng(seed).permutation(len(images))
     drawn = (images[place] for place in sorted(order[:count]))
-    return [
-        Candidate(Region(entry.image_id, 0, 0, entry.height, entry.width), None, None, None)
-        for entry in drawn
-    ]
+    return [Chosen(Region(entry.image_id, Box(0, 0, entry.height, entry.width))) for entry in drawn]
 
 
-def _random_regions(pool: Pool, count: int, seed: int) -> list[Candidate]:
+def _random_regions(pool: Pool, count: int, seed: int) -> list[Chosen]:
     def windows(key: int, entry: ImageEntry) -> Windows:
         allowed = pool.allowed(entry)
         numbers = random_windows(seed, key, allowed.shape)
@@ -51,12 +49,12 @@ def _random_regions(pool: Pool, count: int, seed: int) -> list[Candidate]:
     chosen = list(best_first(drawn, limit=count))
     if len(chosen) < count:
         raise UserError(f"--initial={pool.options.initial}: only {len(chosen)} regions fit")
-    return [Candidate(candidate.region, None, None, None) for candidate in chosen]
+    return [Chosen(drawn.region) for drawn in chosen]
 
 
 def choose_best(
-    pool: Pool, folder: Path, price: Callable[[Candidate], float], budget: float
-) -> list[Candidate]:
+    pool: Pool, folder: Path, price: Callable[[Chosen], float], budget: float
+) -> list[Chosen]:
     """Select the best regions of the scored pool within the budget, best first.
 
     Args:

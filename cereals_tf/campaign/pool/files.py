@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cereals_tf.acquisition.selection import Candidate
+from cereals_tf.acquisition.selection import Chosen
 from cereals_tf.campaign.options import Options
 from cereals_tf.campaign.pool.pool import Pool
 from cereals_tf.data_prep.grid import STRIDE
@@ -69,7 +69,7 @@ LEAST_PRICE = 1.0
 """What an estimate counts at least, clicks or seconds: a model may expect nothing anywhere."""
 
 
-def price_in(unit: str, pool: Pool, folder: Path) -> Callable[[Candidate], float]:
+def price_in(unit: str, pool: Pool, folder: Path) -> Callable[[Chosen], float]:
     """Return what a region takes from the budget.
 
     Args:
@@ -79,21 +79,21 @@ def price_in(unit: str, pool: Pool, folder: Path) -> Callable[[Candidate], float
         folder: The scores of its images.
     """
     if unit == "pixels":
-        return lambda candidate: float(candidate.region.height * candidate.region.width)
+        return lambda chosen: float(chosen.region.box.area)
     if needs_clicks(pool.options):
         return _price_in_true_clicks(pool, folder)
-    return lambda candidate: max(LEAST_PRICE, candidate.cost)
+    return lambda chosen: max(LEAST_PRICE, chosen.cost)
 
 
-def _price_in_true_clicks(pool: Pool, folder: Path) -> Callable[[Candidate], float]:
+def _price_in_true_clicks(pool: Pool, folder: Path) -> Callable[[Chosen], float]:
     """Return the price of a region in true clicks, as the oracle will count them."""
 
     @lru_cache(OPEN_FILES)
     def clicks_of(image_id: str) -> np.ndarray:
         return load_scores(path_of(folder, pool.candidates[image_id].number)).clicks
 
-    def price(candidate: Candidate) -> float:
-        image_id, y, x, _, _ = candidate.region
-        return float(clicks_of(image_id)[y // STRIDE, x // STRIDE])
+    def price(chosen: Chosen) -> float:
+        image_id, box = chosen.region
+        return float(clicks_of(image_id)[box.y // STRIDE, box.x // STRIDE])
 
     return price

@@ -1,24 +1,24 @@
 """The pool: the train split as a round finds it, and where in it regions may be chosen."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 
-from cereals_tf.acquisition.regions import Region, allowed_windows, labelled_mask
+from cereals_tf.acquisition.regions import allowed_windows, labelled_mask
 from cereals_tf.campaign.options import Options, RegionSize, Size
 from cereals_tf.data_prep.dataset import ImageEntry
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.grid import STRIDE, Box
 from cereals_tf.trainers.split import Split
 
-Taken = Mapping[str, Sequence[Region]]
+Taken = Mapping[str, Sequence[Box]]
 """The annotated and the skipped regions of each image that has any."""
 
 
-class Place(NamedTuple):
+class PoolImage(NamedTuple):
     """An image of the pool.
 
     Attributes:
@@ -45,10 +45,10 @@ class Pool:
     taken: Taken
 
     @cached_property
-    def candidates(self) -> dict[str, Place]:
+    def candidates(self) -> dict[str, PoolImage]:
         """The images that have candidate windows, by image id, in the order of the split."""
         return {
-            entry.image_id: Place(number, entry)
+            entry.image_id: PoolImage(number, entry)
             for number, entry in enumerate(self.reader.images)
             if entry.image_id not in self.taken or self.allowed(entry).any()
         }
@@ -66,25 +66,6 @@ class Pool:
     def unlabelled(self, entry: ImageEntry) -> np.ndarray:
         """Return which cells of an image no taken region covers, bool [h, w] at stride 8."""
         return ~labelled_mask(self.taken.get(entry.image_id, ()), entry.height, entry.width)
-
-
-class Placed(Protocol):
-    """What has a place in an image."""
-
-    image_id: str
-
-    @property
-    def box(self) -> Box:
-        """Where it is, in pixels of the campaign's image size."""
-        ...
-
-
-def regions_by_image(items: Iterable[Placed]) -> dict[str, list[Region]]:
-    """Return the regions of each image that has any, in the order given."""
-    by_image: dict[str, list[Region]] = {}
-    for item in items:
-        by_image.setdefault(item.image_id, []).append(Region(item.image_id, *item.box))
-    return by_image
 
 
 def resolve_region(region: RegionSize, images: Sequence[ImageEntry]) -> RegionSize:

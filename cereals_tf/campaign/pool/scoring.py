@@ -21,8 +21,8 @@ from cereals_tf.acquisition.information import RANDOM, random_windows
 from cereals_tf.acquisition.scoring import Scorer
 from cereals_tf.campaign.options import Options
 from cereals_tf.campaign.pool.files import WindowScores, needs_clicks, path_of, save_scores
-from cereals_tf.campaign.pool.pool import Place, Pool, region_of
-from cereals_tf.campaign.pool.shard import ALL, Shard
+from cereals_tf.campaign.pool.pool import Pool, PoolImage, region_of
+from cereals_tf.campaign.pool.share import ALL, Share
 from cereals_tf.data_prep import records
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.parallel import ordered_map
@@ -41,12 +41,12 @@ _COUNTED_FEATURES = (
 )
 """The part of a record that true clicks are counted by."""
 
-Batch = Sequence[Place]
+Batch = Sequence[PoolImage]
 Record = dict[str, tf.Tensor]
 
 
 def score_pool(
-    pool: Pool, scorer: Scorer, round_number: int, folder: Path, shard: Shard = ALL
+    pool: Pool, scorer: Scorer, round_number: int, folder: Path, shard: Share = ALL
 ) -> int:
     """Write the scores of a share of the pool into a folder, those that are missing there.
 
@@ -68,7 +68,7 @@ def score_pool(
     folder.mkdir(parents=True, exist_ok=True)
     present = {path.name for path in folder.iterdir()}
 
-    def is_missing(place: Place) -> bool:
+    def is_missing(place: PoolImage) -> bool:
         return path_of(folder, place.number).name not in present
 
     batches = shard.of(plan_batches(pool, scorer))
@@ -98,7 +98,7 @@ def plan_batches(pool: Pool, scorer: Scorer) -> list[Batch]:
     committee draws, as an image's draws must not depend on its neighbours.
     """
 
-    def size(place: Place) -> tuple[int, int]:
+    def size(place: PoolImage) -> tuple[int, int]:
         return place.entry.height, place.entry.width
 
     batches = []
@@ -118,7 +118,7 @@ class _ScoredImage(NamedTuple):
         record: The features that true clicks are counted by, where they are needed.
     """
 
-    place: Place
+    place: PoolImage
     sums: np.ndarray
     record: Record
 

@@ -15,7 +15,7 @@ from cereals_tf.acquisition.regions import (
     window_grid,
     window_sums,
 )
-from cereals_tf.data_prep.grid import cells
+from cereals_tf.data_prep.grid import Box, cells
 
 STRIDE = 8
 sizes = st.integers(9, 70)
@@ -36,7 +36,7 @@ def images(draw):
     regions = []
     for _ in range(draw(st.integers(0, 3))):
         (y, h), (x, w) = draw(intervals(height)), draw(intervals(width))
-        regions.append(Region("a", y, x, h, w))
+        regions.append(Box(y, x, h, w))
     return height, width, regions
 
 
@@ -62,7 +62,11 @@ def slow_windows(height, width, region_height, region_width):
 
 
 def test_regions_are_ordered_by_image_then_y_then_x():
-    regions = [Region("b", 0, 0, 8, 8), Region("a", 8, 0, 8, 8), Region("a", 0, 16, 8, 8)]
+    regions = [
+        Region("b", Box(0, 0, 8, 8)),
+        Region("a", Box(8, 0, 8, 8)),
+        Region("a", Box(0, 16, 8, 8)),
+    ]
     assert sorted(regions) == regions[::-1]
 
 
@@ -80,15 +84,15 @@ def test_labelled_mask_equals_painted_pixels(image):
 @pytest.mark.parametrize(
     "region",
     [
-        Region("a", 4, 0, 8, 8),
-        Region("a", 0, 0, 12, 8),
-        Region("a", 0, 0, 8, 0),
-        Region("a", -8, 0, 16, 8),
-        Region("a", 0, 16, 8, 8),
+        Box(4, 0, 8, 8),
+        Box(0, 0, 12, 8),
+        Box(0, 0, 8, 0),
+        Box(-8, 0, 16, 8),
+        Box(0, 16, 8, 8),
     ],
 )
 def test_region_that_does_not_fit(region):
-    with pytest.raises(ValueError, match=r"height 30 and width 20.*Region\("):
+    with pytest.raises(ValueError, match=r"height 30 and width 20.*Box\("):
         labelled_mask([region], 30, 20)
 
 
@@ -110,7 +114,7 @@ def test_whole_image_is_one_window(height, width):
     values = np.random.default_rng(0).random((cells(height), cells(width)))
     found = window_sums(values, (cells(height), cells(width)))
     np.testing.assert_allclose(found, [[values.sum()]], rtol=1e-14)
-    whole = Region("a", 0, 0, height, width)
+    whole = Box(0, 0, height, width)
     assert allowed_windows([], height, width, height, width).tolist() == [[True]]
     assert allowed_windows([whole], height, width, height, width, 1.0).tolist() == [[False]]
 
@@ -196,6 +200,6 @@ def test_allowed_windows_equal_exact_rectangles(data, image, max_overlap):
 @pytest.mark.parametrize("hundredths", range(100))
 def test_overlap_equal_to_the_maximum_is_allowed(hundredths):
     """The share is compared with the decimal that the user typed: 0.29 * 6400 is below 1856."""
-    acquired = [Region("a", 0, 0, 8, 800)]
+    acquired = [Box(0, 0, 8, 800)]
     found = allowed_windows(acquired, 8, 1600, 8, 800, hundredths / 100)
     assert np.flatnonzero(found[0])[0] == 100 - hundredths

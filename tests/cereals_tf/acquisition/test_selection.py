@@ -11,20 +11,22 @@ from hypothesis import strategies as st
 from cereals_tf.acquisition import selection
 from cereals_tf.acquisition.regions import Region, allowed_windows, window_grid
 from cereals_tf.acquisition.selection import (
-    Candidate,
+    Chosen,
     Windows,
     best_first,
     best_windows,
     select,
     within_budget,
 )
+from cereals_tf.data_prep.grid import Box
 
 STRIDE = 8
 
 
 def shared_area(a, b):
-    height = min(a.y + a.height, b.y + b.height) - max(a.y, b.y)
-    width = min(a.x + a.width, b.x + b.width) - max(a.x, b.x)
+    one, other = a.box, b.box
+    height = min(one.y + one.height, other.y + other.height) - max(one.y, other.y)
+    width = min(one.x + one.width, other.x + other.width) - max(one.x, other.x)
     return max(height, 0) * max(width, 0) if a.image_id == b.image_id else 0
 
 
@@ -32,7 +34,9 @@ def slow_best_first(pool, max_overlap):
     """Search every window of every image anew for each pick."""
     limit = Fraction(max_overlap)
     left = {
-        Region(w.image_id, row * STRIDE, column * STRIDE, w.height, w.width): w.score[row, column]
+        Region(w.image_id, Box(row * STRIDE, column * STRIDE, w.height, w.width)): w.score[
+            row, column
+        ]
         for w in pool
         for row, column in np.argwhere(w.allowed)
     }
@@ -43,7 +47,7 @@ def slow_best_first(pool, max_overlap):
         left = {
             region: score
             for region, score in left.items()
-            if Fraction(shared_area(best, region), region.height * region.width) <= limit
+            if Fraction(shared_area(best, region), region.box.height * region.box.width) <= limit
         }
 
 
@@ -58,13 +62,7 @@ def pools(draw, max_overlap):
         rows, columns = window_grid(height, width, h, w)
         image_id = f"image{9 - index}"
         acquired = [
-            Region(
-                image_id,
-                int(rng.integers(rows)) * STRIDE,
-                int(rng.integers(columns)) * STRIDE,
-                h,
-                w,
-            )
+            Box(int(rng.integers(rows)) * STRIDE, int(rng.integers(columns)) * STRIDE, h, w)
             for _ in range(rng.integers(3) if rows and columns else 0)
         ]
         allowed = allowed_windows(acquired, height, width, h, w, max_overlap)
@@ -110,8 +108,8 @@ def test_whole_images():
         for name, size in sizes.items()
     ]
     assert [c.region for c in best_first(pool)] == [
-        Region("a", 0, 0, 100, 75),
-        Region("b", 0, 0, 64, 30),
+        Region("a", Box(0, 0, 100, 75)),
+        Region("b", Box(0, 0, 64, 30)),
     ]
 
 
@@ -145,7 +143,7 @@ def test_score_that_is_not_finite(value):
 
 
 def candidate(index, cost):
-    return Candidate(Region("a", 8 * index, 0, 8, 8), -float(index), 1.0, cost)
+    return Chosen(Region("a", Box(8 * index, 0, 8, 8)), -float(index), 1.0, cost)
 
 
 @settings(deadline=None, max_examples=100)
@@ -162,7 +160,7 @@ def test_budget_is_never_exceeded_and_never_saved_for_worse_regions(costs, budge
 def test_budget_of_the_area_of_four_regions():
     scores = np.random.default_rng(0).random((9, 9))
     pool = [Windows("a", 16, 16, scores, scores, scores, np.ones((9, 9), bool))]
-    chosen = within_budget(best_first(pool), lambda c: c.region.height * c.region.width, 4 * 256)
+    chosen = within_budget(best_first(pool), lambda c: c.region.box.area, 4 * 256)
     assert chosen == list(islice(best_first(pool), 4))
 
 

@@ -7,10 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cereals_tf.acquisition.regions import Region
+from cereals_tf.acquisition.selection import Chosen
 from cereals_tf.annotation.labelme import read_drawings as read_labelme
 from cereals_tf.annotation.labelstudio import read_drawings as read_labelstudio
-from cereals_tf.campaign.folder.request import RequestedRegion, write_request
+from cereals_tf.campaign.folder.request import write_request
 from cereals_tf.data_prep import records
+from cereals_tf.data_prep.grid import Box
 from cereals_tf.trainers.split import Split
 
 
@@ -53,9 +56,9 @@ def waiting(begin, tmp_path):
         write_request(
             campaign.working / "request.csv",
             [
-                RequestedRegion(0, second, 8, 16, 16, 16, 0.75, 31.5, 12.25),
-                RequestedRegion(1, first, 24, 0, 32, 40, None, None, None),
-                RequestedRegion(2, first, 0, 72, 24, 18, 0.5, 20.0, 3.0),
+                Chosen(Region(second, Box(8, 16, 16, 16)), 0.75, 31.5, 12.25),
+                Chosen(Region(first, Box(24, 0, 32, 40))),
+                Chosen(Region(first, Box(0, 72, 24, 18)), 0.5, 20.0, 3.0),
             ],
         )
         return campaign

@@ -100,7 +100,7 @@ def test_seconds_come_from_label_studio(waiting, labelstudio, handed_out, collec
 
 def test_region_without_a_shape_is_missing(waiting, tool, handed_out, collected, truth_of):
     campaign = waiting()
-    first = campaign.request()[1].image_id
+    first = campaign.request()[1].region.image_id
     truth = truth_of(campaign)
 
     def only_first(image_id):
@@ -116,7 +116,7 @@ def test_work_comes_in_parts_and_is_replaced(waiting, tool, handed_out, collecte
     campaign = waiting()
     truth = truth_of(campaign)
     out = handed_out(campaign, tool)
-    first = campaign.request()[1].image_id
+    first = campaign.request()[1].region.image_id
     untouched = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     source = tool.draw(out, lambda image: everything(truth)(image) if image == first else [])
     collected(campaign, tool, source)

@@ -4,15 +4,17 @@ import base64
 import io
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from cereals_tf.acquisition.regions import Region
+from cereals_tf.acquisition.selection import Chosen
 from cereals_tf.annotation.drawn import painted
 from cereals_tf.annotation.labelme import file_json, read_drawings, write_tasks
 from cereals_tf.annotation.tasks import ImageTask, RegionTask
-from cereals_tf.campaign.folder.request import RequestedRegion
 from cereals_tf.data_prep.dataset import Classes, ImageEntry
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.grid import Box
@@ -26,7 +28,8 @@ REGIONS = [
         3,
         "cafe",
         ENTRY,
-        RequestedRegion(12, ENTRY.image_id, 8, 16, 16, 32, 0.25, 3.5, 6.2),
+        12,
+        Chosen(Region(ENTRY.image_id, Box(8, 16, 16, 32)), 0.25, 3.5, 6.2),
         Box(10, 20, 20, 45),
         "clicks",
     ),
@@ -34,7 +37,8 @@ REGIONS = [
         3,
         "cafe",
         ENTRY,
-        RequestedRegion(4, ENTRY.image_id, 0, 0, 8, 8, None, None, None),
+        4,
+        Chosen(Region(ENTRY.image_id, Box(0, 0, 8, 8))),
         Box(0, 0, 8, 8),
         "clicks",
     ),
@@ -182,7 +186,7 @@ def test_later_shapes_lie_on_earlier_ones(path, edit):
 
 def test_predictions_are_drawn_and_told_from_work():
     predicted = [Polygon(2, np.array([[20.0, 10], [64, 10], [64, 29], [20, 29]]))]
-    first = RegionTask(3, "cafe", ENTRY, REGIONS[0].requested, Box(10, 20, 20, 45), "s", predicted)
+    first = replace(REGIONS[0], predicted=predicted)
     content = file_json(ImageTask(ENTRY, b"", ".png", [first, REGIONS[1]]), CLASSES)
     assert content["shapes"][2] == shape("日本", points=predicted[0].points.tolist())
     assert list(content["cereals"]["predicted"]) == ["12"]

@@ -2,11 +2,14 @@
 
 import json
 import math
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
+from cereals_tf.acquisition.regions import Region
+from cereals_tf.acquisition.selection import Chosen
 from cereals_tf.annotation.drawn import painted
 from cereals_tf.annotation.labelstudio import (
     configuration,
@@ -16,7 +19,6 @@ from cereals_tf.annotation.labelstudio import (
     write_tasks,
 )
 from cereals_tf.annotation.tasks import ImageTask, RegionTask
-from cereals_tf.campaign.folder.request import RequestedRegion
 from cereals_tf.data_prep.dataset import Classes, ImageEntry
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.grid import Box
@@ -24,8 +26,8 @@ from cereals_tf.data_prep.polygons import Polygon
 
 CLASSES = Classes(("road", '<"a" & b>', "日本"), ((128, 64, 128), (0, 255, 9), (1, 2, 3)), 255)
 ENTRY = ImageEntry("a/b", 60, 90, 0)
-REGION = RequestedRegion(12, "a/b", 8, 16, 16, 32, 0.25, 3.5, 6.2)
-TASK = RegionTask(3, "cafe", ENTRY, REGION, Box(10, 20, 20, 45), "clicks")
+REGION = Chosen(Region("a/b", Box(8, 16, 16, 32)), 0.25, 3.5, 6.2)
+TASK = RegionTask(3, "cafe", ENTRY, 12, REGION, Box(10, 20, 20, 45), "clicks")
 
 
 @pytest.fixture
@@ -102,7 +104,7 @@ def test_task_tells_what_work_can_be_planned_by(task):
 def test_predictions_are_polygons_that_come_back_as_they_were():
     points = np.array([[20, 10.1], [64, 10.7], [33.3, 29]], np.float32).astype(np.float64)
     predicted = [Polygon(1, points), Polygon(2, points + 0.25)]
-    with_them = RegionTask(3, "cafe", ENTRY, REGION, TASK.window, "clicks", predicted)
+    with_them = replace(TASK, predicted=predicted)
     sent = json.loads(json.dumps(task_json(with_them, "x.png", CLASSES)))
     accepted = annotation(*sent["predictions"][0]["result"])
     drawn = drawings_of({**sent, "annotations": [accepted]})
@@ -172,14 +174,11 @@ def test_empty_brush_draws_nothing(task):
 
 
 def test_files_hold_all_tasks_in_the_order_of_choice(tmp_path):
-    late = RegionTask(3, "cafe", ENTRY, REGION, TASK.window, "clicks")
-    early = RequestedRegion(1, "c", 0, 0, 8, 8, None, None, None)
-    other = ImageEntry("c", 60, 90, 0)
+    box, other = Box(0, 0, 8, 8), ImageEntry("c", 60, 90, 0)
+    early = RegionTask(3, "cafe", other, 1, Chosen(Region("c", box)), box, "clicks")
     tasks = [
-        ImageTask(ENTRY, b"png", ".png", [late]),
-        ImageTask(
-            other, b"jpeg", ".jpg", [RegionTask(3, "cafe", other, early, Box(0, 0, 8, 8), "clicks")]
-        ),
+        ImageTask(ENTRY, b"png", ".png", [TASK]),
+        ImageTask(other, b"jpeg", ".jpg", [early]),
     ]
     assert write_tasks(tmp_path, tasks, CLASSES) == 2
     listed = json.loads((tmp_path / "tasks.json").read_text())

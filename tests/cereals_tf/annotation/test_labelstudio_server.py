@@ -18,9 +18,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cereals_tf.acquisition.regions import Region
+from cereals_tf.acquisition.selection import Chosen
 from cereals_tf.annotation.labelstudio_server import Server, pull, push
 from cereals_tf.annotation.tasks import ImageTask, RegionTask, request_id
-from cereals_tf.campaign.folder.request import RequestedRegion
 from cereals_tf.data_prep.dataset import Classes, ImageEntry
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.grid import Box
@@ -113,7 +114,7 @@ def png(seed: int, height: int = 32, width: int = 48) -> bytes:
 def image_tasks(regions: list[tuple[str, int]], round: int = 0) -> list[ImageTask]:
     """Tasks of (image id, x) each, in the order of choice."""
     requested = [
-        RequestedRegion(number, image_id, 8, x, 16, 16, 9.0 - number, 3.5, 4.25)
+        Chosen(Region(image_id, Box(8, x, 16, 16)), 9.0 - number, 3.5, 4.25)
         for number, (image_id, x) in enumerate(regions)
     ]
     request = request_id(requested)
@@ -121,9 +122,9 @@ def image_tasks(regions: list[tuple[str, int]], round: int = 0) -> list[ImageTas
     for seed, image_id in enumerate(sorted({image_id for image_id, _ in regions})):
         entry = ImageEntry(image_id, 32, 48, 0)
         own = [
-            RegionTask(round, request, entry, region, Box(8, region.x, 16, 16), "clicks")
-            for region in requested
-            if region.image_id == image_id
+            RegionTask(round, request, entry, number, chosen, chosen.region.box, "clicks")
+            for number, chosen in enumerate(requested)
+            if chosen.region.image_id == image_id
         ]
         tasks.append(ImageTask(entry, png(seed), ".png", own))
     return tasks

@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cereals_tf.acquisition.regions import Region
+from cereals_tf.acquisition.selection import Chosen
 from cereals_tf.annotation.labelme import LABELS
-from cereals_tf.campaign.folder.request import RequestedRegion, write_request
+from cereals_tf.campaign.folder.request import write_request
+from cereals_tf.data_prep.grid import Box
 from cereals_tf.data_prep.prepare import prepare
 
 IDS = ["..dots", "a%2Fb", "a/b", 'it\'s "q" <&>', "日本/ä", "x" * 120 + "/" + "y" * 120]
@@ -48,7 +51,7 @@ def campaign(begin, odd_data, tmp_path):
     write_request(
         started.working / "request.csv",
         [
-            RequestedRegion(number, image_id, 0, 0, 24, 40 if number == 0 else 24, *[None] * 3)
+            Chosen(Region(image_id, Box(0, 0, 24, 40 if number == 0 else 24)))
             for number, image_id in enumerate(ids)
         ],
     )
@@ -98,8 +101,6 @@ def test_class_names_that_no_list_can_hold(begin, refused, tool, tmp_path, name)
     campaign = begin(tmp_path / "campaign", data, annotator="files", image_size="", region="8")
     with campaign.lock():
         campaign.working.mkdir()
-    write_request(
-        campaign.working / "request.csv", [RequestedRegion(0, "a/b", 0, 0, 8, 8, *[None] * 3)]
-    )
+    write_request(campaign.working / "request.csv", [Chosen(Region("a/b", Box(0, 0, 8, 8)))])
     said = refused("tasks", campaign.folder, tmp_path / "out", f"--format={tool.name}")
     assert "class " in said

@@ -10,9 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from cereals_tf.acquisition.regions import Region
+from cereals_tf.acquisition.selection import Chosen
 from cereals_tf.annotation.handout import outgoing_tasks, outline_region
 from cereals_tf.annotation.tasks import file_stem, frame_of, request_id
-from cereals_tf.campaign.folder.request import RequestedRegion, write_request
+from cereals_tf.campaign.folder.request import write_request
 from cereals_tf.data_prep.dataset import Classes
 from cereals_tf.data_prep.grid import Box
 from cereals_tf.data_prep.polygons import paint
@@ -59,18 +61,19 @@ def test_frames_differ_from_every_class():
 
 
 def test_request_id_depends_on_every_place():
-    region = RequestedRegion(0, "a", 8, 16, 24, 32, 0.5, 1.0, 2.0)
-    changed = [
-        {"number": 1},
-        {"image_id": "b"},
-        {"y": 0},
-        {"x": 0},
-        {"height": 8},
-        {"width": 8},
+    box = Box(8, 16, 24, 32)
+    first, second = (Chosen(Region(image_id, box), 0.5, 1.0, 2.0) for image_id in "ab")
+    sides = ({"y": 0}, {"x": 0}, {"height": 8}, {"width": 8})
+    moved = [Chosen(Region("a", box._replace(**side)), 0.5, 1.0, 2.0) for side in sides]
+    requests = [
+        [first],
+        [second],
+        [first, second],
+        [second, first],
+        *([region] for region in moved),
     ]
-    ids = {request_id([RequestedRegion(**(vars(region) | change))]) for change in changed}
-    assert len(ids | {request_id([region])}) == 7
-    assert request_id([RequestedRegion(**(vars(region) | {"score": 9.0}))]) == request_id([region])
+    assert len({request_id(request) for request in requests}) == len(requests)
+    assert request_id([first._replace(score=9.0)]) == request_id([first])
 
 
 @settings(max_examples=40, deadline=None)
@@ -94,7 +97,7 @@ def test_tasks_of_a_campaign(waiting):
     first, second = campaign.data.images["train"][:2]
     tasks = list(outgoing_tasks(campaign))
     assert [task.entry for task in tasks] == [first, second]
-    assert [[part.requested.number for part in task.regions] for task in tasks] == [[1, 2], [0]]
+    assert [[part.number for part in task.regions] for task in tasks] == [[1, 2], [0]]
     assert [task.file_name for task in tasks] == [f"{task.entry.image_id}.png" for task in tasks]
     for task in tasks:
         assert Image.open(io.BytesIO(task.image_encoded)).size == (96, 64)
@@ -105,7 +108,7 @@ def test_what_is_in_is_not_asked_again(waiting, cereals, refused, tmp_path):
     campaign = waiting()
     assert cereals("collect", campaign.folder, "--skip=1,2")[0] == 0
     (task,) = outgoing_tasks(campaign)
-    assert [part.requested.number for part in task.regions] == [0]
+    assert [part.number for part in task.regions] == [0]
     assert cereals("collect", campaign.folder, "--skip=0")[0] == 0
     said = refused("tasks", campaign.folder, tmp_path / "out")
     assert "all 3 regions are annotated or skipped" in said
@@ -146,8 +149,8 @@ def waiting_round_1(first_round):
     campaign = first_round(annotator="files")
     image_id = campaign.data.images["train"][3].image_id
     regions = [
-        RequestedRegion(0, image_id, 0, 0, 24, 40, 1.0, 1.0, 1.0),
-        RequestedRegion(1, image_id, 24, 40, 32, 48, 0.5, 1.0, 1.0),
+        Chosen(Region(image_id, Box(0, 0, 24, 40)), 1.0, 1.0, 1.0),
+        Chosen(Region(image_id, Box(24, 40, 32, 48)), 0.5, 1.0, 1.0),
     ]
     with campaign.lock():
         campaign.working.mkdir()
@@ -223,7 +226,7 @@ def test_images_that_tools_would_turn_go_out_as_they_are_stored(begin, tmp_path)
     campaign.working.mkdir()
     write_request(
         campaign.working / "request.csv",
-        [RequestedRegion(0, "turned", 0, 0, 8, 8, None, None, None)],
+        [Chosen(Region("turned", Box(0, 0, 8, 8)))],
     )
     (task,) = outgoing_tasks(campaign)
     shown = Image.open(io.BytesIO(task.image_encoded))

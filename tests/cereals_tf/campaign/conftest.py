@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from cereals_tf.campaign.learning.models import build_cost, build_segmentation, load_model
+from cereals_tf.campaign.learning.task import TASKS
 
 DRIVER = '''
 """Runs `cereals step` once per line of stdin, in a process that kills itself at a given call."""
@@ -86,12 +86,6 @@ def weights_of():
     """Reads the weights of both models of a committed round."""
 
     def read(campaign, done):
-        models = (build_segmentation(campaign.options, len(campaign.data.classes)), "segmentation")
-        costs = (build_cost(campaign.options), "cost")
-        return [
-            weights
-            for built, name in (models, costs)
-            for weights in load_model(done.folder / f"{name}.keras", built).get_weights()
-        ]
+        return [weights for task in TASKS for weights in task.load(campaign, done).get_weights()]
 
     return read

@@ -13,9 +13,8 @@ pytest.importorskip("apache_beam")
 
 from cereals_tf.campaign import beam_scoring, round
 from cereals_tf.campaign.beam_scoring import BeamScoring, ShareHandler
-from cereals_tf.campaign.folder.campaign import COST, SEGMENTATION
-from cereals_tf.campaign.learning.models import build_cost, load_model
-from cereals_tf.campaign.pool.shard import Shard
+from cereals_tf.campaign.learning.task import COST, SEGMENTATION
+from cereals_tf.campaign.pool.share import Share
 from cereals_tf.campaign.run import score_campaign, step_campaign
 from cereals_tf.data_prep.beam_pipeline import Failures
 from cereals_tf.data_prep.errors import UserError
@@ -53,7 +52,7 @@ def test_a_pipeline_gives_the_same_scores(tmp_path, first_round, monkeypatch, op
     """It loads the models once, and keeps what is there already."""
     alone, beamed = (first_round(tmp_path / name, **DRAWN) for name in ("alone", "beamed"))
     score_campaign(alone)
-    score_campaign(beamed, Shard(2, 3))
+    score_campaign(beamed, Share(2, 3))
     kept = times_of(beamed)
     loaded = []
 
@@ -123,12 +122,12 @@ def test_worker_processes_give_the_same_scores_and_no_noise(
 
 
 def _break_loading(campaign):
-    (campaign.round(0).folder / SEGMENTATION).write_bytes(b"no model")
+    (campaign.round(0).folder / SEGMENTATION.file).write_bytes(b"no model")
 
 
 def _break_cost(campaign):
-    path = campaign.round(0).folder / COST
-    model = load_model(path, build_cost(campaign.options))
+    path = campaign.round(0).folder / COST.file
+    model = COST.load(campaign, campaign.round(0))
     model.set_weights([np.full_like(weight, np.nan) for weight in model.get_weights()])
     model.save(path)
 
@@ -154,7 +153,7 @@ def test_what_a_user_can_mend_is_told_as_without_beam(first_round, damage, messa
 
 def test_a_pipeline_that_fails_is_reported_and_the_scores_stay(first_round):
     campaign = first_round(**DRAWN)
-    score_campaign(campaign, Shard(1, 3))
+    score_campaign(campaign, Share(1, 3))
     before = scores_of(campaign)
     with pytest.raises(UserError, match=r"the pipeline failed: .*/nowhere/server\.jar") as caught:
         score_campaign(campaign, beam_options=NO_CLUSTER)

@@ -4,9 +4,10 @@ what they give."""
 import numpy as np
 import pytest
 
-from cereals_tf.campaign.folder.campaign import ROUND_FILES
+from cereals_tf.acquisition.regions import boxes_by_image
+from cereals_tf.campaign.folder.campaign import ROUND_FILES, regions_of
 from cereals_tf.campaign.learning.evaluate import evaluate_round
-from cereals_tf.campaign.learning.models import build_cost, build_segmentation, load_model
+from cereals_tf.campaign.learning.task import COST, SEGMENTATION
 from cereals_tf.campaign.options import Options
 from cereals_tf.campaign.run import step_campaign
 from cereals_tf.data_prep.errors import UserError
@@ -18,12 +19,7 @@ UNMOVING = 1e-12
 
 
 def segmentation_of(campaign, number):
-    built = build_segmentation(campaign.options, len(campaign.data.classes))
-    return load_model(campaign.round(number).folder / "segmentation.keras", built)
-
-
-def regions_of(campaign):
-    return [region for done in campaign.rounds() for region in done.regions]
+    return SEGMENTATION.load(campaign, campaign.round(number))
 
 
 @pytest.fixture
@@ -59,49 +55,49 @@ def test_annotated_regions_share_no_pixel_and_cost_what_is_reported(three_rounds
     for done in three_rounds.rounds():
         spent = 0
         for region in done.regions:
-            y, x, height, width = region.box
-            part = painted[region.image_id][y : y + height, x : x + width]
+            image_id, (y, x, height, width) = region.region
+            part = painted[image_id][y : y + height, x : x + width]
             assert part.shape == (height, width) == ((60, 90) if done.number == 0 else (16, 16))
             part += 1
             assert region.pixels == height * width
             spent += region.pixels
-            clicks += region.clicks_vertices + region.clicks_intersections
+            clicks += region.clicks.vertices + region.clicks.intersections
         assert 0 < spent <= (60 * 90 if done.number == 0 else 0.2 * 4 * 60 * 90)
         pixels = sum(int(mask.sum()) for mask in painted.values())
         metrics = done.metrics
-        assert (metrics["round"], metrics["pixels"], metrics["clicks"]) == (
+        assert (metrics.round, metrics.pixels, metrics.clicks) == (
             done.number,
             pixels,
             clicks,
         )
-        assert metrics["pixels_percent"] == pytest.approx(100 * pixels / (4 * 60 * 90))
-        assert metrics["clicks_percent"] == pytest.approx(100 * clicks / vertices)
-        assert metrics["regions"] == len(
+        assert metrics.pixels_percent == pytest.approx(100 * pixels / (4 * 60 * 90))
+        assert metrics.clicks_percent == pytest.approx(100 * clicks / vertices)
+        assert metrics.regions == len(
             [r for d in three_rounds.rounds()[: done.number + 1] for r in d.regions]
         )
     assert max(mask.max() for mask in painted.values()) == 1
-    assert len({region.image_id for region in regions_of(three_rounds)}) > 1
+    assert len({done.region.image_id for done in regions_of(three_rounds.rounds())}) > 1
 
 
 def test_only_the_first_round_is_drawn_without_scores(three_rounds):
     drawn, *scored = (done.regions for done in three_rounds.rounds())
-    assert {(r.score, r.information, r.cost_estimated) for r in drawn} == {(None, None, None)}
+    assert {region.chosen[1:] for region in drawn} == {(None, None, None)}
     for regions in scored:
-        scores = [region.score for region in regions]
+        scores = [region.chosen.score for region in regions]
         assert scores == sorted(scores, reverse=True)
-        assert all(region.information > 0 and region.cost_estimated >= 0 for region in regions)
+        assert all(each.chosen.information > 0 and each.chosen.cost >= 0 for each in regions)
 
 
 def test_metrics_are_those_of_the_saved_model(three_rounds):
     for done in three_rounds.rounds():
         again = evaluate_round(three_rounds, done)
-        assert again["miou"] == pytest.approx(done.metrics["miou"])
-        assert again["iou_per_class"] == pytest.approx(done.metrics["iou_per_class"])
-        known = [value for value in again["iou_per_class"].values() if value is not None]
-        assert again["miou"] == pytest.approx(np.mean(known))
-        assert set(again["iou_per_class"]) == set(three_rounds.data.classes.names)
-        training = done.metrics["training"]
-        assert {name: part["epochs"] for name, part in training.items()} == {
+        assert again.miou == pytest.approx(done.metrics.miou)
+        assert again.iou_per_class == pytest.approx(done.metrics.iou_per_class)
+        known = [value for value in again.iou_per_class.values() if value is not None]
+        assert again.miou == pytest.approx(np.mean(known))
+        assert set(again.iou_per_class) == set(three_rounds.data.classes.names)
+        training = done.metrics.training
+        assert {name: part.epochs for name, part in training.items()} == {
             "segmentation": 2,
             "cost": 2,
         }
@@ -123,7 +119,7 @@ def test_another_seed_gives_another_campaign(tmp_path, begin, three_rounds, outc
 def test_a_met_target_ends_the_run(first_round, cereals, snapshot):
     campaign = first_round()
     before = snapshot(campaign.folder)
-    miou = campaign.round(0).metrics["miou"]
+    miou = campaign.round(0).metrics.miou
     status, _, err = cereals("run", campaign.folder, "--rounds=9", f"--target={miou}")
     assert status == 0 and "reaches the target" in err
     assert snapshot(campaign.folder) == before
@@ -134,7 +130,7 @@ def test_an_empty_pool_ends_the_run(tmp_path, begin, cereals, snapshot):
     status, _, err = cereals("run", campaign.folder, "--rounds=5")
     assert status == 0 and "the pool is empty" in err
     assert campaign.round(None).number == 0
-    assert campaign.round(0).metrics["pixels_percent"] == 100
+    assert campaign.round(0).metrics.pixels_percent == 100
     assert not campaign.working.exists()
     before = snapshot(campaign.folder)
     status, _, err = cereals("step", campaign.folder)
@@ -146,12 +142,13 @@ def test_an_empty_pool_ends_the_run(tmp_path, begin, cereals, snapshot):
 def check_round(campaign):
     """Check what every finished round has, whatever its options."""
     metrics = campaign.round(1).metrics
-    assert np.isfinite(metrics["training"]["segmentation"]["losses"]).all()
-    assert 0 <= metrics["miou"] <= 1
+    assert np.isfinite(metrics.training["segmentation"].losses).all()
+    assert 0 <= metrics.miou <= 1
     clicks = sum(
-        region.clicks_vertices + region.clicks_intersections for region in regions_of(campaign)
+        region.clicks.vertices + region.clicks.intersections
+        for region in regions_of(campaign.rounds())
     )
-    assert metrics["clicks"] == clicks
+    assert metrics.clicks == clicks
 
 
 def test_a_round_on_cut_outs_in_mixed_precision(new_round):
@@ -175,16 +172,16 @@ def test_batches_and_a_budget_in_clicks(new_round):
     campaign = new_round(batch_size=2, budget="60clicks", epochs=1, **options)
     check_round(campaign)
     regions = campaign.round(1).regions
-    clicks = sum(region.clicks_vertices + region.clicks_intersections for region in regions)
+    clicks = sum(region.clicks.vertices + region.clicks.intersections for region in regions)
     assert 0 < clicks <= 60
-    assert {region.box[2:] for region in regions} == {(24, 8)}
-    assert all(0 <= region.score < 1 for region in regions)
+    assert {done.region.box[2:] for done in regions} == {(24, 8)}
+    assert all(0 <= done.chosen.score < 1 for done in regions)
 
 
 def test_initial_weights_are_those_of_a_file(tmp_path, begin, monkeypatch):
     options = {"model": "", "normalization": "none", "width_multiplier": 0.03125}
     options |= {"learning_rate": UNMOVING, "epochs": 1, "precision": "mixed_bfloat16"}
-    source = build_segmentation(Options.of(**options), 19)
+    source = SEGMENTATION.build_random(Options(**options), range(19))
     (tmp_path / "files").mkdir()
     source.save_weights(tmp_path / "files" / "vgg.weights.h5")
     monkeypatch.chdir(tmp_path / "files")
@@ -209,9 +206,9 @@ def test_a_cost_model_on_mobilenet(tmp_path, begin):
         epochs=1,
     )
     step_campaign(campaign)
-    built = load_model(campaign.round(0).folder / "cost.keras", build_cost(campaign.options))
+    built = COST.load(campaign, campaign.round(0))
     assert any("DepthwiseConv2D" in type(layer).__name__ for layer in built.layers)
-    assert campaign.round(0).metrics["cost_mean_squared_error"] > 0
+    assert campaign.round(0).metrics.cost_mean_squared_error > 0
 
 
 def errors_of(campaign, number):
@@ -220,9 +217,8 @@ def errors_of(campaign, number):
     Two float64 [h, w]: cross-entropy, NaN where the label is ignored, and squared error of clicks.
     """
     split = Split(campaign.data, "train", campaign.image_size)
-    path = campaign.round(number).folder / "cost.keras"
     classes_of = segmentation_of(campaign, number)
-    clicks_of = load_model(path, build_cost(campaign.options))
+    clicks_of = COST.load(campaign, campaign.round(number))
     errors = {}
     for entry, record in zip(split.images, split.records(), strict=True):
         image, label = split.image(record)[None], downscale_label(split.label(record)).numpy()
@@ -238,9 +234,9 @@ def errors_of(campaign, number):
 def mean_errors(errors, regions):
     """Return the means inside the regions: each image is a step, an epoch the mean of its steps."""
     means = []
-    for image_id in {region.image_id for region in regions}:
+    for image_id, boxes in boxes_by_image(region.region for region in regions).items():
         inside = np.zeros(errors[image_id][0].shape, bool)
-        for y, x, height, width in (r.box for r in regions if r.image_id == image_id):
+        for y, x, height, width in boxes:
             inside[y // 8 : -(-(y + height) // 8), x // 8 : -(-(x + width) // 8)] = True
         means.append([np.nanmean(part[inside]) for part in errors[image_id]])
     return np.mean(means, axis=0)
@@ -252,14 +248,14 @@ def test_each_region_of_every_round_carries_weight_and_nothing_else_does(tmp_pat
     campaign = begin(tmp_path / "campaign", information="random", **models, **options)
     for number in range(2):
         step_campaign(campaign)
-        training = campaign.round(number).metrics["training"]
-        found = [training[name]["losses"][0] for name in ("segmentation", "cost")]
-        errors, regions = errors_of(campaign, number), regions_of(campaign)
+        training = campaign.round(number).metrics.training
+        found = [training[name].losses[0] for name in ("segmentation", "cost")]
+        errors, regions = errors_of(campaign, number), regions_of(campaign.rounds())
         np.testing.assert_allclose(found, mean_errors(errors, regions), rtol=1e-5)
         for left_out in range(len(regions)):
             others = regions[:left_out] + regions[left_out + 1 :]
             assert (abs(mean_errors(errors, others) / found - 1) > 1e-4).all()
-    assert len({region.image_id for region in regions}) > 1
+    assert len({region.region.image_id for region in regions}) > 1
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut short", "of another model"])

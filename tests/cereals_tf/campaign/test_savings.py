@@ -39,11 +39,11 @@ def test_status_tells_p95_and_c95_against_a_reference(cereals, three_rounds):
     status, printed, _ = cereals("status", folder, f"--reference={folder}", "--json")
     content = json.loads(printed)
     metrics = [done.metrics for done in three_rounds.rounds()]
-    full = max(part["miou"] for part in metrics)
+    full = max(part.miou for part in metrics)
     assert status == 0 and content["reference_miou"] == full
     for name, kind in (("p95", "pixels_percent"), ("c95", "clicks_percent")):
-        shares = [part[kind] for part in metrics]
-        expected = share_at(TARGET_SHARE * full, [part["miou"] for part in metrics], shares)
+        shares = [getattr(part, kind) for part in metrics]
+        expected = share_at(TARGET_SHARE * full, [part.miou for part in metrics], shares)
         assert content[name] == expected and shares[0] <= expected <= shares[-1]
     _, table, _ = cereals("status", folder, f"--reference={folder}")
     assert f"p95 {content['p95']:.1f} %" in table
@@ -52,7 +52,7 @@ def test_status_tells_p95_and_c95_against_a_reference(cereals, three_rounds):
 def test_clicks_that_nobody_knows_save_an_unknown_share():
     def campaign(*mious):
         metrics = [
-            {"miou": m, "pixels_percent": 50 * r, "clicks_percent": None}
+            SimpleNamespace(miou=m, pixels_percent=50 * r, clicks_percent=None)
             for r, m in enumerate(mious)
         ]
         rounds = [SimpleNamespace(metrics=part) for part in metrics]

@@ -12,18 +12,20 @@ import pytest
 import tensorflow as tf
 
 from cereals_tf.acquisition.regions import Region
-from cereals_tf.acquisition.selection import Candidate
-from cereals_tf.campaign.annotators.annotator import cost_per_click, costed
+from cereals_tf.acquisition.selection import Chosen
 from cereals_tf.campaign.folder.annotations import RegionAnnotation
-from cereals_tf.campaign.folder.campaign import ROUND_FILES, AnnotatedRegion, write_regions
+from cereals_tf.campaign.folder.campaign import ROUND_FILES
+from cereals_tf.campaign.folder.regions import Annotated, cost_per_click, costed, write_regions
 from cereals_tf.campaign.folder.request import own_window
 from cereals_tf.campaign.options import Options
 from cereals_tf.campaign.pool.files import price_in
 from cereals_tf.campaign.round import Round
 from cereals_tf.campaign.run import score_campaign, step_campaign
 from cereals_tf.data_prep import records
+from cereals_tf.data_prep.clicks import RegionClicks
 from cereals_tf.data_prep.dataset import PreparedData
 from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.grid import Box
 from cereals_tf.data_prep.prepare import prepare
 from cereals_tf.trainers.evaluation import CostEvaluator
 from cereals_tf.trainers.split import Split
@@ -53,16 +55,18 @@ def truth(toy_data):
 
 @pytest.fixture(scope="session")
 def draw(truth):
-    """Annotates regions of a campaign's request as the ground truth has them."""
+    """Annotates regions of a campaign's request, by number, as the ground truth has them."""
 
-    def annotate(campaign, regions, seconds=None):
+    def annotate(campaign, numbers=None, seconds=None):
         entries = {entry.image_id: entry for entry in campaign.data.images["train"]}
-        for region in regions:
-            window = own_window(region, entries[region.image_id], campaign.image_size)
-            label, polygons = truth[region.image_id]
+        request = campaign.request()
+        for number in range(len(request)) if numbers is None else numbers:
+            image_id, box = request[number].region
+            window = own_window(box, entries[image_id], campaign.image_size)
+            label, polygons = truth[image_id]
             part = label[window.y :, window.x :][: window.height, : window.width]
             campaign.annotations.write(
-                RegionAnnotation(region.number, region.image_id, window, part, polygons, seconds)
+                RegionAnnotation(number, image_id, window, part, polygons, seconds)
             )
 
     return annotate
@@ -75,8 +79,8 @@ def status_of(cereals, campaign):
 
 
 KILLS = [
-    ("people", "write_request", False, (), ("request.csv", "regions.csv")),
-    ("people", "write_request", True, ("request.csv",), ("regions.csv",)),
+    ("annotators.people", "write_request", False, (), ("request.csv", "regions.csv")),
+    ("annotators.people", "write_request", True, ("request.csv",), ("regions.csv",)),
     ("round", "write_regions", False, ("request.csv", "annotations"), ("regions.csv",)),
     ("round", "write_regions", True, ("regions.csv", "annotations"), ("segmentation.keras",)),
     ("round", "Round._evaluate", False, ("cost.keras",), ("metrics.json",)),
@@ -90,11 +94,11 @@ def test_people_who_draw_the_truth_are_the_oracle(
     campaign = begin(tmp_path / "campaign", unlabelled_data, annotator="files")
     assert campaign.request() is None
     assert step_campaign(campaign) is None
-    draw(campaign, campaign.request())
+    draw(campaign)
     assert step_campaign(campaign).number == 0
     for module, name, finishes, present, absent in KILLS:
         if campaign.request() is not None:
-            draw(campaign, reversed(campaign.request()))
+            draw(campaign, reversed(range(len(campaign.request()))))
         module = f"cereals_tf.campaign.{module}"
         place = SimpleNamespace(module=module, name=name, call=1, finishes=finishes)
         status = step_and_die(campaign, place)
@@ -119,17 +123,14 @@ def test_people_who_draw_the_truth_are_the_oracle(
             "request.csv",
             "annotations",
         }
-        assert found.annotations.annotated().keys() == {r.number for r in found.request}
-        for asked, region in zip(found.request, found.regions, strict=True):
-            names = ("image_id", "box", "score", "information", "cost_estimated")
-            for name in names:
-                assert getattr(asked, name) == getattr(region, name)
+        assert found.annotations.annotated().keys() == set(range(len(found.request)))
+        assert found.request == [region.chosen for region in found.regions]
 
 
 def test_people_may_draw_what_is_labelled(tmp_path, begin, three_rounds, draw, outcome):
     campaign = begin(tmp_path / "campaign", annotator="files")
     assert step_campaign(campaign) is None
-    draw(campaign, campaign.request())
+    draw(campaign)
     assert outcome(step_campaign(campaign).folder) == outcome(three_rounds.round(0).folder)
 
 
@@ -155,8 +156,8 @@ def test_two_rounds_from_nothing_labelled(
         "request": {"regions": 2, "annotated": 0, "skipped": 0},
     }
     first, second = campaign.request()
-    assert (first.score, first.box) == (None, (0, 0, 60, 90))
-    draw(campaign, [second], 90.0)
+    assert (first.score, first.region.box) == (None, (0, 0, 60, 90))
+    draw(campaign, [1], 90.0)
     before = snapshot(campaign.folder)
     for command in (["step"], ["run", "--rounds=3"]):
         status, _, err = cereals(command[0], campaign.folder, *command[1:])
@@ -168,16 +169,16 @@ def test_two_rounds_from_nothing_labelled(
         score_campaign(campaign)
     assert snapshot(campaign.folder) == before
 
-    campaign.annotations.skip(first)
+    campaign.annotations.skip(0, first.region)
     assert "round 0 has all its 2 regions" in cereals("status", campaign.folder)[2]
     status, out, _ = cereals("step", campaign.folder)
     assert status == 0 and "n/a" in out
     metrics = campaign.round(0).metrics
-    assert (metrics["regions"], metrics["pixels"]) == (1, 60 * 90)
-    assert metrics["clicks_percent"] is None and metrics["clicks"] > 0
+    assert (metrics.regions, metrics.pixels) == (1, 60 * 90)
+    assert metrics.clicks_percent is None and metrics.clicks > 0
     (region,) = campaign.round(0).regions
-    assert (region.image_id, region.seconds) == (second.image_id, 90.0)
-    assert campaign.round(0).skipped == [first]
+    assert (region.region, region.seconds) == (second.region, 90.0)
+    assert campaign.round(0).skipped == [first.region]
     assert status_of(cereals, campaign)["rounds"][0]["clicks_percent"] is None
 
     assert step_campaign(campaign) is None
@@ -185,22 +186,23 @@ def test_two_rounds_from_nothing_labelled(
         score_campaign(campaign)
     request = campaign.request()
     assert len(request) == 0.15 * 4 * 60 * 90 // 256
-    assert not {first.image_id, second.image_id} & {region.image_id for region in request}
+    whole = {first.region.image_id, second.region.image_id}
+    assert not whole & {asked.region.image_id for asked in request}
     assert all(region.score is not None for region in request)
-    draw(campaign, request[1::2], 5.0)
-    draw(campaign, request[2::2])
-    campaign.annotations.skip(request[0])
+    draw(campaign, range(1, len(request), 2), 5.0)
+    draw(campaign, range(2, len(request), 2))
+    campaign.annotations.skip(0, request[0].region)
     assert step_campaign(campaign).number == 1
-    assert [(r.image_id, r.box, r.seconds) for r in campaign.round(1).regions] == [
-        (r.image_id, r.box, 5.0 if r.number % 2 else None) for r in request[1:]
+    assert [(done.chosen, done.seconds) for done in campaign.round(1).regions] == [
+        (asked, 5.0 if number % 2 else None) for number, asked in enumerate(request[1:], 1)
     ]
-    assert campaign.round(1).metrics["pixels"] == 60 * 90 + 256 * (len(request) - 1)
+    assert campaign.round(1).metrics.pixels == 60 * 90 + 256 * (len(request) - 1)
     assert step_campaign(campaign) is None
-    closed = [*request, *campaign.request()]
+    closed = [asked.region for asked in (*request, *campaign.request())]
     for n, region in enumerate(closed):
         for other in closed[:n]:
             assert region.image_id != other.image_id or not region.box.overlaps(other.box)
-    assert not {first.image_id, second.image_id} & {region.image_id for region in closed}
+    assert not whole & {region.image_id for region in closed}
 
 
 @pytest.fixture
@@ -224,15 +226,15 @@ def test_an_oracle_without_labels_is_refused(tmp_path, begin, unlabelled_data):
 
 def test_a_first_round_of_skips_is_refused(waiting_campaign, refused):
     campaign = waiting_campaign()
-    for region in campaign.request():
-        campaign.annotations.skip(region)
+    for number, asked in enumerate(campaign.request()):
+        campaign.annotations.skip(number, asked.region)
     assert "all regions of round 0 are skipped" in refused("step", campaign.folder)
     assert len(campaign.request()) == 9
 
 
 def test_seconds_that_nobody_measured_are_refused(waiting_campaign, draw, refused):
     campaign = waiting_campaign(cost_unit="seconds")
-    draw(campaign, campaign.request())
+    draw(campaign)
     line = refused("step", campaign.folder)
     assert "expected seconds" in line and "--cost_unit=clicks" in line
 
@@ -240,8 +242,7 @@ def test_seconds_that_nobody_measured_are_refused(waiting_campaign, draw, refuse
 @pytest.mark.parametrize("other", ["another image", "another place", "damaged"])
 def test_an_annotation_of_another_region_is_refused(waiting_campaign, draw, refused, other):
     campaign = waiting_campaign()
-    request = campaign.request()
-    draw(campaign, request)
+    draw(campaign)
     path = campaign.annotations.folder / "00004.json"
     content = json.loads(path.read_text())
     if other == "another image":
@@ -259,15 +260,14 @@ def test_labels_and_costs_are_those_of_the_regions(waiting_campaign, draw, truth
     campaign = waiting_campaign(cost_unit="seconds")
     request = campaign.request()
     seconds = [7.5] * 5 + [None] * 2 + [0.0, 12.0]
-    for region, measured in zip(request[:7], seconds, strict=False):
-        draw(campaign, [region], measured)
-    campaign.annotations.skip(request[7])
+    for number, measured in enumerate(seconds[:7]):
+        draw(campaign, [number], measured)
+    campaign.annotations.skip(7, request[7].region)
     entries = {entry.image_id: entry for entry in campaign.data.images["train"]}
-    window = own_window(request[8], entries[request[8].image_id], campaign.image_size)
+    image_id, box = request[8].region
+    window = own_window(box, entries[image_id], campaign.image_size)
     label = np.full(window[2:], 1, np.uint8)
-    campaign.annotations.write(
-        RegionAnnotation(8, request[8].image_id, window, label, [], seconds[8])
-    )
+    campaign.annotations.write(RegionAnnotation(8, image_id, window, label, [], seconds[8]))
     ignore_id = campaign.data.classes.ignore_id
     annotator = Round(campaign).annotator
     write_regions(campaign.working / "regions.csv", annotator.annotate(list))
@@ -278,18 +278,18 @@ def test_labels_and_costs_are_those_of_the_regions(waiting_campaign, draw, truth
         true = records.resize_label(tf.constant(truth[image_id][0]), (60, 90)).numpy()
         label, costs = reader.label(record).numpy(), reader.cost(record, 60, 90).numpy()
         expected, known = np.full((60, 90), ignore_id, np.uint8), np.zeros((60, 90), bool)
-        for region in request:
-            if region.image_id == image_id:
-                y, x, height, width = region.box
+        for number, asked in enumerate(request):
+            if asked.region.image_id == image_id:
+                y, x, height, width = asked.region.box
                 part = (slice(y, y + height), slice(x, x + width))
-                expected[part] = {7: ignore_id, 8: 1}.get(region.number, true[part])
+                expected[part] = {7: ignore_id, 8: 1}.get(number, true[part])
                 known[part] = True
                 here = costs[y // 8 : (y + height) // 8, x // 8 : (x + width) // 8]
-                assert here.sum() == pytest.approx(seconds[region.number] or 0.0, rel=1e-5)
-                if region.number == 8:
+                assert here.sum() == pytest.approx(seconds[number] or 0.0, rel=1e-5)
+                if number == 8:
                     np.testing.assert_allclose(here, 12.0 / 4)
                     costs_of_eight = here
-                left.remove(region.number)
+                left.remove(number)
         np.testing.assert_array_equal(label[known], expected[known])
         outside = label[~known] != ignore_id
         assert outside.mean() < 0.1, "more than what the border of a window rounds to"
@@ -299,14 +299,15 @@ def test_labels_and_costs_are_those_of_the_regions(waiting_campaign, draw, truth
 
 def test_seconds_follow_the_clicks(waiting_campaign, draw, truth):
     campaign = waiting_campaign(cost_unit="seconds", initial="1images")
-    (region,) = campaign.request()
-    draw(campaign, [region], 100.0)
+    (asked,) = campaign.request()
+    image_id = asked.region.image_id
+    draw(campaign, seconds=100.0)
     in_clicks = Split(campaign.data, "train", campaign.image_size)
     annotator = Round(campaign).annotator
     write_regions(campaign.working / "regions.csv", annotator.annotate(list))
     in_seconds = annotator.labelled()
-    for record in in_seconds.records([region.image_id]):
-        points = np.concatenate([polygon.points for polygon in truth[region.image_id][1]])
+    for record in in_seconds.records([image_id]):
+        points = np.concatenate([polygon.points for polygon in truth[image_id][1]])
         points = tf.constant(points * [90 / 96, 60 / 64], tf.float32)
         clicks = click_target(points, 60, 90).numpy()
         costs = in_seconds.cost(record, 60, 90).numpy()
@@ -317,8 +318,8 @@ def test_seconds_follow_the_clicks(waiting_campaign, draw, truth):
 def test_prices_of_people_are_estimates():
     def priced(unit, cost, **options):
         pool = SimpleNamespace(options=Options.of(annotator="files", **options))
-        region = Region("a", 0, 0, 16, 24)
-        return price_in(unit, pool, None)(Candidate(region, 0.5, 1.0, cost))
+        region = Region("a", Box(0, 0, 16, 24))
+        return price_in(unit, pool, None)(Chosen(region, 0.5, 1.0, cost))
 
     assert priced("clicks", 7.25, budget="30clicks") == 7.25
     assert priced("seconds", 70.5, budget="30seconds", cost_unit="seconds") == 70.5
@@ -329,16 +330,15 @@ def test_prices_of_people_are_estimates():
 def test_a_click_takes_the_mean_of_what_was_measured():
     def regions(*rows):
         return [
-            AnnotatedRegion("a", 0, 0, 8, 8, None, None, None, 64, clicks, 9, 9, seconds)
+            Annotated(Chosen(Region("a", Box(0, 0, 8, 8))), 64, RegionClicks(clicks, 9, 9), seconds)
             for clicks, seconds in rows
         ]
 
-    options = Options.of(annotator="files", cost_unit="seconds")
-    assert cost_per_click(options, regions((3, 10.0), (5, None), (1, 8.0))) == 4.5
-    assert cost_per_click(options, regions((0, 10.0))) == 10.0
-    assert cost_per_click(Options(), regions((3, 10.0))) == 1.0
-    assert costed(options, regions((3, 10.0), (5, None))) == regions((3, 10.0))
-    assert len(costed(Options(), regions((3, 10.0), (5, None)))) == 2
+    assert cost_per_click(regions((3, 10.0), (5, None), (1, 8.0)), "seconds") == 4.5
+    assert cost_per_click(regions((0, 10.0)), "seconds") == 10.0
+    assert cost_per_click(regions((3, 10.0)), "clicks") == 1.0
+    assert costed(regions((3, 10.0), (5, None)), "seconds") == regions((3, 10.0))
+    assert len(costed(regions((3, 10.0), (5, None)), "clicks")) == 2
 
 
 def test_val_is_measured_in_the_unit_of_the_costs(toy_data, plugin_folder):

@@ -14,7 +14,7 @@ from cereals_tf.data_prep.dataset import PreparedData
 from cereals_tf.data_prep.prepare import prepare
 from cereals_tf.report import write_report
 from cereals_tf.report.panels import acquisition_step, draw_panels
-from cereals_tf.report.statistics import annotated_train, class_pixels, regions_by_image
+from cereals_tf.report.statistics import annotated_by_image, annotated_train, class_pixels
 from cereals_tf.trainers.split import Split
 
 
@@ -42,13 +42,14 @@ def campaign(tmp_path_factory, toy_data, begin, truth):
     entries = {entry.image_id: entry for entry in campaign.data.images["train"]}
     for number in range(2):
         assert step_campaign(campaign) is None
-        for asked in campaign.request():
-            window = own_window(asked, entries[asked.image_id], None)
-            label, polygons = truth[asked.image_id]
+        for place, asked in enumerate(campaign.request()):
+            image_id, box = asked.region
+            window = own_window(box, entries[image_id], None)
+            label, polygons = truth[image_id]
             part = label[window.y :, window.x :][: window.height, : window.width]
-            seconds = None if asked.number == 0 else 2.0 + asked.number
+            seconds = None if place == 0 else 2.0 + place
             campaign.annotations.write(
-                RegionAnnotation(asked.number, asked.image_id, window, part, polygons, seconds)
+                RegionAnnotation(place, image_id, window, part, polygons, seconds)
             )
         assert step_campaign(campaign).number == number
     return campaign
@@ -62,7 +63,7 @@ def page(campaign, tmp_path_factory):
 
 def test_what_nobody_knows_is_not_there(campaign, page):
     assert "n/a</td>" in page and "train clicks spent" not in page
-    assert f"<strong>{campaign.round(1).metrics['clicks']:,}</strong><span>clicks spent" in page
+    assert f"<strong>{campaign.round(1).metrics.clicks:,}</strong><span>clicks spent" in page
     assert "None" not in page and "nan" not in page
     assert "Nobody labelled these images" in page
     assert "ground truth" not in page.lower()
@@ -71,7 +72,7 @@ def test_what_nobody_knows_is_not_there(campaign, page):
 def test_costs_are_compared_in_seconds(campaign, page):
     regions = [region for region in campaign.round(1).regions if region.seconds is not None]
     assert 1 < len(regions) == len(campaign.round(1).regions) - 1
-    errors = [abs(region.cost_estimated - region.seconds) for region in regions]
+    errors = [abs(region.chosen.cost - region.seconds) for region in regions]
     rows = page.split('id="cost"')[1].split("<tbody>")[1].split("</tbody>")[0]
     cells = [cell.split("</td>")[0] for cell in rows.split("<td>")[1:]]
     assert cells[:2] == ["1", str(len(regions))]
@@ -84,7 +85,7 @@ def test_panels_show_what_people_drew(campaign, truth):
     for view in step.views:
         drawn = np.zeros(view.label.shape, bool)
         for region in [*view.before, *view.new]:
-            drawn[region.y : region.y + region.height, region.x : region.x + region.width] = True
+            drawn[region.region.box.slices] = True
         expected = np.where(drawn, truth[view.image_id][0], campaign.data.classes.ignore_id)
         np.testing.assert_array_equal(view.label, expected)
     figure = draw_panels(step, step.views[0])
@@ -98,12 +99,12 @@ def test_panels_show_what_people_drew(campaign, truth):
 
 
 def test_acquired_classes_are_those_that_people_drew(campaign, truth):
-    regions = regions_by_image(campaign.rounds())
+    regions = annotated_by_image(campaign.rounds())
     expected = np.zeros(len(campaign.data.classes), int)
     for image_id, parts in regions.items():
         inside = np.zeros(truth[image_id][0].shape, bool)
         for region in parts:
-            inside[region.y : region.y + region.height, region.x : region.x + region.width] = True
+            inside[region.region.box.slices] = True
         label = truth[image_id][0][inside]
         expected += np.bincount(label[label < len(expected)], minlength=len(expected))
     found = class_pixels(annotated_train(campaign), regions, {})

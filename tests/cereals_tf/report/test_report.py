@@ -8,6 +8,7 @@ import os
 import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,11 +17,16 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cereals_tf import commands
-from cereals_tf.campaign.folder.campaign import AnnotatedRegion, Campaign, write_regions
-from cereals_tf.campaign.learning.models import build_segmentation, load_model
+from cereals_tf.acquisition.regions import Region
+from cereals_tf.acquisition.selection import Chosen
+from cereals_tf.campaign.folder.campaign import Campaign
+from cereals_tf.campaign.folder.regions import Annotated, write_regions
+from cereals_tf.campaign.learning.task import SEGMENTATION
 from cereals_tf.data_prep import records
+from cereals_tf.data_prep.clicks import RegionClicks
 from cereals_tf.data_prep.dataset import ImageEntry
 from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.grid import Box
 from cereals_tf.report import figures, write_report
 from cereals_tf.report.panels import (
     AcquisitionStep,
@@ -140,19 +146,19 @@ def test_rounds_table_equals_the_metrics(campaign, page):
 def test_iou_table_equals_the_metrics(campaign, page):
     rows = {row[0]: row[2:] for row in Page(page).tables["iou"]}
     for name in campaign.data.classes.names:
-        by_round = [done.metrics["iou_per_class"][name] for done in campaign.rounds()]
+        by_round = [done.metrics.iou_per_class[name] for done in campaign.rounds()]
         assert rows[name] == ["-" if iou is None else f"{iou:.3f}" for iou in by_round]
-    assert rows["mean"] == [f"{done.metrics['miou']:.3f}" for done in campaign.rounds()]
+    assert rows["mean"] == [f"{done.metrics.miou:.3f}" for done in campaign.rounds()]
 
 
 def test_cost_table_equals_the_regions(campaign, page):
     (row,) = Page(page).tables["cost"][2:]
     regions = campaign.round(1).regions
     assert row[:2] == ["1", str(len(regions))]
-    estimated = [region.cost_estimated for region in regions]
+    estimated = [region.chosen.cost for region in regions]
     assert row[2] == f"{sum(estimated) / len(regions):.2f}"
     for cells, kinds in ((row[3:6], ["vertices"]), (row[6:], ["vertices", "intersections"])):
-        true = [sum(getattr(region, f"clicks_{kind}") for kind in kinds) for region in regions]
+        true = [sum(getattr(region.clicks, kind) for kind in kinds) for region in regions]
         errors = [abs(e - t) for e, t in zip(estimated, true, strict=True)]
         rank = slow_rank_correlation(estimated, true)
         expected = (sum(true), rank and rank * len(regions), sum(errors))
@@ -195,16 +201,17 @@ def test_maps_are_those_that_chose_the_regions(campaign, step):
     for view in step.views:
         assert not view.before
         for region in view.new:
-            rows, columns = slice(region.y // 8, region.y // 8 + 2), slice(region.x // 8, None)
+            y, x, _, _ = region.region.box
+            rows, columns = slice(y // 8, y // 8 + 2), slice(x // 8, None)
             for values, total in (
-                (view.information, region.information),
-                (view.cost, region.cost_estimated),
+                (view.information, region.chosen.information),
+                (view.cost, region.chosen.cost),
             ):
                 assert values[rows, columns][:, :2].sum() == pytest.approx(total, rel=1e-4)
 
 
 def test_views_show_the_images_with_the_most_new_regions_and_their_truth(campaign, step):
-    chosen = [region.image_id for region in campaign.round(1).regions]
+    chosen = [done.region.image_id for done in campaign.round(1).regions]
     most = sorted(set(chosen), key=lambda image_id: (-chosen.count(image_id), image_id))
     assert [view.image_id for view in step.views] == most[:3]
     view = step.views[0]
@@ -218,7 +225,9 @@ def test_views_show_the_images_with_the_most_new_regions_and_their_truth(campaig
 
 def test_fused_map_is_scaled_over_the_unlabelled_positions_shown(step):
     first, second, _ = step.views
-    labelled = AnnotatedRegion(second.image_id, 0, 0, 64, 88, *[None] * 3, 0, 0, 0, 0)
+    labelled = Annotated(
+        Chosen(Region(second.image_id, Box(0, 0, 64, 88))), 0, RegionClicks(0, 0, 0)
+    )
     step = replace(step, views=[first, replace(second, before=[labelled])])
     information = np.append(first.information, second.information[:, 11])
     cost = np.append(first.cost, second.cost[:, 11])
@@ -233,10 +242,10 @@ def test_position_maps_lay_all_images_over_each_other():
     images = [ImageEntry(name, *size, 0) for name, *size in (("a", 30, 44), ("b", 16, 24))]
     images.append(ImageEntry("c", 30, 44, 0))
     regions = {
-        "a": [AnnotatedRegion("a", 0, 0, 30, 44, *[None] * 3, 0, 7, 100, 5)],
+        "a": [Annotated(Chosen(Region("a", Box(0, 0, 30, 44))), 0, RegionClicks(7, 100, 5))],
         "b": [
-            AnnotatedRegion("b", 0, 8, 8, 8, *[None] * 3, 0, 3, 100, 0),
-            AnnotatedRegion("b", 8, 8, 8, 16, *[None] * 3, 0, 4, 100, 2),
+            Annotated(Chosen(Region("b", Box(0, 8, 8, 8))), 0, RegionClicks(3, 100, 0)),
+            Annotated(Chosen(Region("b", Box(8, 8, 8, 16))), 0, RegionClicks(4, 100, 2)),
         ],
     }
     share, clicks = position_maps(images, regions, kinds)
@@ -257,7 +266,9 @@ def test_class_pixels_count_each_pixel_once(campaign):
 
     def regions(chosen):
         return {
-            ids[place]: [AnnotatedRegion("", *box, *[None] * 3, 0, 0, 0, 0) for box in part]
+            ids[place]: [
+                Annotated(Chosen(Region("", Box(*box))), 0, RegionClicks(0, 0, 0)) for box in part
+            ]
             for place, part in chosen.items()
         }
 
@@ -356,10 +367,11 @@ def test_other_campaigns(copied, options):
 def make_whole_images(campaign, done):
     """Rewrite a round's regions as whole images of the campaign's image size."""
     height, width = campaign.image_size
-    by_image = {region.image_id: region for region in done.regions}
+    whole = Box(0, 0, height, width)
+    by_image = {region.region.image_id: region for region in done.regions}
     regions = [
-        replace(region, y=0, x=0, height=height, width=width, pixels=height * width)
-        for region in by_image.values()
+        replace(region, chosen=region.chosen._replace(region=Region(image_id, whole)))
+        for image_id, region in by_image.items()
     ]
     write_regions(done.folder / "regions.csv", regions)
 
@@ -372,12 +384,12 @@ def test_round_0_alone_shows_what_the_next_round_will_see(copied):
     assert "Spearman" not in found.text
     (start,) = campaign.round(0).regions
     others = [entry.image_id for entry in campaign.data.images["train"]]
-    others.remove(start.image_id)
+    others.remove(start.region.image_id)
     assert found.headings[:3] == others
 
 
 def test_single_picture(campaign, tmp_path):
-    image_id = campaign.round(0).regions[0].image_id
+    image_id = campaign.round(0).regions[0].region.image_id
     write_panels(campaign, tmp_path / "one.png", number=1, image_id=image_id)
     with Image.open(tmp_path / "one.png") as image:
         image.load()
@@ -396,7 +408,8 @@ def test_panels_of_any_size(campaign, height, width):
     rng = np.random.default_rng(0)
     cells = (-(-height // 8), -(-width // 8))
     label = rng.choice(np.array([0, 10, 255], np.uint8), (height, width))
-    region = AnnotatedRegion("a", 0, 0, 8, 8, *[None] * 3, 64, 0, 0, 0)
+    region = Annotated(Chosen(Region("a", Box(0, 0, 8, 8))), 64, RegionClicks(0, 0, 0))
+    below, beside = Box(8, 0, 8, 8), Box(0, 8, 8, 8)
     view = ImageView(
         "a",
         rng.integers(0, 256, (height, width, 3)).astype(np.uint8),
@@ -406,7 +419,7 @@ def test_panels_of_any_size(campaign, height, width):
         np.zeros(cells),
         np.zeros(cells),
         [region],
-        [replace(region, x=8 if width > 13 else 0, y=8 if width == 13 else 0)],
+        [replace(region, chosen=Chosen(Region("a", below if width == 13 else beside)))],
     )
     figure = draw_panels(AcquisitionStep(campaign, 1, True, [view]), view)
     legend = [text.get_text() for text in figure.legends[0].get_texts()]
@@ -455,8 +468,7 @@ def test_misspelt_rounds_are_refused(campaign, tmp_path, rounds):
 def test_calibration_is_that_of_the_last_model(campaign, page):
     found = Page(page).text
     done = campaign.round(1)
-    built = build_segmentation(campaign.options, len(campaign.data.classes))
-    model = load_model(done.folder / "segmentation.keras", built)
+    model = SEGMENTATION.load(campaign, done)
     confidences, right = [], []
     reader = Split(campaign.data, "val")
     for record in reader.records():
@@ -479,8 +491,8 @@ def test_calibration_is_that_of_the_last_model(campaign, page):
 
 def test_curves_over_clicks_of_unknown_share_count_them():
     rounds = [
-        {"round": 0, "miou": 0.2, "pixels_percent": 5.0, "clicks_percent": 6.0, "clicks": 60},
-        {"round": 1, "miou": 0.3, "pixels_percent": 9.0, "clicks_percent": None, "clicks": 80},
+        SimpleNamespace(round=0, miou=0.2, pixels_percent=5.0, clicks_percent=6.0, clicks=60),
+        SimpleNamespace(round=1, miou=0.3, pixels_percent=9.0, clicks_percent=None, clicks=80),
     ]
     figure = figures.learning_curves({"mine": rounds})
     (line,) = figure.axes[1].get_lines()
@@ -490,7 +502,7 @@ def test_curves_over_clicks_of_unknown_share_count_them():
 
 def test_curves_of_several_campaigns_are_told_apart():
     rounds = [
-        {"round": r, "miou": 0.2 + 0.1 * r, "pixels_percent": 5.0 * r, "clicks_percent": 6.0 * r}
+        SimpleNamespace(round=r, miou=0.2 + 0.1 * r, pixels_percent=5.0 * r, clicks_percent=6.0 * r)
         for r in range(3)
     ]
     figure = figures.learning_curves({"mine": rounds, "other $": rounds[:2]})

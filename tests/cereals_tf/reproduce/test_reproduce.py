@@ -74,7 +74,7 @@ def test_grid_has_its_campaigns_and_files(whole):
     for campaign in content["campaigns"]:
         rounds = Campaign.open(whole / "campaigns" / campaign["name"]).rounds()
         assert [part["miou"] for part in campaign["rounds"]] == [
-            done.metrics["miou"] for done in rounds
+            done.metrics.miou for done in rounds
         ]
     assert (whole / "curves.png").read_bytes().startswith(b"\x89PNG")
 
@@ -120,9 +120,9 @@ def test_campaigns_with_estimates_have_a_round_0_of_their_own(whole):
         Campaign.open(whole / "campaigns" / f"entropy-16x16-{kind}-seed0").round(0)
         for kind in ("none", "product-est")
     )
-    found = [done.metrics["cost_mean_squared_error"] for done in (linear, real)]
+    found = [done.metrics.cost_mean_squared_error for done in (linear, real)]
     assert found[0] != found[1]
-    assert linear.metrics["miou"] == real.metrics["miou"]
+    assert linear.metrics.miou == real.metrics.miou
 
 
 def test_again_does_nothing(whole, arguments, cereals, snapshot):

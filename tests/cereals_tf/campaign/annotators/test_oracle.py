@@ -5,12 +5,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cereals_tf.acquisition.regions import Region
-from cereals_tf.acquisition.selection import Candidate
+from cereals_tf.acquisition.regions import Region, boxes_by_image
+from cereals_tf.acquisition.selection import Chosen
 from cereals_tf.campaign.annotators.oracle import annotate, click_grids
 from cereals_tf.data_prep import records
 from cereals_tf.data_prep.clicks import RegionClicks, click_grid
 from cereals_tf.data_prep.dataset import PreparedData
+from cereals_tf.data_prep.grid import Box
 from cereals_tf.data_prep.polygons import Polygon
 from cereals_tf.trainers.split import Split
 
@@ -39,7 +40,9 @@ def boxes(entry):
         )
 
     return st.tuples(side(entry.height), side(entry.width)).map(
-        lambda sides: Region(entry.image_id, sides[0][0], sides[1][0], sides[0][1], sides[1][1])
+        lambda sides: Region(
+            entry.image_id, Box(sides[0][0], sides[1][0], sides[0][1], sides[1][1])
+        )
     )
 
 
@@ -69,42 +72,33 @@ def test_click_grids_of_some_images(reader, grids):
 @settings(max_examples=25, deadline=None)
 @given(drawn=st.data())
 def test_annotation_counts_every_pixel_once(reader, grids, drawn):
-    entries = {entry.image_id: entry for entry in reader.images}
     any_box = st.sampled_from(reader.images[:2]).flatmap(boxes)
     before = drawn.draw(st.lists(any_box, max_size=3))
     new = drawn.draw(st.lists(any_box, min_size=1, max_size=5))
-    labelled = {image_id: [r for r in before if r.image_id == image_id] for image_id in entries}
-    candidates = [Candidate(region, 0.5, 2.0, 3.0) for region in new]
+    labelled = boxes_by_image(before)
+    candidates = [Chosen(region, 0.5, 2.0, 3.0) for region in new]
     rows = annotate(reader, candidates, labelled)
 
     assert sum(map(len, labelled.values())) == len(before)
     masks = {entry.image_id: np.zeros((entry.height, entry.width), bool) for entry in reader.images}
-    for image_id, y, x, height, width in before:
+    for image_id, (y, x, height, width) in before:
         masks[image_id][y : y + height, x : x + width] = True
     for row, region in zip(rows, new, strict=True):
-        part = masks[region.image_id][
-            region.y : region.y + region.height, region.x : region.x + region.width
-        ]
+        y, x, height, width = region.box
+        part = masks[region.image_id][y : y + height, x : x + width]
         assert row.pixels == np.count_nonzero(~part)
         part[:] = True
-        assert (row.image_id, *row.box) == region
-        assert (row.score, row.information, row.cost_estimated) == (0.5, 2.0, 3.0)
-        assert (row.clicks_vertices, row.clicks_intersections, row.clicks_corners) == grids[
-            region.image_id
-        ].region(*region[1:])
+        assert row.chosen == (region, 0.5, 2.0, 3.0)
+        assert row.clicks == grids[region.image_id].region(y, x, height, width)
 
 
 def test_a_whole_image_takes_its_vertices(reader):
     entry = reader.images[1]
-    whole = Region(entry.image_id, 0, 0, entry.height, entry.width)
-    (row,) = annotate(reader, [Candidate(whole, None, None, None)], {})
+    whole = Region(entry.image_id, Box(0, 0, entry.height, entry.width))
+    (row,) = annotate(reader, [Chosen(whole)], {})
     assert row.pixels == entry.height * entry.width
-    assert (row.clicks_vertices, row.clicks_intersections, row.clicks_corners) == (
-        entry.clicks,
-        0,
-        0,
-    )
-    assert (row.score, row.information, row.cost_estimated) == (None, None, None)
+    assert row.clicks == (entry.clicks, 0, 0)
+    assert row.chosen == (whole, None, None, None)
 
 
 def test_which_clicks_count():

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
+from cereals_tf.acquisition.regions import Region
 from cereals_tf.campaign.folder.annotations import AnnotationStore, RegionAnnotation
-from cereals_tf.campaign.folder.request import RequestedRegion
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.grid import Box
 from cereals_tf.data_prep.polygons import Polygon
@@ -19,8 +19,7 @@ def annotation(number, seconds=None, class_id=1):
     return RegionAnnotation(number, "a/ü", Box(1, 2, 5, 7), label, polygons, seconds)
 
 
-def skipped(number):
-    return RequestedRegion(number, "a/ü", 8, 16, 24, 32, None, None, None)
+SKIPPED = Region("a/ü", Box(8, 16, 24, 32))
 
 
 def assert_equal(found, expected):
@@ -40,7 +39,7 @@ def test_annotations_read_back_as_they_were(tmp_path):
     written = [annotation(12, 61.5), annotation(0), annotation(123456, 0.0)]
     for one in written:
         store.write(one)
-    store.skip(skipped(7))
+    store.skip(7, SKIPPED)
     found = AnnotationStore(tmp_path / "annotations")
     assert list(found.annotated()) == [0, 12, 123456]
     assert found.skipped() == {7}
@@ -58,7 +57,7 @@ def test_what_comes_later_counts(tmp_path):
     store.write(annotation(3))
     store.write(annotation(3, 5.0, class_id=2))
     assert_equal(store.read(3), annotation(3, 5.0, class_id=2))
-    store.skip(skipped(3))
+    store.skip(3, SKIPPED)
     assert (store.annotated(), store.skipped()) == ({}, {3})
     store.write(annotation(3))
     assert (list(store.annotated()), store.skipped()) == ([3], set())

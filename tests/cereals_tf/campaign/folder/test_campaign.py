@@ -11,33 +11,28 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cereals_tf.acquisition.regions import Region
+from cereals_tf.acquisition.selection import Chosen
 from cereals_tf.campaign.folder.campaign import (
     ROUND_FILES,
-    AnnotatedRegion,
     Campaign,
-    read_regions,
-    write_regions,
 )
+from cereals_tf.campaign.folder.regions import Annotated, read_regions, write_regions
 from cereals_tf.campaign.options import Options
+from cereals_tf.data_prep.clicks import RegionClicks
 from cereals_tf.data_prep.dataset import PreparedData
 from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.grid import Box
 
 numbers = st.integers(0, 10**6)
 scores = st.none() | st.floats(allow_nan=False)
+boxes = st.builds(Box, numbers, numbers, numbers, numbers)
+ids = st.text(st.characters(exclude_categories=["Cs"]))
 regions = st.builds(
-    AnnotatedRegion,
-    image_id=st.text(st.characters(exclude_categories=["Cs"])),
-    y=numbers,
-    x=numbers,
-    height=numbers,
-    width=numbers,
-    score=scores,
-    information=scores,
-    cost_estimated=scores,
+    Annotated,
+    chosen=st.builds(Chosen, st.builds(Region, ids, boxes), scores, scores, scores),
     pixels=numbers,
-    clicks_vertices=numbers,
-    clicks_intersections=numbers,
-    clicks_corners=numbers,
+    clicks=st.builds(RegionClicks, numbers, numbers, numbers),
 )
 HOSTILE = ["a,b", 'a"b', '"', "a\nb", "a\r\nb", "a\rb", " a ", "münster_ö/雪", "=1+1", "0012"]
 HEADER = (
@@ -57,7 +52,16 @@ def region(image_id="a", **changes):
     fields = {"y": 8, "x": 16, "height": 32, "width": 24, "score": 0.1, "information": 2.5}
     fields |= {"cost_estimated": None, "pixels": 700, "clicks_vertices": 3}
     fields |= {"clicks_intersections": 5, "clicks_corners": 7}
-    return AnnotatedRegion(image_id, **(fields | changes))
+    fields |= changes
+    box = Box(*(fields[name] for name in ("y", "x", "height", "width")))
+    chosen = (fields[name] for name in ("score", "information", "cost_estimated"))
+    clicks = (fields[f"clicks_{part}"] for part in ("vertices", "intersections", "corners"))
+    return Annotated(
+        Chosen(Region(image_id, box), *chosen),
+        fields["pixels"],
+        RegionClicks(*clicks),
+        fields.get("seconds"),
+    )
 
 
 @pytest.fixture
@@ -130,9 +134,9 @@ def test_missing_or_binary_regions_csv_is_refused(tmp_path):
 
 
 def test_a_regions_box_and_clicks():
-    assert region().box == (8, 16, 32, 24)
-    assert region().clicks(("vertices", "intersections")) == 8
-    assert region().clicks(("corners",)) == 7
+    assert region().region == ("a", (8, 16, 32, 24))
+    assert region().clicks.of(("vertices", "intersections")) == 8
+    assert region().clicks.of(("corners",)) == 7
 
 
 def test_create_and_open(tmp_path, campaign, toy_data):

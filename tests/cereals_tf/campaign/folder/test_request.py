@@ -6,20 +6,22 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cereals_tf.acquisition.regions import Region
+from cereals_tf.acquisition.selection import Chosen
 from cereals_tf.campaign.folder.request import (
-    RequestedRegion,
     own_window,
     read_request,
     write_request,
 )
 from cereals_tf.data_prep.dataset import ImageEntry
 from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.grid import Box
 from cereals_tf.data_prep.records import resize_label
 from cereals_tf.trainers.targets import downscale_label
 
 REGIONS = [
-    RequestedRegion(0, 'a/"b",\nc ü', 8, 16, 24, 32, 1 / 3, 1e-30, 7.25),
-    RequestedRegion(1, "..", 0, 0, 60, 90, None, None, None),
+    Chosen(Region('a/"b",\nc ü', Box(8, 16, 24, 32)), 1 / 3, 1e-30, 7.25),
+    Chosen(Region("..", Box(0, 0, 60, 90))),
 ]
 
 
@@ -63,8 +65,8 @@ def cells_of(data, size):
 @given(st.tuples(sizes, sizes), st.tuples(sizes, sizes), st.data())
 def test_windows_hold_every_label_that_training_sees(original, resized, data):
     (y, bottom), (x, right) = (cells_of(data, size) for size in resized)
-    region = RequestedRegion(0, "a", y, x, bottom - y, right - x, None, None, None)
-    window = own_window(region, ImageEntry("a", *original, 0), resized)
+    box = Box(y, x, bottom - y, right - x)
+    window = own_window(box, ImageEntry("a", *original, 0), resized)
     for axis in (0, 1):
         places = np.indices(original, np.uint8)[axis]
         seen = resize_label(tf.constant(places), resized)
@@ -81,8 +83,8 @@ def test_windows_are_the_smallest(original, resized, data):
     y, x = (data.draw(st.integers(0, size - 1)) for size in resized)
     height = data.draw(st.integers(1, resized[0] - y))
     width = data.draw(st.integers(1, resized[1] - x))
-    region = RequestedRegion(0, "a", y, x, height, width, None, None, None)
-    window = own_window(region, ImageEntry("a", *original, 0), resized)
+    box = Box(y, x, height, width)
+    window = own_window(box, ImageEntry("a", *original, 0), resized)
     for axis, start, length in ((0, y, height), (1, x, width)):
         touched = [
             pixel
@@ -96,4 +98,4 @@ def test_windows_are_the_smallest(original, resized, data):
 
 def test_windows_of_images_as_they_are():
     entry = ImageEntry("a", 64, 96, 0)
-    assert own_window(REGIONS[0], entry, None) == (8, 16, 24, 32)
+    assert own_window(REGIONS[0].region.box, entry, None) == (8, 16, 24, 32)

@@ -8,7 +8,7 @@ import tensorflow as tf
 from PIL import Image
 
 from cereals_tf.campaign.learning.events import GAP, MOST_PIXELS, side_by_side
-from cereals_tf.campaign.learning.models import build_segmentation, load_model
+from cereals_tf.campaign.learning.task import SEGMENTATION
 from cereals_tf.campaign.run import step_campaign
 from cereals_tf.data_prep.dataset import Classes
 from cereals_tf.trainers.evaluation import upsample_logits
@@ -60,10 +60,10 @@ def check_round(campaign, number):
     found = values(campaign.folder / "tensorboard" / f"round-{number:03d}")
     expected = {}
     for target, metric in (("segmentation", "mIoU"), ("cost", "MSE")):
-        training = campaign.round(number).metrics["training"][target]
-        expected[f"{target}/loss"] = curve(training["losses"])
-        expected[f"{target}/val_{metric}"] = curve(training["val_metrics"])
-        rates = [campaign.options.learning_rate] * training["epochs"]
+        training = campaign.round(number).metrics.training[target]
+        expected[f"{target}/loss"] = curve(training.losses)
+        expected[f"{target}/val_{metric}"] = curve(training.val_metrics)
+        rates = [campaign.options.learning_rate] * training.epochs
         expected[f"{target}/learning_rate"] = curve(rates)
     assert found == expected
 
@@ -73,7 +73,8 @@ def check_rounds(campaign, numbers):
     found = values(campaign.folder / "tensorboard" / "rounds")
     for name in SCALARS:
         assert found.pop(f"rounds/{name}") == [
-            (number, np.float32(campaign.round(number).metrics[name])) for number in numbers
+            (number, np.float32(getattr(campaign.round(number).metrics, name)))
+            for number in numbers
         ]
     ids = [entry.image_id for entry in campaign.data.images["val"]]
     assert sorted(found) == sorted(f"val/{image_id}" for image_id in ids)
@@ -89,8 +90,7 @@ def test_curves_are_those_of_the_metrics(three_rounds):
 
 def test_pictures_are_image_truth_and_prediction(three_rounds):
     found = values(three_rounds.folder / "tensorboard" / "rounds")
-    built = build_segmentation(three_rounds.options, len(three_rounds.data.classes))
-    model = load_model(three_rounds.round(2).folder / "segmentation.keras", built)
+    model = SEGMENTATION.load(three_rounds, three_rounds.round(2))
     reader = Split(three_rounds.data, "val", (60, 90))
     palette = np.zeros((256, 3), np.uint8)
     palette[: len(three_rounds.data.classes)] = three_rounds.data.classes.palette

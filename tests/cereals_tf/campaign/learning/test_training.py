@@ -20,7 +20,7 @@ def test_one_device_shares_with_nobody(first_round, three_rounds, outcome, cerea
     status, _, err = cereals("step", campaign.folder, "--strategy=mirrored")
     assert status == 0, err
     assert outcome(campaign.round(1).folder) == outcome(three_rounds.round(1).folder)
-    assert campaign.round(1).metrics["devices"] == 1
+    assert campaign.round(1).metrics.devices == 1
 
 
 def test_unknown_strategies_are_refused_before_anything_is_done(first_round, cereals, snapshot):

@@ -11,9 +11,9 @@ import pytest
 
 from cereals_tf.acquisition.regions import Region
 from cereals_tf.acquisition.scoring import Scorer
-from cereals_tf.acquisition.selection import Candidate
+from cereals_tf.acquisition.selection import Chosen
 from cereals_tf.campaign.annotators.oracle import click_grids
-from cereals_tf.campaign.learning.models import build_cost, build_segmentation
+from cereals_tf.campaign.learning.task import COST, SEGMENTATION
 from cereals_tf.campaign.options import Options, Size
 from cereals_tf.campaign.pool.choose import budget_of, choose_best, choose_initial
 from cereals_tf.campaign.pool.files import WindowScores, load_scores, save_scores
@@ -21,6 +21,7 @@ from cereals_tf.campaign.pool.pool import Pool, region_of, resolve_region
 from cereals_tf.campaign.pool.scoring import image_maps, score_pool
 from cereals_tf.data_prep.dataset import PreparedData
 from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.grid import Box
 from cereals_tf.trainers.split import Split
 
 
@@ -56,15 +57,15 @@ def pool_of(toy_data, plugin_folder, tmp_path_factory):
         reader = Split(data, "train", size)
         first, second, third, _ = reader.images
         labelled = {
-            first.image_id: [Region(first.image_id, 0, 0, first.height, first.width)],
+            first.image_id: [Box(0, 0, first.height, first.width)],
             second.image_id: [
-                Region(second.image_id, 8, 16, 16, 24),
-                Region(second.image_id, 32, 56, 16, 24),
+                Box(8, 16, 16, 24),
+                Box(32, 56, 16, 24),
             ],
-            third.image_id: [Region(third.image_id, 40, 0, 16, 24)],
+            third.image_id: [Box(40, 0, 16, 24)],
         }
-        segmentation = decided(build_segmentation(options, len(data.classes)), bias=0.0)
-        cost = decided(build_cost(options), bias=4.0)
+        segmentation = decided(SEGMENTATION.build_random(options, data.classes), bias=0.0)
+        cost = decided(COST.build_random(options, data.classes), bias=4.0)
         scorer = Scorer(segmentation, cost, options.information, options.committee)
         scores = tmp_path_factory.mktemp("scores")
         score_pool(Pool(options, reader, labelled), scorer, 3, scores)
@@ -92,10 +93,10 @@ def windows(entry, height, width):
             yield y, x
 
 
-def covered(regions, entry):
+def covered(boxes, entry):
     """Return which pixels lie in a region."""
     mask = np.zeros((entry.height, entry.width), bool)
-    for _, y, x, height, width in regions:
+    for y, x, height, width in boxes:
         mask[y : y + height, x : x + width] = True
     return mask
 
@@ -116,7 +117,7 @@ def all_windows(pool):
             arrays = [scores.information, scores.cost_estimated, scores.cost(pool.options)]
             for y, x in free:
                 values = (float(array[y // 8, x // 8]) for array in arrays)
-                found.append((Region(entry.image_id, y, x, height, width), *values))
+                found.append((Region(entry.image_id, Box(y, x, height, width)), *values))
     return found
 
 
@@ -138,8 +139,8 @@ def brute_force(pool, price, budget):
     chosen, spent = [], 0.0
     for _, region in ranked:
         entry = entries[region.image_id]
-        same_image = [other for other in chosen if other.image_id == region.image_id]
-        if (covered(same_image, entry) & covered([region], entry)).any():
+        same_image = [other.box for other in chosen if other.image_id == region.image_id]
+        if (covered(same_image, entry) & covered([region.box], entry)).any():
             continue
         spent += price(region)
         if spent > budget:
@@ -158,12 +159,12 @@ def choose(pool, price, budget):
 
 
 def area(region):
-    return region.height * region.width
+    return region.box.height * region.box.width
 
 
 def price_in_clicks(pool) -> Callable[[Region], float]:
     grids = dict(click_grids(pool.reader, [entry.image_id for entry in pool.reader.images]))
-    return lambda region: float(grids[region.image_id].region(*region[1:]).vertices)
+    return lambda region: float(grids[region.image_id].region(*region.box).vertices)
 
 
 @pytest.mark.parametrize("fusion", ["none", "ratio", "product", "convex"])
@@ -218,9 +219,10 @@ def test_regions_lie_in_their_image_and_overlap_nothing(request, fixture):
         for entry in pool.reader.images
     }
     for region in (candidate.region for candidate in choose(pool, area, np.inf)):
-        part = painted[region.image_id][region.y : region.y + 16, region.x : region.x + 24]
+        y, x, _, _ = region.box
+        part = painted[region.image_id][y : y + 16, x : x + 24]
         assert part.shape == (16, 24)
-        assert (region.y % 8, region.x % 8) == (0, 0)
+        assert (y % 8, x % 8) == (0, 0)
         part += 1
     assert max(mask.max() for mask in painted.values()) == 1
 
@@ -232,10 +234,10 @@ def test_regions_may_overlap_up_to_a_share(pool_of):
     shares = []
     for n, region in enumerate(chosen):
         entry = entries[region.image_id]
-        for other in [*pool.labelled.get(region.image_id, []), *chosen[:n]]:
-            if other.image_id == region.image_id:
-                shared = covered([region], entry) & covered([other], entry)
-                shares.append(shared.sum() / area(region))
+        own = [other.box for other in chosen[:n] if other.image_id == region.image_id]
+        for other in [*pool.labelled.get(region.image_id, []), *own]:
+            shared = covered([region.box], entry) & covered([other], entry)
+            shares.append(shared.sum() / area(region))
     assert max(shares) == 0.5
     first = pool.reader.images[0].image_id
     assert first not in {region.image_id for region in chosen}
@@ -314,7 +316,9 @@ def test_whole_images(pool_of):
     pool = pool_of(region="image")
     _, second, third, fourth = pool.reader.images
     chosen = choose(pool, area, np.inf)
-    assert [candidate.region for candidate in chosen] == [Region(fourth.image_id, 0, 0, 60, 90)]
+    assert [candidate.region for candidate in chosen] == [
+        Region(fourth.image_id, Box(0, 0, 60, 90))
+    ]
     labelled = {second.image_id: pool.labelled[second.image_id]}
     score_pool(Pool(pool.options, pool.reader, labelled), pool.scorer, 3, pool.scores)
     pool = pool._replace(labelled=labelled)
@@ -324,7 +328,7 @@ def test_whole_images(pool_of):
     assert [candidate.region for candidate in choose(pool, area, 2 * 60 * 90)] == chosen[:2]
 
 
-def initial(reader, **options) -> list[Candidate]:
+def initial(reader, **options) -> list[Chosen]:
     return choose_initial(Pool(Options.of(**{"region": "16x24"} | options), reader, {}))
 
 
@@ -342,7 +346,7 @@ def test_a_start_of_whole_images(reader, amount, count):
     ids = [candidate.region.image_id for candidate in chosen]
     assert len(ids) == len(set(ids)) == count
     assert {entry.image_id for entry in reader.images} >= set(ids)
-    assert {candidate.region[1:] for candidate in chosen} == {(0, 0, 60, 90)}
+    assert {candidate.region.box for candidate in chosen} == {(0, 0, 60, 90)}
     assert {candidate[1:] for candidate in chosen} == {(None, None, None)}
 
 
@@ -351,7 +355,8 @@ def test_a_start_of_regions(reader):
     assert len(set(chosen)) == 20
     for entry in reader.images:
         own = [region for region in chosen if region.image_id == entry.image_id]
-        assert covered(own, entry).sum() == sum(map(area, own)) == 16 * 24 * len(own)
+        inside = covered([region.box for region in own], entry).sum()
+        assert inside == sum(map(area, own)) == 16 * 24 * len(own)
 
 
 @pytest.mark.parametrize("amount", ["2images", "10regions"])

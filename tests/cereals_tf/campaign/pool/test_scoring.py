@@ -17,18 +17,19 @@ from hypothesis import strategies as st
 
 from cereals_tf.acquisition.regions import Region
 from cereals_tf.acquisition.scoring import Scorer
-from cereals_tf.acquisition.selection import Candidate
+from cereals_tf.acquisition.selection import Chosen
 from cereals_tf.campaign.annotators.oracle import click_grids
-from cereals_tf.campaign.learning.models import build_cost, build_segmentation
+from cereals_tf.campaign.learning.task import COST, SEGMENTATION
 from cereals_tf.campaign.options import Options
 from cereals_tf.campaign.pool import scoring
 from cereals_tf.campaign.pool.files import load_scores, path_of, price_in
 from cereals_tf.campaign.pool.pool import Pool
 from cereals_tf.campaign.pool.scoring import plan_batches, score_pool
-from cereals_tf.campaign.pool.shard import ALL, Shard, parse_shard
+from cereals_tf.campaign.pool.share import ALL, Share, parse_share
 from cereals_tf.campaign.run import step_campaign
 from cereals_tf.data_prep.dataset import ImageEntry, PreparedData
 from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.grid import Box
 from cereals_tf.data_prep.prepare import prepare
 from cereals_tf.data_prep.toy import write_toy
 from cereals_tf.trainers.split import Split
@@ -65,11 +66,11 @@ def pool_of(mixed_data, plugin_folder, monkeypatch):
         reader = Split(data, "train")
         ids = [entry.image_id for entry in reader.images]
         labelled = {
-            ids[1]: [Region(ids[1], 0, 0, 64, 96)],
-            ids[2]: [Region(ids[2], 8, 16, 16, 24)],
-            ids[6]: [Region(ids[6], 56, 0, 16, 24)],
+            ids[1]: [Box(0, 0, 64, 96)],
+            ids[2]: [Box(8, 16, 16, 24)],
+            ids[6]: [Box(56, 0, 16, 24)],
         }
-        models = build_segmentation(options, len(data.classes)), build_cost(options)
+        models = (task.build_random(options, data.classes) for task in (SEGMENTATION, COST))
         scorer = Scorer(*models, options.information, options.committee)
         return Pool(options, reader, labelled), scorer
 
@@ -101,10 +102,10 @@ def test_batches_are_neighbours_of_one_size_that_fit(sizes, draws):
 
 @given(st.lists(st.integers(), max_size=30), st.integers(1, 12))
 def test_shards_are_equal_parts_of_the_whole(items, count):
-    parts = [Shard(number, count).of(items) for number in range(1, count + 1)]
+    parts = [Share(number, count).of(items) for number in range(1, count + 1)]
     assert [item for part in parts for item in part] == items == ALL.of(items)
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
-    assert parse_shard(f"{count}/{count}") == Shard(count, count) == parse_shard(f"0/{count}")
+    assert parse_share(f"{count}/{count}") == Share(count, count) == parse_share(f"0/{count}")
 
 
 @pytest.mark.parametrize(
@@ -112,7 +113,7 @@ def test_shards_are_equal_parts_of_the_whole(items, count):
 )
 def test_other_shards_are_refused(text, refused, tmp_path):
     with pytest.raises(UserError, match="expected I/N, I from 1 to N"):
-        parse_shard(text)
+        parse_share(text)
     if text:
         assert "--shard" in refused("score", tmp_path, f"--shard={text}")
 
@@ -135,11 +136,11 @@ def test_whatever_was_done_before_the_files_are_the_same(tmp_path, pool_of, opti
 
     shared = tmp_path / "shared"
     for number in (3, 1, 2, 3):
-        score_pool(pool, scorer, 2, shared, Shard(number, 3))
+        score_pool(pool, scorer, 2, shared, Share(number, 3))
     assert bytes_of(shared) == expected
 
     resumed = tmp_path / "resumed"
-    score_pool(pool, scorer, 2, resumed, Shard(2, 4))
+    score_pool(pool, scorer, 2, resumed, Share(2, 4))
     for name in sorted(expected)[::2]:
         (resumed / name).unlink(missing_ok=True)
     kept = {path: path.stat().st_mtime_ns for path in resumed.iterdir()}
@@ -185,7 +186,7 @@ def test_prices_are_what_the_oracle_counts(tmp_path, pool_of, image_size):
     for image_id, grid in grids.items():
         for y, x in ((0, 0), (8, 16), (40, 56)):
             clicks = grid.region(y, x, 16, 24).of(("vertices", "corners"))
-            prices.append(price(Candidate(Region(image_id, y, x, 16, 24), 0.0, 0.0, 0.0)))
+            prices.append(price(Chosen(Region(image_id, Box(y, x, 16, 24)), 0.0, 0.0, 0.0)))
             assert prices[-1] == clicks
     assert len(set(prices)) > 5
 

@@ -8,7 +8,7 @@ from cereals_tf.data_prep.errors import UserError
 Item = TypeVar("Item")
 
 
-class Shard(NamedTuple):
+class Share(NamedTuple):
     """One of some equal shares of a sequence.
 
     Attributes:
@@ -27,14 +27,14 @@ class Shard(NamedTuple):
         return items[first:end]
 
 
-ALL = Shard(1, 1)
+ALL = Share(1, 1)
 """The whole."""
 
-Score = Callable[[Shard], int]
+Score = Callable[[Share], int]
 """Scores a share of a pool, and returns how many images it has."""
 
 
-def parse_shard(text: str) -> Shard:
+def parse_share(text: str) -> Share:
     """Parse `--shard`, the I-th of N shares as I/N; who counts from 0 means the last one by it.
 
     Raises:
@@ -44,5 +44,5 @@ def parse_shard(text: str) -> Shard:
     if len(parts) == 2 and all(part.isascii() and part.isdigit() for part in parts):
         number, count = map(int, parts)
         if number <= count > 0:
-            return Shard(number or count, count)
+            return Share(number or count, count)
     raise UserError(f"--shard={text}: expected I/N, I from 1 to N, as 1/4 to 4/4")

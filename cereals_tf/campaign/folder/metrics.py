@@ -1,0 +1,89 @@
+"""What a round gave: `metrics.json`."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.files import write_atomically
+from cereals_tf.data_prep.sources.reading import read_json
+
+
+@dataclass(frozen=True)
+class Training:
+    """How the training of a model went.
+
+    Attributes:
+        epochs: Epochs that were trained.
+        best_epoch: The one whose weights were kept, from 1.
+        losses: Mean loss of each epoch.
+        val_metrics: The metric on val after each epoch.
+    """
+
+    epochs: int
+    best_epoch: int
+    losses: Sequence[float]
+    val_metrics: Sequence[float]
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """The content of metrics.json; shares are in percent of the train split.
+
+    Attributes:
+        round: The round's number, from 0.
+        miou: Mean IoU on val, 0 to 1; None where it is not defined.
+        iou_per_class: IoU by class name; None where a class never occurs.
+        cost_mean_squared_error: Of the cost model on val, per position.
+        regions: Regions that are annotated after this round.
+        pixels: Pixels in them, each counted once.
+        pixels_percent: Their share of all pixels.
+        clicks: Clicks spent on them, of the kinds that count.
+        clicks_percent: Their share of all clicks; None where nobody knows how many there are.
+        training: How each model's training went, by the model's name.
+        devices: Devices that trained together.
+        seconds: Computing time of each stage.
+        versions: Versions of this package and what it stands on, by name.
+    """
+
+    round: int
+    miou: float | None
+    iou_per_class: Mapping[str, float | None]
+    cost_mean_squared_error: float
+    regions: int
+    pixels: int
+    pixels_percent: float
+    clicks: int
+    clicks_percent: float | None
+    training: Mapping[str, Training]
+    devices: int
+    seconds: Mapping[str, float]
+    versions: Mapping[str, str]
+
+    @property
+    def total_seconds(self) -> float:
+        """The computing time of the round."""
+        return sum(self.seconds.values())
+
+    @classmethod
+    def read(cls, path: Path) -> "Metrics":
+        """Read metrics.json; what a later version added is passed over.
+
+        Raises:
+            UserError: The file is missing or damaged.
+        """
+        content = read_json(path)
+        try:
+            known: dict[str, Any] = {field.name: content[field.name] for field in fields(cls)}
+            known["training"] = {
+                name: Training(**training) for name, training in known["training"].items()
+            }
+        except (KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"{path}: cannot be read: lacks or misstates {error}") from None
+        return cls(**known)
+
+    def write(self, path: Path) -> None:
+        """Write metrics.json atomically."""
+        write_atomically(path, (json.dumps(asdict(self), indent=1) + "\n").encode())

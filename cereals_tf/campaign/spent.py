@@ -1,0 +1,43 @@
+"""What a campaign has spent: the account of its regions."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from cereals_tf.campaign.folder.campaign import Campaign
+from cereals_tf.campaign.folder.regions import Annotated
+from cereals_tf.data_prep.dataset import ImageEntry
+
+
+class Spent(NamedTuple):
+    """What is annotated, as counts and in percent of the train split.
+
+    Attributes:
+        regions: How many regions.
+        pixels: Pixels in them, each counted once.
+        pixels_percent: Their share of all pixels.
+        clicks: Clicks spent on them, of the kinds that count.
+        clicks_percent: Their share of all clicks; None where nobody knows how many there are.
+    """
+
+    regions: int
+    pixels: int
+    pixels_percent: float
+    clicks: int
+    clicks_percent: float | None
+
+
+def spent(campaign: Campaign, regions: Sequence[Annotated], images: Sequence[ImageEntry]) -> Spent:
+    """Return what these regions of a campaign's train images took."""
+    kinds = campaign.options.clicks
+    pixels = sum(region.pixels for region in regions)
+    clicks = sum(int(region.clicks.of(kinds)) for region in regions)
+    all_pixels = sum(entry.height * entry.width for entry in images)
+    all_clicks = sum(entry.clicks for entry in images)
+    known = campaign.data.labelled("train")
+    return Spent(
+        len(regions),
+        pixels,
+        100 * pixels / all_pixels,
+        clicks,
+        100 * clicks / max(1, all_clicks) if known else None,
+    )

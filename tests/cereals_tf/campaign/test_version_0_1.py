@@ -1,0 +1,52 @@
+"""Campaigns and a data set that version 0.1 wrote, which go on as they went on with it."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from cereals_tf.campaign.folder.campaign import Campaign
+from cereals_tf.campaign.run import step_campaign
+
+WRITTEN = Path(__file__).parent.parent / "version_0_1"
+
+
+@pytest.fixture
+def written(tmp_path):
+    """Copies one of the campaigns, beside its data set."""
+
+    def copy(name) -> Campaign:
+        for folder in ("data", name):
+            shutil.copytree(WRITTEN / folder, tmp_path / folder)
+        (tmp_path / name / "rounds").mkdir(exist_ok=True)
+        description = tmp_path / name / "campaign.json"
+        content = json.loads(description.read_text())
+        description.write_text(json.dumps(content | {"data": str(tmp_path / "data")}))
+        return Campaign.open(tmp_path / name)
+
+    return copy
+
+
+@pytest.mark.parametrize(("name", "number"), [("oracle", 1), ("people", 0)])
+def test_the_next_round_is_the_one_that_0_1_gave(written, outcome, name, number):
+    """Another processor rounds otherwise, so numbers need not agree to the last digit."""
+    done = step_campaign(written(name))
+    assert done is not None and done.number == number
+    regions, metrics = outcome(done.folder)
+    expected = json.loads((WRITTEN / "expected" / f"{name}-metrics.json").read_text())
+    rows, expected_rows = (
+        [line.split(",") for line in text.splitlines()]
+        for text in (regions, (WRITTEN / "expected" / f"{name}-regions.csv").read_text())
+    )
+    assert [row[:5] + row[8:] for row in rows] == [row[:5] + row[8:] for row in expected_rows]
+    for row, expected_row in zip(rows[1:], expected_rows[1:], strict=True):
+        assert [float(cell or 0) for cell in row[5:8]] == pytest.approx(
+            [float(cell or 0) for cell in expected_row[5:8]], rel=1e-3
+        )
+    for key in ("miou", "cost_mean_squared_error"):
+        assert metrics[key] == pytest.approx(expected[key], rel=1e-3)
+    for key in ("regions", "pixels", "pixels_percent", "clicks", "clicks_percent"):
+        assert metrics[key] == expected[key]
+    for model, training in expected["training"].items():
+        assert metrics["training"][model]["losses"] == pytest.approx(training["losses"], rel=1e-3)
