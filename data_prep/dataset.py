@@ -83,7 +83,7 @@ class PreparedData:
         """Class names, palette and ignore id."""
         return self.description.classes
 
-    def shards(self, split: str) -> list[Path] | list[RemotePath]:
+    def shards(self, split: str) -> list[Path | RemotePath]:
         """Return the TFRecord files of a split, in order.
 
         Raises:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import tensorflow as tf
 from tqdm import tqdm
@@ -61,7 +61,7 @@ class Cache:
         if self.way == "disk" and self.folder is None:
             raise ValueError("`folder` must be given where `way` is 'disk'. Received: None")
 
-    def chosen(self, size: int) -> Literal["memory", "disk", "none"]:
+    def chosen(self, size: int) -> str:
         """Return where samples of so many bytes in all are kept."""
         if self.way == "auto":
             return "memory" if size <= SHARE_OF_MEMORY * memory_bytes() else "none"
@@ -69,6 +69,7 @@ class Cache:
 
     def file(self, name: str, samples: tf.data.Dataset) -> "SampleFile":
         """Write samples into a file of this name, in place of one that may be there."""
+        assert self.folder
         return SampleFile(self.folder / f"{name}.tfrecord", samples)
 
     def sequence(self, name: str, samples: tf.data.Dataset, size: int) -> tf.data.Dataset:
@@ -99,7 +100,8 @@ class SampleFile:
     """
 
     def __init__(self, path: Path, samples: tf.data.Dataset) -> None:
-        self._path, self._spec = path, samples.element_spec
+        self._path = path
+        self._spec: Any = samples.element_spec
         path.parent.mkdir(parents=True, exist_ok=True)
         serialized = samples.map(_serialize, num_parallel_calls=tf.data.AUTOTUNE)
         writer = self._try(tf.io.TFRecordWriter, str(path))

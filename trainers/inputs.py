@@ -116,7 +116,8 @@ class TrainingData:
         ) -> tuple[tf.Tensor, ...]:
             return plan[1], *self._decode(record, plan[0])
 
-        def cut(rows: tf.Tensor, *whole: tf.Tensor) -> tf.data.Dataset:
+        def cut(*sample: tf.Tensor) -> tf.data.Dataset:
+            rows, *whole = sample
             return tf.data.Dataset.from_tensor_slices(rows).map(lambda row: _cut(row, *whole))
 
         both = tf.data.Dataset.zip((self._split.records(image_ids), plan))
@@ -132,7 +133,7 @@ class TrainingData:
         weight = region_weights(regions, height, width)
         if self._target == "cost":
             cost = self._split.cost(record, height, width)
-            return image, cost[..., None], weight
+            return image, tf.expand_dims(cost, -1), weight
         label = downscale_label(self._split.label(record))
         return image, *masked_label(label, weight, self._split.data.classes.ignore_id)
 

@@ -22,6 +22,10 @@ class Slot:
     shape: tuple[int | None, ...] | None = None
 
 
+Operation = keras.Operation | Callable
+"""What a model calls: a layer, an operation of Keras, or a `Cast`."""
+
+
 @dataclass(frozen=True)
 class Cast:
     """What a model does to each of its inputs before its first layer."""
@@ -37,7 +41,7 @@ class Cast:
 class Call(NamedTuple):
     """One call of a layer, an operation or a `Cast`; slots in its arguments stand for tensors."""
 
-    operation: Callable
+    operation: Operation
     args: tuple
     kwargs: dict[str, Any]
     outputs: list[Slot]
@@ -79,14 +83,14 @@ def open_model(model: keras.Model) -> Graph:
     return Graph(inputs, _needed(calls, outputs), outputs)
 
 
-def layers_of(operation: Callable) -> Iterator[keras.Layer]:
+def layers_of(operation: Operation) -> Iterator[keras.Layer]:
     """Yield a layer and the layers within it, at any depth; nothing for other operations."""
     if isinstance(operation, keras.Layer):
         yield from operation._flatten_layers()
 
 
 def _record(
-    operation: Callable, args: tuple, kwargs: dict[str, Any], shapes: list[Any], calls: list[Call]
+    operation: Operation, args: tuple, kwargs: dict[str, Any], shapes: list[Any], calls: list[Call]
 ) -> list[Slot]:
     """Append the calls that make up `operation(*args, **kwargs)`; return its outputs."""
     graph = _graph(operation)
@@ -113,10 +117,13 @@ def _record_graph(graph: keras.Function, inputs: list[Slot], calls: list[Call]) 
     return [slots[id(tensor)] for tensor in graph.outputs]
 
 
-def _graph(operation: Callable) -> keras.Function | None:
+def _graph(operation: Operation) -> keras.Function | None:
     """Return the graph of a Functional or Sequential model that has no call of its own."""
     call = getattr(type(operation), "call", None)
-    if isinstance(operation, keras.Function) and call.__qualname__ == "Functional.call":
+    if (
+        isinstance(operation, keras.Function)
+        and getattr(call, "__qualname__", "") == "Functional.call"
+    ):
         return operation
     if call is keras.Sequential.call:
         return keras.Function(operation.inputs, operation.outputs)

@@ -63,7 +63,7 @@ def _normalize(
     """Do what `BatchNormalization.call` does."""
     if not training or not layer.trainable or mask is not None or len(inputs.shape) != 4:
         return keras.layers.BatchNormalization.call(layer, inputs, training=training, mask=mask)
-    channels = inputs.shape[-1]
+    channels = layer.gamma.shape[-1]
     direct = channels % _VECTOR_CHANNELS == 0
     outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
         x=inputs if direct else tf.cast(inputs, tf.float32),

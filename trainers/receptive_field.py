@@ -203,7 +203,7 @@ class CropFinder:
         columns = self._along(1, output_cols, image_width)
         if rows is None or columns is None:
             return 0, image_height, 0, image_width
-        return *rows, *columns
+        return rows.start, rows.stop, columns.start, columns.stop
 
     def _along(self, axis: int, output: Span, size: int) -> Span | None:
         """Return the crop along one axis, None if a layer is unknown."""

@@ -47,7 +47,7 @@ def split_among(batches: tf.data.Dataset, replicas: int) -> tf.data.Dataset:
     def prepare(
         images: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        missing = -tf.shape(images)[0] % replicas
+        missing = tf.math.floormod(-tf.shape(images)[0], replicas)
         shares = tf.math.divide_no_nan(weights, tf.reduce_sum(weights))
         filled = (_fill(images, missing), _fill(targets, missing))
         return *filled, tf.concat([shares, tf.zeros_like(_last(shares, missing))], axis=0)

@@ -86,8 +86,9 @@ class PadToMultiple(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
         """Return the output's shape; unknown sizes are None."""
-        batch, height, width, channels = input_shape
-        return batch, self._padded(height), self._padded(width), channels
+        batch, *sizes, channels = input_shape
+        padded = (None if size is None else self._padded(size) for size in sizes)
+        return batch, *padded, channels
 
     def dependence(self, axis: int, sizes: tuple[int, ...]) -> Dependence:
         """Tell what an output position depends on; see the module's docstring."""
@@ -97,8 +98,8 @@ class PadToMultiple(keras.layers.Layer):
         """Return the constructor's arguments."""
         return {**super().get_config(), "multiple": self.multiple}
 
-    def _padded(self, size: int | None) -> int | None:
-        return None if size is None else _ceil_div(size, self.multiple) * self.multiple
+    def _padded(self, size: int) -> int:
+        return _ceil_div(size, self.multiple) * self.multiple
 
 
 class _GridLayer(keras.layers.Layer):
