@@ -27,6 +27,7 @@ from cereals_tf import commands
 from cereals_tf.campaign.options import OPTIONS
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.option import BOOLEANS, Option, parse_option
+from cereals_tf.data_prep.progress import show_progress
 from cereals_tf.data_prep.remote import plug_in_loaded
 from cereals_tf.demo import demo
 from cereals_tf.reproduce.grid import SET_BY_GRID
@@ -283,6 +284,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         job = parse(sys.argv[1:] if arguments is None else arguments)
         if job:
+            show_progress()
             job.function(**job.arguments)
     except UserError as error:
         message = " ".join(str(error).split())

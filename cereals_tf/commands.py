@@ -36,12 +36,11 @@ def toy(
         width: Width of the images, pixels.
         seed: The same seed draws the same scenes.
     """
-    from tqdm import tqdm
-
+    from cereals_tf.data_prep.progress import Progress
     from cereals_tf.data_prep.toy import write_toy
 
     def progress(items: Iterable) -> Iterable:
-        return tqdm(items, desc="toy", unit="image")
+        return Progress(items, desc="toy", unit="image")
 
     write_toy(local_folder(out), train_images, val_images, height, width, seed, progress)
     _note(f"{out}: {train_images} train and {val_images} val scenes of {height}x{width} pixels")

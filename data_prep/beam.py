@@ -14,10 +14,10 @@ from pathlib import Path
 
 import apache_beam as beam
 from apache_beam.utils.shared import Shared
-from tqdm import tqdm
 
 from cereals_tf.data_prep.beam_pipeline import Failures, TaskPipeline, watched
 from cereals_tf.data_prep.conversion import convert_item, libraries_prepared, prepare_libraries
+from cereals_tf.data_prep.progress import Progress
 from cereals_tf.data_prep.shards import Place, Shard, image_count, serialize_item
 from cereals_tf.data_prep.sources.source import Item, Source
 
@@ -41,7 +41,7 @@ class BeamWriter:
         open_source: Callable[[], Source],
         shards: Sequence[Shard],
         place: Place,
-        bar: Callable[..., tqdm],
+        bar: Callable[..., Progress],
     ) -> None:
         """Write shards; this can be called once.
 

@@ -17,9 +17,9 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.direct.direct_runner import DirectRunner
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
-from tqdm import tqdm
 
 from cereals_tf.data_prep.errors import StoppedError, UserError
+from cereals_tf.data_prep.progress import Progress
 from cereals_tf.data_prep.quiet import stderr_to
 from cereals_tf.data_prep.remote import StoreError
 
@@ -65,7 +65,7 @@ class TaskPipeline:
         tasks: int,
         work: beam.PTransform,
         log: Path,
-        bar: Callable[..., tqdm],
+        bar: Callable[..., Progress],
         watch: Callable[[Callable[[int], object]], AbstractContextManager[None]],
     ) -> None:
         """Do the tasks; this can be called once.

@@ -10,12 +10,12 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 from tensorflow.python.lib.io.tf_record import tf_record_random_reader
-from tqdm import tqdm
 
 from cereals_tf.data_prep.clicks import MAX_COORDINATE
 from cereals_tf.data_prep.dataset import IMAGES, MAX_PIXELS, ImageEntry, PreparedData
 from cereals_tf.data_prep.description import Classes
 from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.progress import Progress
 from cereals_tf.data_prep.records import (
     IMAGE_ENCODED,
     IMAGE_HEIGHT,
@@ -67,7 +67,7 @@ def refuse_damage(data: PreparedData, splits: Iterable[str]) -> None:
     shards = [(split, path) for split in splits for path in data.shards(split)]
     stated = {split: Stated.of(data, split) for split, _ in shards}
     left = {split: iter(stated[split].images) for split in stated}
-    for split, path in tqdm(shards, desc="check", unit="shard", leave=False, delay=2):
+    for split, path in Progress(shards, desc="check", unit="shard", leave=False, delay=2):
         for number, content in enumerate(read_raw(path)):
             image_id, reason = examine(content, stated[split], pixels=False)
             expected = next(left[split], None)

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 
 import cv2
 import PIL
-from tqdm import tqdm
 
 from cereals_tf.data_prep.beam_extra import beam_imported
 from cereals_tf.data_prep.conversion import in_processes, in_threads
@@ -28,6 +27,7 @@ from cereals_tf.data_prep.description import FORMAT_VERSION, Classes, Descriptio
 from cereals_tf.data_prep.errors import StoppedError, UserError
 from cereals_tf.data_prep.files import resumable_folder, resumable_objects
 from cereals_tf.data_prep.parallel import cores, ordered_map
+from cereals_tf.data_prep.progress import Progress
 from cereals_tf.data_prep.remote import RemotePath
 from cereals_tf.data_prep.schema import schema_text
 from cereals_tf.data_prep.shards import Place, Shard, Write, image_count, serialize_item
@@ -169,11 +169,17 @@ def _write_missing(write: Write, shards: Sequence[Shard], place: Place) -> None:
     missing = place.missing(shards)
     total = image_count(shards)
     done = total - image_count(missing)
-    write(missing, place, partial(tqdm, total=total, initial=done, desc="prepare", unit="image"))
+    write(
+        missing, place, partial(Progress, total=total, initial=done, desc="prepare", unit="image")
+    )
 
 
 def _write_here(
-    source: Source, workers: int, shards: Sequence[Shard], place: Place, bar: Callable[..., tqdm]
+    source: Source,
+    workers: int,
+    shards: Sequence[Shard],
+    place: Place,
+    bar: Callable[..., Progress],
 ) -> None:
     """Write shards with this process and, if it is worth it, so many others."""
     items = [item for shard in shards for item in shard.items]

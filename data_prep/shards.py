@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import tensorflow as tf
-from tqdm import tqdm
 
 from cereals_tf.data_prep.conversion import Converted
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.files import sync
+from cereals_tf.data_prep.progress import Progress
 from cereals_tf.data_prep.records import decode_image, first_line, serialize
 from cereals_tf.data_prep.remote import RemotePath
 from cereals_tf.data_prep.sources.source import Item
@@ -118,7 +118,7 @@ def _full_disk_as_in_python() -> Iterator[None]:
         raise
 
 
-Write = Callable[[Sequence[Shard], Place, Callable[..., tqdm]], None]
+Write = Callable[[Sequence[Shard], Place, Callable[..., Progress]], None]
 """Writes shards at a place, and shows it on the bar that it makes."""
 
 

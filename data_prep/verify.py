@@ -6,12 +6,12 @@ from contextlib import closing
 from pathlib import Path
 
 import tensorflow as tf
-from tqdm import tqdm
 
 from cereals_tf.data_prep.damage import Finding, Stated, examine, read_raw
 from cereals_tf.data_prep.dataset import DESCRIPTION, IMAGES, SCHEMA, PreparedData
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.parallel import cores, ordered_map
+from cereals_tf.data_prep.progress import Progress
 from cereals_tf.data_prep.remote import RemotePath
 from cereals_tf.data_prep.schema import is_schema
 
@@ -26,7 +26,7 @@ def verify(data: PreparedData) -> None:
     found: dict[str, list[str | None]] = {split: [] for split in data.splits}
     damaged = _schema_damage(data)
     with (
-        tqdm(total=sum(map(len, data.images.values())), desc="verify", unit="record") as bar,
+        Progress(total=sum(map(len, data.images.values())), desc="verify", unit="record") as bar,
         ThreadPoolExecutor(cores()) as pool,
         closing(ordered_map(pool, _examined, _numbered(data), ahead=4 * cores())) as examined,
     ):

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
-from tqdm import tqdm
 
 from cereals_tf.data_prep import records
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.grid import cells
+from cereals_tf.data_prep.progress import Progress
 from cereals_tf.data_prep.random_access import columns, read_at, record_offsets
 
 WAYS = ("auto", "memory", "disk", "none")
@@ -106,7 +106,7 @@ class SampleFile:
         serialized = samples.map(_serialize, num_parallel_calls=tf.data.AUTOTUNE)
         writer = self._try(tf.io.TFRecordWriter, str(path))
         hidden = {"leave": False, "delay": 2}
-        for record in tqdm(serialized.prefetch(2), desc="cache", unit="sample", **hidden):
+        for record in Progress(serialized.prefetch(2), desc="cache", unit="sample", **hidden):
             self._try(writer.write, record.numpy())
         self._try(writer.close)
 

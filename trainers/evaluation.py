@@ -6,9 +6,9 @@ from typing import NamedTuple
 import keras
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
 from cereals_tf.data_prep.grid import STRIDE
+from cereals_tf.data_prep.progress import Progress
 from cereals_tf.trainers.cache import Cache, sample_bytes
 from cereals_tf.trainers.split import Split
 from cereals_tf.trainers.targets import click_target, downscale_label, masked_label
@@ -188,7 +188,7 @@ def with_progress(
 ) -> Iterator[tuple[tf.Tensor, ...]]:
     """Yield batches under a progress bar of images, hidden where there is no description."""
     hidden = description is None
-    with tqdm(desc=description, total=images, unit="image", disable=hidden) as bar:
+    with Progress(desc=description, total=images, unit="image", disable=hidden) as bar:
         for batch in batches:
             yield batch
             bar.update(int(batch[0].shape[0]))

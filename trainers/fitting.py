@@ -17,10 +17,10 @@ from zipfile import BadZipFile
 import keras
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.files import write_atomically
+from cereals_tf.data_prep.progress import Progress
 from cereals_tf.trainers.adam import FusedAdam
 from cereals_tf.trainers.normalization import fused_normalization
 from cereals_tf.trainers.randomness import derive_seed, reseed
@@ -166,7 +166,7 @@ def fit(
     total = options.epochs * steps
     with (
         fused_normalization(model),
-        tqdm(total=total, initial=state.epoch * steps, desc=objective.name, unit="step") as bar,
+        Progress(total=total, initial=state.epoch * steps, desc=objective.name, unit="step") as bar,
     ):
         while not state.finished(options, objective.higher_is_better):
             epoch_seed = derive_seed(seed, state.epoch, objective.name)
@@ -198,7 +198,7 @@ def fit(
 
 
 class _StepProgress(keras.callbacks.Callback):
-    def __init__(self, bar: tqdm) -> None:
+    def __init__(self, bar: Progress) -> None:
         super().__init__()
         self._bar = bar
 

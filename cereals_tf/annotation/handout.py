@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 from PIL import ExifTags, Image
-from tqdm import tqdm
 
 from cereals_tf.annotation.formats import Format
 from cereals_tf.annotation.tasks import ImageTask, RegionTask, labels_of, request_id
@@ -24,6 +23,7 @@ from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.files import refuse_occupied, writable_parent, write_atomically
 from cereals_tf.data_prep.grid import Box
 from cereals_tf.data_prep.polygons import Polygon, outline_mask
+from cereals_tf.data_prep.progress import Progress
 from cereals_tf.data_prep.text import shown
 from cereals_tf.trainers.evaluation import upsample_logits
 from cereals_tf.trainers.split import Split
@@ -70,7 +70,7 @@ def _tasks_of(
 ) -> Iterator[ImageTask]:
     originals = Split(campaign.data, "train")
     entries = {entry.image_id: entry for entry in originals.images}
-    found = tqdm(originals.records(list(waiting)), "tasks", len(waiting), unit="image")
+    found = Progress(originals.records(list(waiting)), "tasks", len(waiting), unit="image")
     with damage_named(campaign.data, "train"):
         for record in found:
             entry = entries[record[records.IMAGE_ID].numpy().decode()]

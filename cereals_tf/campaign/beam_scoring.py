@@ -15,7 +15,6 @@ from typing import Any
 
 import tensorflow as tf
 from apache_beam.ml.inference.base import ModelHandler, PredictionResult, RunInference
-from tqdm import tqdm
 
 from cereals_tf.campaign.folder.campaign import Campaign
 from cereals_tf.campaign.pool.files import path_of
@@ -24,6 +23,7 @@ from cereals_tf.campaign.round import Round
 from cereals_tf.data_prep.beam_pipeline import Failures, TaskPipeline, watched
 from cereals_tf.data_prep.damage import damage_named
 from cereals_tf.data_prep.errors import StoppedError, UserError
+from cereals_tf.data_prep.progress import Progress
 
 IMAGES_PER_SHARE = 16
 """About so many: few, so that many workers have something to do and none is the last for long."""
@@ -71,7 +71,7 @@ class BeamScoring:
         failures = Failures(notes)
         work = "score" >> RunInference(ShareHandler(campaign, shares, failures))
         done = len(files) - len(left)
-        bar = partial(tqdm, desc="score", total=len(files), initial=done, unit="image")
+        bar = partial(Progress, desc="score", total=len(files), initial=done, unit="image")
         watch = partial(watched, left, _missing, len)
         self._pipeline.run(shares, work, notes / LOG, bar, watch)
         failures.raise_first()

@@ -17,7 +17,6 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
-from tqdm import tqdm
 
 from cereals_tf.acquisition.fusion import Scale, fuse
 from cereals_tf.acquisition.information import RANDOM
@@ -32,6 +31,7 @@ from cereals_tf.data_prep.dataset import Classes
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.files import write_atomically
 from cereals_tf.data_prep.grid import STRIDE, Box
+from cereals_tf.data_prep.progress import Progress
 from cereals_tf.report.figures import INK, MUTED, WIDTH, plain, png
 from cereals_tf.report.statistics import annotated_by_image, annotated_train, unlabelled_cells
 from cereals_tf.trainers.evaluation import upsample_logits
@@ -206,7 +206,7 @@ def _views(
         return
     options = campaign.options
     scorer = load_scorer(campaign, previous)
-    bar = tqdm(reader.records(image_ids), desc="maps", total=len(image_ids), unit="image")
+    bar = Progress(reader.records(image_ids), desc="maps", total=len(image_ids), unit="image")
     for record in bar:
         image_id = record[records.IMAGE_ID].numpy().decode()
         image, label = reader.image(record), reader.label(record)

@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
 from cereals_tf.acquisition.regions import labelled_mask
 from cereals_tf.campaign.annotators.people import People
@@ -16,6 +15,7 @@ from cereals_tf.campaign.folder.splits import open_split
 from cereals_tf.data_prep import records
 from cereals_tf.data_prep.dataset import ImageEntry
 from cereals_tf.data_prep.grid import STRIDE, cells
+from cereals_tf.data_prep.progress import Progress
 from cereals_tf.trainers.split import Split
 
 
@@ -162,7 +162,7 @@ def class_pixels(
         decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
     )
     counts = np.zeros(256, np.int64)
-    for image_id, label in tqdm(labels, desc="labels", total=len(regions), unit="image"):
+    for image_id, label in Progress(labels, desc="labels", total=len(regions), unit="image"):
         image_id, label = image_id.numpy().decode(), label.numpy()
         outside = unlabelled_cells(regions[image_id], *label.shape)
         counted = ~outside & unlabelled_cells(excluded.get(image_id, ()), *label.shape)

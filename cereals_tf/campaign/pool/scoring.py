@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
 from cereals_tf.acquisition.information import RANDOM, random_windows
 from cereals_tf.acquisition.scoring import Scorer
@@ -26,6 +25,7 @@ from cereals_tf.campaign.pool.share import ALL, Share
 from cereals_tf.data_prep import records
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.parallel import ordered_map
+from cereals_tf.data_prep.progress import Progress
 from cereals_tf.trainers.evaluation import PIXELS_PER_BATCH
 from cereals_tf.trainers.randomness import derive_seed
 
@@ -83,7 +83,7 @@ def score_pool(
 
     with (
         ThreadPoolExecutor(WRITERS) as threads,
-        tqdm(desc="score", total=total, initial=total - left, unit="image") as bar,
+        Progress(desc="score", total=total, initial=total - left, unit="image") as bar,
     ):
         images = _scored_images(pool, scorer, round_number, todo)
         for _ in ordered_map(threads, write, images, ahead=ahead):

@@ -1,0 +1,229 @@
+"""CEREALS from Python: what the command line does, with data for answers.
+
+Nothing is printed, and no progress is shown, unless `cereals_tf.show_progress()` asks for it. What
+the user can mend raises `UserError`, whose text is what the command line would say.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cereals_tf.campaign.folder.campaign import Campaign as CampaignFolder
+from cereals_tf.campaign.folder.campaign import regions_of
+from cereals_tf.campaign.folder.metrics import Metrics
+from cereals_tf.campaign.folder.regions import Annotated
+from cereals_tf.campaign.folder.waiting import Waiting, waiting
+from cereals_tf.campaign.options import Options
+from cereals_tf.data_prep.dataset import PreparedData
+from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.progress import show_progress
+from cereals_tf.data_prep.quiet import load_tensorflow
+from cereals_tf.data_prep.remote import RemotePath, folder_at, local_folder
+
+if TYPE_CHECKING:
+    from cereals_tf.campaign.learning.evaluate import Quality
+
+__all__ = ["Campaign", "Status", "UserError", "inspect", "prepare", "show_progress"]
+
+Folder = str | Path
+
+
+def prepare(
+    source: Folder, out: Folder, *, dataset: str, workers: int = 1, **options: Any
+) -> PreparedData:
+    """Convert a data set to TFRecord splits; after an interruption, the same call goes on.
+
+    Args:
+        source: The data set's folder.
+        out: New folder for the prepared data set, also in an object store: s3://BUCKET/FOLDER.
+        dataset: What `source` is, as `cereals prepare --dataset` names it.
+        workers: Images that are converted at a time, large data sets in as many processes; 0: one
+            per core. A script that asks for more than 1 does its work behind
+            `if __name__ == "__main__"`.
+        **options: How `source` is read: options of its kind, see `cereals prepare --help`.
+
+    Raises:
+        UserError: The source is damaged or inconsistent, or `out` exists.
+    """
+    load_tensorflow()
+    from cereals_tf.data_prep.prepare import prepare as convert
+
+    convert(local_folder(str(source)), folder_at(str(out)), dataset, options, workers)
+    return inspect(out)
+
+
+def inspect(data: Folder, *, verify: bool = False) -> PreparedData:
+    """Return what a prepared data set holds: classes, splits, images.
+
+    Args:
+        data: Its folder, also in an object store: s3://BUCKET/FOLDER.
+        verify: Read and decode every record too.
+
+    Raises:
+        UserError: It is no prepared data set, or `verify` found damage.
+    """
+    folder = folder_at(str(data))
+    if verify or isinstance(folder, RemotePath):
+        load_tensorflow()
+    prepared = PreparedData.open(folder)
+    if verify:
+        from cereals_tf.data_prep.verify import verify as verify_records
+
+        verify_records(prepared)
+    return prepared
+
+
+@dataclass(frozen=True)
+class Status:
+    """Where a campaign stands.
+
+    Attributes:
+        rounds: What each complete round gave.
+        waiting: What its round in progress waits for people to annotate; None: it does not wait.
+    """
+
+    rounds: Sequence[Metrics]
+    waiting: Waiting | None
+
+
+class Campaign:
+    """A campaign: rounds of choosing regions, annotating them and training on them.
+
+    Attributes:
+        opened: Its folder, with all that is in there.
+    """
+
+    def __init__(self, opened: CampaignFolder) -> None:
+        """Use an opened folder; see `start` and `open`."""
+        self.opened = opened
+
+    @classmethod
+    def start(cls, folder: Folder, *, data: Folder, **options: Any) -> "Campaign":
+        """Create a campaign.
+
+        Args:
+            folder: New folder for it.
+            data: The prepared data set.
+            **options: As `cereals start --help` lists them, in the form that is typed there:
+                `region="96"`, `budget="5%"`, `seed=1`.
+
+        Raises:
+            UserError: An option is wrong or does not fit the data, or the folder is taken.
+        """
+        load_tensorflow()
+        from cereals_tf.campaign.start import start_campaign
+
+        chosen = Options.of(**options)
+        return cls(start_campaign(local_folder(str(folder)), folder_at(str(data)), chosen))
+
+    @classmethod
+    def open(cls, folder: Folder) -> "Campaign":
+        """Open a campaign.
+
+        Raises:
+            UserError: There is none.
+        """
+        return cls(CampaignFolder.open(folder))
+
+    @property
+    def folder(self) -> Path:
+        """Its folder."""
+        return self.opened.folder
+
+    @property
+    def options(self) -> Options:
+        """Its options."""
+        return self.opened.options
+
+    def step(self, *, strategy: str = "none") -> Metrics | None:
+        """Do the next round, or finish an interrupted one.
+
+        Returns:
+            What it gave; None if the pool is empty or the round waits for people, see `status`.
+
+        Raises:
+            UserError: The campaign is busy, or its data set changed or is damaged.
+        """
+        load_tensorflow()
+        from cereals_tf.campaign.run import step_campaign
+
+        done = step_campaign(self.opened, strategy)
+        return done.metrics if done else None
+
+    def run(self, rounds: int, *, target: float = 1.0, strategy: str = "none") -> list[Metrics]:
+        """Step until so many rounds are complete, an mIoU is met, or a step completes no round.
+
+        Returns:
+            What each complete round gave, the earlier ones included.
+
+        Raises:
+            UserError: See `step`.
+        """
+        load_tensorflow()
+        from cereals_tf.campaign.run import run_campaign
+
+        run_campaign(self.opened, rounds, target, strategy)
+        return [done.metrics for done in self.opened.rounds()]
+
+    def status(self) -> Status:
+        """Return where the campaign stands."""
+        return Status([done.metrics for done in self.opened.rounds()], waiting(self.opened))
+
+    def regions(self, round: int | None = None) -> list[Annotated]:
+        """Return what was annotated, in all complete rounds or in one.
+
+        Raises:
+            UserError: There is no such round.
+        """
+        rounds = self.opened.rounds() if round is None else [self.opened.round(round)]
+        return regions_of(rounds)
+
+    def evaluate(self, round: int | None = None) -> "Quality":
+        """Measure a round's segmentation model on val, the last one's by default.
+
+        Raises:
+            UserError: There is no such round, or the data set changed or is damaged.
+        """
+        done = self.opened.round(round)
+        load_tensorflow()
+        from cereals_tf.campaign.learning.evaluate import evaluate_round
+
+        return evaluate_round(self.opened, done)
+
+    def report(
+        self,
+        out: Folder | None = None,
+        *,
+        beside: Sequence["Campaign"] = (),
+        rounds: Sequence[int] = (),
+    ) -> Path:
+        """Write pictures and an HTML page about the campaign, and return the page.
+
+        Args:
+            out: New folder for them. Default: `report/` in the campaign, replaced.
+            beside: Other campaigns, whose curves are drawn beside this one's.
+            rounds: Rounds whose acquisition is shown. Default: the first and the last.
+
+        Raises:
+            UserError: No round is complete, or `out` is taken.
+        """
+        load_tensorflow()
+        from cereals_tf.report import write_report
+
+        folder = local_folder(str(out)) if out else None
+        return write_report(self.opened, folder, [other.opened for other in beside], rounds)
+
+    def export(self, out: Folder, round: int | None = None) -> Path:
+        """Write a SavedModel of a round's models, the last one's by default; return its folder.
+
+        Raises:
+            UserError: There is no such round, or `out` is taken.
+        """
+        done = self.opened.round(round)
+        load_tensorflow()
+        from cereals_tf.export import export_round
+
+        folder = local_folder(str(out))
+        export_round(self.opened, done, folder)
+        return folder
