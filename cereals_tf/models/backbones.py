@@ -7,6 +7,8 @@ from typing import Any
 
 import keras
 
+from cereals_tf.models.registry import NORMALIZATIONS
+
 _VGG16_BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
 _MOBILENET_BLOCKS = (
     *((1, 64), (2, 128), (1, 128), (2, 256), (1, 256), (2, 512)),
@@ -57,7 +59,7 @@ def conv_unit(
     Raises:
         ValueError: unknown `normalization`.
     """
-    if normalization not in ("batch", "none"):
+    if normalization not in NORMALIZATIONS:
         raise ValueError(f"`normalization` must be 'batch' or 'none'. Received: {normalization!r}")
     if layer is keras.layers.DepthwiseConv2D:
         # A depthwise output has one input channel; Keras counts all of them in its fan-in.

@@ -36,7 +36,7 @@ def encode(image: Any, backbone: str, width_multiplier: float, normalization: st
     if backbone not in BACKBONES:
         raise ValueError(f"`backbone` must be one of {list(BACKBONES)}. Received: {backbone!r}")
     entry = BACKBONES[backbone]
-    scale = keras.layers.Rescaling(entry.scale, entry.offset, dtype="float32", name="rescale")
+    scale = keras.layers.Rescaling(*entry.scaling, dtype="float32", name="rescale")
     pixels = PadToMultiple(TOTAL_STRIDE, name="pad")(scale(image))
     network = keras.Model(image, entry.build(pixels, width_multiplier, normalization))
     return Features(*(network.get_layer(tap).output for tap in entry.taps))

@@ -1,64 +1,13 @@
 """Models of the user's own: `--model=package.module:function`."""
 
-import importlib
-import os
-import sys
-from collections.abc import Callable
-from typing import Any
-
 import keras
 import numpy as np
 
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.models.layers import ResizeToGrid
+from cereals_tf.plugin import load_function
 
 _TRIAL_SIZE = (64, 96)
-
-
-def load_builder(spec: str, option: str = "--model") -> Callable[..., Any]:
-    """Import the function that a specification `package.module:function` names.
-
-    The current directory is importable, as it is for `python -m`.
-
-    Args:
-        spec: `package.module:function`.
-        option: Where it was given, for messages.
-
-    Raises:
-        UserError: the specification is malformed, the module is missing or fails to import, or
-            it has no such function.
-    """
-    option = f"{option}={spec}"
-    module_name, colon, function_name = spec.partition(":")
-    parts = [*module_name.split("."), function_name]
-    if not colon or not all(part.isidentifier() for part in parts):
-        raise UserError(f"{option}: expected package.module:function")
-    if not {"", os.getcwd()} & set(sys.path):
-        sys.path.insert(0, os.getcwd())
-    try:
-        module = importlib.import_module(module_name)
-    except Exception as error:
-        if isinstance(error, ModuleNotFoundError) and _is_parent(error.name, module_name):
-            raise UserError(
-                f"{option}: found no module {error.name!r}; looked in {os.getcwd()} and in the "
-                "installed packages"
-            ) from error
-        raise UserError(
-            f"{option}: importing {module_name} failed: {type(error).__name__}: {error}"
-        ) from error
-    if not hasattr(module, function_name):
-        raise UserError(f"{option}: module {module_name} has no function {function_name!r}")
-    builder = getattr(module, function_name)
-    if not callable(builder):
-        raise UserError(
-            f"{option}: expected a function, found {function_name!r} of type "
-            f"{type(builder).__name__}"
-        )
-    return builder
-
-
-def _is_parent(missing: str | None, module_name: str) -> bool:
-    return missing is not None and f"{module_name}.".startswith(f"{missing}.")
 
 
 def build_plugin(
@@ -81,10 +30,10 @@ def build_plugin(
         [batch, ceil(H / 8), ceil(W / 8), channels].
 
     Raises:
-        UserError: as `load_builder`; or the function fails, returns something else, or its model
+        UserError: as `load_function`; or the function fails, returns something else, or its model
             fails on a small image or gives an output of another shape.
     """
-    builder = load_builder(spec, option)
+    builder = load_function(spec, option)
     option = f"{option}={spec}"
     try:
         plugin = builder(channels)

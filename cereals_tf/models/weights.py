@@ -1,6 +1,7 @@
-"""Pretrained weights for the backbones, from `keras.applications` or a file saved from it."""
+"""Pretrained weights for the backbones: ImageNet's as the registry names them, or a file."""
 
 import io
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -10,9 +11,10 @@ import numpy as np
 
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.models.encoder import encoder_of
-from cereals_tf.models.registry import BACKBONES
+from cereals_tf.models.registry import BACKBONES, Backbone
 
 Weights = dict[str, list[np.ndarray]]
+Update = tuple[keras.layers.Layer, list[np.ndarray]]
 
 # Mean pixel that VGG-16's weights expect to be subtracted, in blue, green, red
 # (`keras.applications.vgg16.preprocess_input`).
@@ -25,45 +27,78 @@ _EPSILON = 1e-3
 def load_backbone_weights(
     model: keras.Model, source: str, backbone: str, width_multiplier: float
 ) -> None:
-    """Load pretrained convolutions into a model, in place, by layer name.
+    """Load pretrained weights into a model's backbone, in place, by layer name.
 
-    Pretrained weights and `model` may differ in normalisation: a convolution's bias becomes the
-    shift of its batch normalisation, and batch normalisation is folded into a convolution with
-    bias. In inference mode the features are the same either way. VGG-16's weights expect BGR
-    pixels less a mean; that is folded into the first convolution exactly, save that the zero
-    padding around the image then stands for mid-grey in place of the mean pixel. VGG-16's fc1 and
-    fc2, if the file has them, become fc6 and fc7 (Long, Shelhamer, Darrell, "Fully Convolutional
-    Networks for Semantic Segmentation", CVPR 2015). A file saved from a model of this project
-    works too.
+    Of VGG-16 and MobileNet the convolutions are loaded. Pretrained weights and `model` may differ
+    in normalisation: a convolution's bias becomes the shift of its batch normalisation, and batch
+    normalisation is folded into a convolution with bias. In inference mode the features are the
+    same either way. VGG-16's weights expect BGR pixels less a mean; that is folded into the first
+    convolution exactly, save that the zero padding around the image then stands for mid-grey in
+    place of the mean pixel. VGG-16's fc1 and fc2, if the file has them, become fc6 and fc7 (Long,
+    Shelhamer, Darrell, "Fully Convolutional Networks for Semantic Segmentation", CVPR 2015). A file
+    saved from a model of this project works too.
 
     Args:
         model: A model built on the backbone.
-        source: A `.weights.h5`, `.h5` or `.keras` file saved from `keras.applications.VGG16` or
-            `MobileNet`, with top or without; or 'imagenet', which downloads the weights (without
-            top) that Keras offers.
-        backbone: 'vgg16' or 'mobilenet'.
+        source: 'imagenet', for the weights that the registry names, which may be downloaded;
+            'none', to leave the model as it is; a file; or nothing, for the backbone's default. Of
+            EfficientNet-Lite0 the file is one saved from a model of this project, of the others
+            one saved from the class of `keras.applications`: `.weights.h5`, `.h5` or `.keras`.
+        backbone: One of `registry.BACKBONES`.
         width_multiplier: The model's width multiplier.
 
     Raises:
         UserError: the file is missing, unreadable or lacks a layer; a shape does not fit; or the
             weights cannot be downloaded. The model is then unchanged.
     """
+    entry = BACKBONES[backbone]
+    source = source or entry.default_weights
+    if source == "none":
+        return
     option = f"--weights={source}"
-    if source == "imagenet":
-        weights = _download(backbone, width_multiplier)
+    read = _imagenet if source == "imagenet" else _from_file
+    weights = read(source, backbone, width_multiplier)
+    encoder = encoder_of(model, backbone)
+    if entry.widths:
+        updates = _convolutions(model, encoder, weights, backbone, option)
     else:
-        weights = _read_file(Path(source), option)
+        updates = _layers(encoder, weights, backbone, option)
+    for layer, values in updates:
+        layer.set_weights(values)
+
+
+def _layers(encoder: keras.Model, weights: Weights, backbone: str, option: str) -> list[Update]:
+    """Return the weights to set for every layer of an encoder, checked."""
+    updates = []
+    for layer in encoder.layers:
+        if not layer.weights:
+            continue
+        if layer.name not in weights:
+            raise UserError(f"{option}: expected the layers of {backbone}, found no {layer.name}")
+        values = weights[layer.name]
+        found, expected = ([tuple(w.shape) for w in part] for part in (values, layer.weights))
+        if found != expected:
+            raise UserError(
+                f"{option}: layer {layer.name} has weights of shapes {found}, {backbone}'s has "
+                f"{expected}"
+            )
+        updates.append((layer, values))
+    return updates
+
+
+def _convolutions(
+    model: keras.Model, encoder: keras.Model, weights: Weights, backbone: str, option: str
+) -> list[Update]:
+    """Return the weights to set for convolutions and their batch normalisations, checked."""
     layers = {layer.name: layer for layer in model.layers}
-    names = convolution_names(encoder_of(model, backbone))
+    names = convolution_names(encoder)
     missing = [name for name in names if name not in weights]
     if missing:
         raise UserError(f"{option}: expected the layers of {backbone}, found no {missing[0]}")
     if backbone == "vgg16" and "fc6" not in weights:
         weights = _from_caffe(weights, names)
         names += [name for name in ("fc6", "fc7") if name in weights and name in layers]
-    updates = [update for name in names for update in _updates(layers, weights, name, option)]
-    for layer, values in updates:
-        layer.set_weights(values)
+    return [update for name in names for update in _updates(layers, weights, name, option)]
 
 
 def convolution_names(encoder: keras.Model) -> list[str]:
@@ -74,7 +109,7 @@ def convolution_names(encoder: keras.Model) -> list[str]:
 
 def _updates(
     layers: dict[str, keras.layers.Layer], weights: Weights, name: str, option: str
-) -> list[tuple[keras.layers.Layer, list[np.ndarray]]]:
+) -> list[Update]:
     """Return the weights to set for one convolution and its batch normalisation, checked."""
     kernel, *bias = weights[name]
     layer, normalization = layers[name], layers.get(f"{name}_bn")
@@ -124,9 +159,7 @@ def _from_caffe(weights: Weights, names: list[str]) -> Weights:
 
 
 def _read_file(path: Path, option: str) -> Weights:
-    """Read all layers' weights by layer name; nothing in the file is executed."""
-    if not path.is_file():
-        raise UserError(f"{option}: no such file; expected a file or 'imagenet'")
+    """Read all layers' weights by layer name."""
     try:
         if path.suffix == ".keras":
             with zipfile.ZipFile(path) as archive:
@@ -168,21 +201,57 @@ def _read_legacy(root: h5py.Group) -> Weights:
     }
 
 
-def _download(backbone: str, width_multiplier: float) -> Weights:
+def _imagenet(source: str, backbone: str, width_multiplier: float) -> Weights:
     entry = BACKBONES[backbone]
-    if width_multiplier not in entry.published_widths:
+    if entry.widths and width_multiplier not in entry.widths:
         raise UserError(
-            f"--weights=imagenet: {backbone} has ImageNet weights for a width multiplier of "
-            f"{' or '.join(map(str, entry.published_widths))}, found {width_multiplier}"
+            f"--weights={source}: {backbone} has ImageNet weights for a width multiplier of "
+            f"{' or '.join(map(str, entry.widths))}, found {width_multiplier}"
         )
-    width = {"alpha": width_multiplier} if len(entry.published_widths) > 1 else {}
+    own = entry.own_weights()
+    if own is not None:
+        return own
     try:
-        original = getattr(keras.applications, entry.application)(
-            input_shape=(224, 224, 3), weights="imagenet", include_top=False, **width
-        )
+        original = _original(entry, source, width_multiplier)
     except Exception as error:
         raise UserError(
-            f"--weights=imagenet: the download failed ({error}); where the network is out of "
-            "reach, give a file saved from keras.applications: --weights=FILE.weights.h5"
+            f"--weights={source}: the download failed ({_first_line(error)}); where the network is "
+            f"out of reach, give a file saved from keras.applications.{entry.weights}"
+            "(include_top=False): --weights=FILE.weights.h5"
         ) from error
-    return {layer.name: layer.get_weights() for layer in original.layers}
+    return _by_name(original)
+
+
+def _from_file(source: str, backbone: str, width_multiplier: float) -> Weights:
+    """Read a file; nothing in it is executed."""
+    entry = BACKBONES[backbone]
+    option, path = f"--weights={source}", Path(source)
+    if not path.is_file():
+        raise UserError(f"{option}: no such file; expected a file, 'imagenet' or 'none'")
+    if entry.network:
+        return _read_file(path, option)
+    original = _original(entry, None, width_multiplier)
+    try:
+        with warnings.catch_warnings(action="ignore"):  # Keras's, of each layer that is missing.
+            original.load_weights(path)
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise UserError(
+            f"{option}: expected weights saved from keras.applications.{entry.weights}"
+            f"(include_top=False), found something else ({_first_line(error)})"
+        ) from error
+    return _by_name(original)
+
+
+def _original(entry: Backbone, weights: str | None, width_multiplier: float) -> keras.Model:
+    """Build a backbone as `keras.applications` has it, without top."""
+    width = {"alpha": width_multiplier} if len(entry.widths) > 1 else {}
+    build = getattr(keras.applications, entry.weights)
+    return build(input_shape=(224, 224, 3), weights=weights, include_top=False, **width)
+
+
+def _by_name(model: keras.Model) -> Weights:
+    return {layer.name: layer.get_weights() for layer in model.layers}
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0].rstrip(".:")

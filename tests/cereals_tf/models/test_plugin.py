@@ -6,7 +6,8 @@ import pytest
 
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.models.build import build_cost_model, build_segmentation_model
-from cereals_tf.models.plugin import build_plugin, load_builder
+from cereals_tf.models.plugin import build_plugin
+from cereals_tf.plugin import load_function
 
 PLUGIN = """
 import keras
@@ -104,7 +105,7 @@ def test_models_may_be_plugins_also_in_mixed_precision():
 )
 def test_names_what_is_wrong_with_a_specification(spec, message):
     with pytest.raises(UserError, match=message) as error:
-        load_builder(spec)
+        load_function(spec, "--model")
     assert f"--model={spec}" in str(error.value)
 
 

@@ -169,14 +169,22 @@ def test_missing_and_damaged_files_are_named(tmp_path):
             load_backbone_weights(model, str(path), "mobilenet", 0.05)
 
 
-def test_imagenet_out_of_reach_says_how_to_give_a_file(monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("mobilenet", "mobilenet_2_5_224_tf_no_top.h5"),
+        ("mobilenet_v3_small", "weights_mobilenet_v3_small_224_1.0_float_no_top_v2.h5"),
+    ],
+)
+def test_imagenet_out_of_reach_says_how_to_give_a_file(monkeypatch, name, file):
     cache = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras")) / "models"
-    if (cache / "mobilenet_2_5_224_tf_no_top.h5").exists():
+    if (cache / file).exists():
         pytest.skip("the weights have been downloaded before")
     for variable in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(variable, "http://127.0.0.1:9")
-    with pytest.raises(UserError, match=r"download failed.*--weights=FILE.weights.h5"):
-        load_backbone_weights(fcn8s(2, "mobilenet", 0.25), "imagenet", "mobilenet", 0.25)
+    with pytest.raises(UserError, match=r"download failed.*--weights=FILE.weights.h5") as error:
+        load_backbone_weights(fcn8s(2, name, 0.25), "imagenet", name, 0.25)
+    assert "\n" not in str(error.value)
 
 
 def test_imagenet_has_certain_widths_only():
