@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from cereals_tf.acquisition.fusion import Scale, fuse
-from cereals_tf.acquisition.scoring import Scorer
+from cereals_tf.acquisition.fusion import Fusion, Scale
+from cereals_tf.acquisition.plugins import find_fusion
+from cereals_tf.acquisition.scorer import Scorer
 from cereals_tf.campaign.folder.campaign import Campaign, CommittedRound
 from cereals_tf.campaign.learning.scorer import load_scorer
 from cereals_tf.data_prep import records
@@ -50,8 +51,8 @@ def export_round(campaign: Campaign, done: CommittedRound, out: Path) -> None:
     """
     with new_folder(out) as partial:
         scorer = load_scorer(campaign, done)
-        options = campaign.options
-        served = Served(scorer, campaign.image_size, options.fusion, options.alpha)
+        fusion = find_fusion(campaign.options.fusion, vars(campaign.options))
+        served = Served(scorer, campaign.image_size, fusion)
         _save(served, partial)
         write_warmup(partial, MODEL_NAME, _warmup_requests(campaign))
         description = json.dumps(_describe(campaign, done), indent=1)
@@ -68,14 +69,12 @@ class Served:
     Attributes:
         scorer: Holds both models.
         image_size: (height, width) that images are resized to; None: as they are.
-        fusion: How information and cost become a score, see `fuse`.
-        alpha: Weight of the information in convex fusion.
+        fusion: How information and cost become a score.
     """
 
     scorer: Scorer
     image_size: tuple[int, int] | None
-    fusion: str
-    alpha: float
+    fusion: Fusion
 
     def serving_default(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         """Segment encoded images of one size.
@@ -118,7 +117,7 @@ class Served:
 
         information, cost = _for_each(maps_of, image_bytes, (_MAP, _MAP))
         scales = _range(information), _range(cost)
-        fused = fuse(self.fusion, information, cost, *scales, self.alpha)
+        fused = self.fusion.score(information, cost, scales)
         return {"information": information, "cost": cost, "fused": fused}
 
     def _segment(self, image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -143,7 +142,7 @@ def _range(values: tf.Tensor) -> Scale:
 
 def _save(served: Served, folder: Path) -> None:
     """Save the signatures, and of the models only their variables: nothing of Keras is left."""
-    module = tf.Module()
+    module: Any = tf.Module()
     module.parameters = [variable.value for variable in served.scorer.variables]
     signatures = {
         "serving_default": tf.function(served.serving_default, input_signature=[ENCODED]),
@@ -159,11 +158,11 @@ def _warmup_requests(campaign: Campaign) -> dict[str, dict[str, np.ndarray]]:
     with damage_named(campaign.data, "val"):
         (record,) = reader.records().take(1)
         decoded = reader.image(record)
-    encoded = {ENCODED.name: np.array([record[records.IMAGE_ENCODED].numpy()])}
+    encoded = {str(ENCODED.name): np.array([record[records.IMAGE_ENCODED].numpy()])}
     return {
         "serving_default": encoded,
         "score": encoded,
-        "predict": {DECODED.name: decoded.numpy()[None]},
+        "predict": {str(DECODED.name): decoded.numpy()[None]},
     }
 
 

@@ -4,18 +4,19 @@ Mackowiak et al., "CEREALS - Cost-Effective REgion-based Active Learning for Sem
 Segmentation", BMVC 2018, Eq. 3 to 5, as this project reads them. A higher score is annotated
 first; every score is non-decreasing in information and non-increasing in cost. Only arithmetic
 operators are used, so that NumPy arrays and tensors of any backend work alike.
+
+A new fusion is a function and its entry in `FUSIONS`.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
-KINDS = ("none", "ratio", "product", "convex")
-"""The names that `fuse` knows."""
+Array = Any
+"""A NumPy array, or an eager or symbolic tensor."""
 
-SCALED = ("product", "convex")
-"""Those that use the ranges over the pool."""
-
-EPSILON = 1.0
+EPSILON = 1
 """Clicks added to a region's cost in `ratio`.
 
 Region costs are tens to hundreds of clicks, so one click hardly moves their order. It keeps the
@@ -23,6 +24,58 @@ score finite where no click is expected, and it stands for the least that an ann
 any region: say which class it is. A tiny value would instead rank regions of almost no expected
 cost first, whatever their information.
 """
+
+
+def information_alone(information: Array, cost: Array) -> Array:
+    """Return the information, whatever the cost.
+
+    Args:
+        information: float [...] >= 0.
+        cost: float [...] >= 0, clicks.
+    """
+    return information
+
+
+def ratio(information: Array, cost: Array) -> Array:
+    """Return the information per click, I / (C + EPSILON) (Eq. 3).
+
+    Args:
+        information: float [...] >= 0.
+        cost: float [...] >= 0, clicks.
+    """
+    return information / (cost + EPSILON)
+
+
+def product(information: Array, cost: Array) -> Array:
+    """Return I' (1 - C') (Eq. 4).
+
+    Args:
+        information: float [...] in [0, 1] over the pool.
+        cost: float [...] in [0, 1] over the pool.
+
+    Returns:
+        Float [...] in [0, 1].
+    """
+    return information * (1.0 - cost)
+
+
+def convex(information: Array, cost: Array, alpha: float) -> Array:
+    """Return alpha I' + (1 - alpha) (1 - C') (Eq. 5).
+
+    Args:
+        information: float [...] in [0, 1] over the pool.
+        cost: float [...] in [0, 1] over the pool.
+        alpha: the weight of information, in [0, 1].
+
+    Returns:
+        Float [...] in [0, 1].
+
+    Raises:
+        ValueError: `alpha` is outside [0, 1].
+    """
+    if not 0 <= alpha <= 1:
+        raise ValueError(f"`alpha` must be in [0, 1]. Received: {alpha}")
+    return alpha * information + (1.0 - alpha) * (1.0 - cost)
 
 
 @dataclass(frozen=True)
@@ -40,7 +93,7 @@ class Scale:
     low: Any
     high: Any
 
-    def apply(self, values: Any) -> Any:
+    def apply(self, values: Array) -> Array:
         """Return `values` with low mapped to 0 and high to 1, or 0 where low equals high.
 
         Args:
@@ -54,44 +107,60 @@ class Scale:
         return (values - self.low) / (self.high - self.low)
 
 
-def fuse(
-    kind: str,
-    information: Any,
-    cost: Any,
-    information_scale: Scale,
-    cost_scale: Scale,
-    alpha: float,
-) -> Any:
-    """Return the score of regions.
+UNSCALED = Scale(0.0, 1.0), Scale(0.0, 1.0)
+"""The ranges of what is left as it is."""
 
-    With I' and C' the information and the cost scaled to [0, 1] over the pool:
-    `none` is I, `ratio` (Eq. 3) is I / (C + EPSILON), `product` (Eq. 4) is I' (1 - C'), and
-    `convex` (Eq. 5) is alpha I' + (1 - alpha) (1 - C').
 
-    Args:
-        kind: one of KINDS.
-        information: float [...] >= 0.
-        cost: float [...] >= 0 in clicks, shaped as `information`.
-        information_scale: the range of information over the pool, for `product` and `convex`.
-        cost_scale: the range of cost over the pool, for `product` and `convex`.
-        alpha: the weight of information in `convex`, in [0, 1].
+@dataclass(frozen=True)
+class Fusion:
+    """A way to fuse information and cost, and the words for it.
 
-    Returns:
-        Float [...], larger is better: in [0, 1] for `product` and `convex`.
-
-    Raises:
-        ValueError: `kind` is unknown, or `alpha` is outside [0, 1].
+    Attributes:
+        function: maps information and cost, both float [...] >= 0, to scores float [...].
+        unit: what a score is; {information} and {cost} stand for the units of these.
+        help: what it is, in a few words.
+        scaled: whether `function` gets both scaled to [0, 1] over the pool.
+        parameters: what `function` takes besides, the names of a campaign's options.
     """
-    if not 0 <= alpha <= 1:
-        raise ValueError(f"`alpha` must be in [0, 1]. Received: {alpha}")
-    if kind == "none":
-        return information
-    if kind == "ratio":
-        return information / (cost + EPSILON)
-    if kind not in KINDS:
-        raise ValueError(f"`kind` must be one of {', '.join(KINDS)}. Received: {kind!r}")
-    gain = information_scale.apply(information)
-    saving = 1.0 - cost_scale.apply(cost)
-    if kind == "product":
-        return gain * saving
-    return alpha * gain + (1.0 - alpha) * saving
+
+    function: Callable[..., Array]
+    unit: str
+    help: str
+    scaled: bool = False
+    parameters: tuple[str, ...] = ()
+
+    def score(self, information: Array, cost: Array, scales: tuple[Scale, Scale]) -> Array:
+        """Return the score of regions.
+
+        Args:
+            information: float [...] >= 0.
+            cost: float [...] >= 0 in clicks, shaped as `information`.
+            scales: the ranges of information and of cost over the pool, used where `scaled`.
+
+        Returns:
+            Float [...], larger is better.
+        """
+        if self.scaled:
+            of_information, of_cost = scales
+            information, cost = of_information.apply(information), of_cost.apply(cost)
+        return self.function(information, cost)
+
+    def with_parameters(self, values: Mapping[str, Any]) -> "Fusion":
+        """Return this fusion with its parameters set to some of the values, which are by name."""
+        chosen = {name: values[name] for name in self.parameters}
+        return replace(self, function=partial(self.function, **chosen), parameters=())
+
+    def unit_of(self, information: str, cost: str) -> str:
+        """Return what a score is, given what information and cost are."""
+        return self.unit.replace("{information}", information).replace("{cost}", cost)
+
+
+FUSIONS: dict[str, Fusion] = {
+    "none": Fusion(information_alone, unit="{information}", help="information alone"),
+    "ratio": Fusion(ratio, unit=f"{{information}} / ({{cost}} + {EPSILON})", help="Eq. 3"),
+    "product": Fusion(product, unit="score, 0 to 1", help="Eq. 4", scaled=True),
+    "convex": Fusion(
+        convex, unit="score, 0 to 1", help="Eq. 5", scaled=True, parameters=("alpha",)
+    ),
+}
+"""The fusions by name."""

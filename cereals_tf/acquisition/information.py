@@ -9,17 +9,31 @@ does not pass for a certain one.
 "Eq." refers to Mackowiak et al., "CEREALS - Cost-Effective REgion-based Active Learning for
 Semantic Segmentation", BMVC 2018.
 
-The random baseline is not a measure: it ranks windows, not positions (see `random_windows`).
+A new measure is a function and its entry in `MEASURES`.
 """
 
+import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from keras import ops
+if TYPE_CHECKING:
+    import numpy as np
 
 Tensor = Any
 """Anything `keras.ops` accepts: a NumPy array, or an eager or symbolic tensor of the backend."""
+
+
+class _KerasOps:
+    """`keras.ops`, imported when it is first used: the command line needs the words alone."""
+
+    def __getattr__(self, name: str) -> Any:
+        from keras import ops
+
+        return getattr(ops, name)
+
+
+ops = _KerasOps()
 
 
 def entropy(probabilities: Tensor) -> Tensor:
@@ -50,7 +64,7 @@ def vote_entropy(probabilities: Tensor) -> Tensor:
     winning = probabilities == ops.max(probabilities, axis=-1, keepdims=True)
     votes = ops.min(ops.where(winning, ops.arange(classes), classes), axis=-1)
     information = _entropy(ops.mean(ops.one_hot(votes, classes, dtype="float32"), axis=0))
-    return ops.where(ops.all(votes < classes, axis=0), information, np.nan)
+    return ops.where(ops.all(votes < classes, axis=0), information, math.nan)
 
 
 def bald(probabilities: Tensor) -> Tensor:
@@ -94,34 +108,7 @@ def least_confidence(probabilities: Tensor) -> Tensor:
     return 1.0 - ops.max(_mean_distribution(probabilities), axis=-1)
 
 
-class Measure(NamedTuple):
-    """An information measure.
-
-    Attributes:
-        function: maps probabilities float [E, ..., C] to information float32 [...].
-        needs_committee: whether the measure is 0 everywhere for a committee of one.
-        accepts_logits: whether `function` maps logits to the same as their softmax.
-    """
-
-    function: Callable[[Tensor], Tensor]
-    needs_committee: bool
-    accepts_logits: bool = False
-
-
-MEASURES: dict[str, Measure] = {
-    "entropy": Measure(entropy, needs_committee=False),
-    "vote_entropy": Measure(vote_entropy, needs_committee=True, accepts_logits=True),
-    "bald": Measure(bald, needs_committee=True),
-    "margin": Measure(margin, needs_committee=False),
-    "least_confidence": Measure(least_confidence, needs_committee=False),
-}
-"""The measures by name."""
-
-RANDOM = "random"
-"""The name of the baseline that no measure stands for: `random_windows`."""
-
-
-def random_windows(seed: int, key: int, shape: tuple[int, int]) -> np.ndarray:
+def random_windows(seed: int, key: int, shape: tuple[int, int]) -> "np.ndarray":
     """Return the information of an image's candidate windows under the random baseline.
 
     One independent number per window, not a sum over positions: sums of overlapping windows are
@@ -136,7 +123,44 @@ def random_windows(seed: int, key: int, shape: tuple[int, int]) -> np.ndarray:
     Returns:
         float32 [rows, columns], uniform in [0, 1), always the same for equal arguments.
     """
+    import numpy as np
+
     return np.random.default_rng([seed, key]).random(shape, dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class Measure:
+    """An information measure, and the words for it.
+
+    Attributes:
+        function: maps probabilities float [E, ..., C] to information float32 [...] >= 0.
+        unit: what its values are.
+        help: what it is, in a few words.
+        needs_committee: whether it is 0 everywhere for a committee of one.
+        accepts_logits: whether `function` maps logits to the same as their softmax.
+        of_windows: whether it ranks windows instead of positions, whatever a model predicts;
+            `function` is then one like `random_windows`.
+    """
+
+    function: Callable[..., Any]
+    unit: str
+    help: str
+    needs_committee: bool = False
+    accepts_logits: bool = False
+    of_windows: bool = False
+
+
+MEASURES: dict[str, Measure] = {
+    "entropy": Measure(entropy, unit="nats", help="Eq. 1"),
+    "vote_entropy": Measure(
+        vote_entropy, unit="nats", help="Eq. 2", needs_committee=True, accepts_logits=True
+    ),
+    "bald": Measure(bald, unit="nats", help="mutual information", needs_committee=True),
+    "margin": Measure(margin, unit="1 - margin", help="of the two best classes"),
+    "least_confidence": Measure(least_confidence, unit="1 - confidence", help="of the best class"),
+    "random": Measure(random_windows, unit="0 to 1", help="the baseline", of_windows=True),
+}
+"""The measures by name."""
 
 
 def _float32(probabilities: Tensor) -> Tensor:

@@ -155,7 +155,7 @@ def select(
         best += _until_spent(_candidates(windows, max_overlap, floor), price, budget)
         if len(best) > 2 * affordable + _SLACK:
             affordable = _keep_affordable(best, budget)
-            floor = best[affordable][0].score if affordable < len(best) else -math.inf
+            floor = _score(best[affordable][0]) if affordable < len(best) else -math.inf
     affordable = _keep_affordable(best, budget)
     chosen = [candidate for candidate, _ in best[:affordable]]
     return Selection(chosen, best[affordable][1] if affordable < len(best) else None)
@@ -174,6 +174,12 @@ def _until_spent(
             return
 
 
+def _score(candidate: Chosen) -> float:
+    """Return a candidate's score, which all but the regions of round 0 have."""
+    assert candidate.score is not None
+    return candidate.score
+
+
 _SLACK = 1000
 """How many candidates more than twice the affordable ones are collected before they are sorted."""
 
@@ -184,7 +190,7 @@ def _keep_affordable(best: list[tuple[Chosen, float]], budget: float) -> int:
     Returns:
         How many the budget pays for.
     """
-    best.sort(key=lambda priced: (-priced[0].score, priced[0].region))
+    best.sort(key=lambda priced: (-_score(priced[0]), priced[0].region))
     affordable = len(within_budget(best, itemgetter(1), budget))
     del best[affordable + 1 :]
     return affordable

@@ -152,7 +152,7 @@ class ShareHandler(ModelHandler[int, PredictionResult, LoadedRound | None]):
         """
         results = []
         for number in batch:
-            if self._failures.any_before(number):
+            if model is None or self._failures.any_before(number):
                 continue
             campaign = model.scored.campaign
             with (

@@ -4,13 +4,26 @@ The command line, `campaign.json` and the code all read this one description.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
+from cereals_tf.acquisition.fusion import FUSIONS, Fusion
+from cereals_tf.acquisition.information import MEASURES, Measure
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.grid import STRIDE
-from cereals_tf.data_prep.option import number, one_of, option, options_of, read_options, written
+from cereals_tf.data_prep.option import (
+    Need,
+    number,
+    one_of,
+    option,
+    options_of,
+    read_options,
+    refuse_without_effect,
+    written,
+)
+from cereals_tf.models.registry import BACKBONES, NORMALIZATIONS, PRECISIONS, Backbone
+from cereals_tf.trainers.choices import TRAIN_ON, WAYS
 
 
 class Amount(NamedTuple):
@@ -118,7 +131,40 @@ def _plugin(text: str) -> str:
 
 
 COST_UNITS = ("clicks", "seconds")
-INFORMATION = ("entropy", "vote_entropy", "bald", "margin", "least_confidence", "random")
+
+
+@dataclass(frozen=True)
+class _NamedIn:
+    """Reads a name of a registry, or that of a function of the user's own."""
+
+    choices: Mapping[str, Any]
+
+    def __call__(self, text: str) -> str:
+        if ":" in text:
+            return _plugin(text)
+        if text not in self.choices:
+            raise ValueError(f"one of {', '.join(self.choices)}, or package.module:function")
+        return text
+
+
+def _listed(registry: Mapping[str, Measure | Fusion | Backbone]) -> str:
+    return ", ".join(f"{name} ({entry.help})" for name, entry in registry.items())
+
+
+def _with_entry(option_name: str, registry: Mapping[str, Any], have: Callable[[Any], bool]) -> Need:
+    """Return the need of such an entry of a registry as another option chooses."""
+    names = [name for name, entry in registry.items() if have(entry)]
+    text = f"with --{option_name}={' or '.join(names)}"
+    return Need(text, lambda its: its[option_name] in names)
+
+
+_WITH_PARTS = Need("with regions that are parts of images", lambda its: its["region"] != "image")
+_OF_COMMITTEE = _with_entry("information", MEASURES, lambda entry: entry.needs_committee)
+_WITH_COMMITTEE = Need(
+    _OF_COMMITTEE.text, lambda its: ":" in its["information"] or _OF_COMMITTEE.met(its)
+)
+_WITH_ALPHA = _with_entry("fusion", FUSIONS, lambda entry: "alpha" in entry.parameters)
+_WITHOUT_MODEL = Need("without --model", lambda its: not its["model"])
 
 
 @dataclass(frozen=True)
@@ -132,18 +178,18 @@ class Options:
         _region,
     )
     information: str = option(
-        "entropy", f"Information measure: {', '.join(INFORMATION)}.", one_of(*INFORMATION)
+        "entropy",
+        f"Information measure: {_listed(MEASURES)}, or one of your own, package.module:function.",
+        _NamedIn(MEASURES),
     )
-    committee: int = option(
-        20, "Monte-Carlo dropout passes for vote_entropy and bald.", number(2, 255)
-    )
+    committee: int = option(20, "Monte-Carlo dropout passes.", number(2, 255), _WITH_COMMITTEE)
     fusion: str = option(
         "product",
-        "How information and cost become a score: none (information alone), ratio (Eq. 3), "
-        "product (Eq. 4), convex (Eq. 5).",
-        one_of("none", "ratio", "product", "convex"),
+        f"How information and cost become a score: {_listed(FUSIONS)}, or in a way of your own, "
+        "package.module:function.",
+        _NamedIn(FUSIONS),
     )
-    alpha: float = option(0.75, "Weight of the information in convex fusion, 0 to 1.", number(0, 1))
+    alpha: float = option(0.75, "Weight of the information, 0 to 1.", number(0, 1), _WITH_ALPHA)
     cost: str = option(
         "est",
         "Where a region's cost comes from: est (the cost model) or gt (the ground truth; "
@@ -159,6 +205,7 @@ class Options:
         0.0,
         "Share of a region's area that may overlap an annotated region, 0 up to 1.",
         number(0, 0.99),
+        _WITH_PARTS,
     )
     budget: Amount = option(
         Amount(5, "%"),
@@ -174,7 +221,12 @@ class Options:
         _amount("images", "%", "regions"),
     )
     seed: int = option(0, "Every random number of the campaign is drawn from it.", number(0))
-    backbone: str = option("vgg16", "vgg16 or mobilenet.", one_of("vgg16", "mobilenet"))
+    backbone: str = option(
+        "vgg16",
+        f"Network that FCN8s' decoder stands on: {_listed(BACKBONES)}.",
+        one_of(*BACKBONES),
+        _WITHOUT_MODEL,
+    )
     model: str = option(
         "",
         "A segmentation model of your own, package.module:function; the function takes the "
@@ -186,11 +238,16 @@ class Options:
     )
     weights: str = option(
         "",
-        "Initial weights of the backbone: a file of Keras's VGG16 or MobileNet weights, or "
-        "'imagenet'. Default: random.",
+        "Initial weights of the backbone: imagenet, none (random), or a file saved from its class "
+        "of keras.applications. Default: none for vgg16 and mobilenet, else imagenet.",
+        needs=_WITHOUT_MODEL,
     )
     width_multiplier: float = option(
-        0.25, "Every layer's width is multiplied by it (MobileNet's alpha).", number(0, 4, True)
+        0.25,
+        "The width of every layer of vgg16 and mobilenet, and of the decoder on any other "
+        "backbone, is multiplied by it (MobileNet's alpha).",
+        number(0, 4, True),
+        _WITHOUT_MODEL,
     )
     image_size: Size | None = option(
         None,
@@ -199,18 +256,21 @@ class Options:
         _image_size,
     )
     normalization: str = option(
-        "batch", "batch (normalisation) or none (the letter of FCN8s).", one_of("batch", "none")
+        "batch",
+        "batch (normalisation) or none (the letter of FCN8s).",
+        one_of(*NORMALIZATIONS),
+        _WITHOUT_MODEL,
     )
     precision: str = option(
         "float32",
         "float32, mixed_bfloat16 or mixed_float16.",
-        one_of("float32", "mixed_bfloat16", "mixed_float16"),
+        one_of(*PRECISIONS),
     )
     train_on: str = option(
         "mask",
         "mask (whole images, unlabelled positions weigh 0), crop (regions with their receptive "
         "field; batch size 1), or auto (whichever costs less time, image by image; likewise).",
-        one_of("mask", "crop", "auto"),
+        one_of(*TRAIN_ON),
     )
     warm_start: bool = option(
         False, "Start each round's training from the round before instead of from scratch."
@@ -226,7 +286,7 @@ class Options:
         "Where decoded training and val samples stay between epochs: memory, disk (in the "
         "campaign's folder, until the training ends), none (they are decoded again), or auto "
         "(memory if a quarter of it is enough, else none). The results are the same.",
-        one_of("auto", "memory", "disk", "none"),
+        one_of(*WAYS),
     )
     annotator: str = option(
         "oracle",
@@ -247,6 +307,12 @@ class Options:
                 f"--batch_size={self.batch_size}: --train_on={self.train_on} takes batches of 1, "
                 "as its cut-outs differ in size"
             )
+        whole = not self.model and BACKBONES[self.backbone].looks_at_whole_image
+        if self.train_on == "crop" and whole:
+            raise UserError(
+                f"--train_on=crop: {self.backbone} looks at the whole image (squeeze and "
+                "excitation), so that no crop gives what it gives; expected mask"
+            )
         if self.annotator == "files" and self.cost == "gt":
             raise UserError("--cost=gt: not with --annotator=files, expected est")
         if self.annotator != "files" and self.cost_unit == "seconds":
@@ -266,6 +332,17 @@ class Options:
         """
         return read_options(cls, given)
 
+    @classmethod
+    def chosen(cls, **given: Any) -> "Options":
+        """Read what a user chose, as `of`; what has no effect beside the rest is refused too.
+
+        Raises:
+            UserError: As `of`, or an option has no effect.
+        """
+        options = cls.of(**given)
+        refuse_without_effect(OPTIONS, given, options.to_json())
+        return options
+
     def but(self, **given: Any) -> "Options":
         """Return these options with some others, in their written forms.
 
@@ -274,6 +351,15 @@ class Options:
         """
         return Options.of(**{**self.to_json(), **given})
 
+    def changed(self) -> dict[str, Any]:
+        """Return the options that do not have their defaults, in their written forms."""
+        chosen = self.to_json()
+        return {
+            found.name: chosen[found.name]
+            for found in OPTIONS
+            if chosen[found.name] != found.default
+        }
+
     def to_json(self) -> dict[str, Any]:
         """Return every option by name, in its written form."""
         return {option.name: written(getattr(self, option.name)) for option in OPTIONS}
@@ -281,3 +367,29 @@ class Options:
 
 OPTIONS = options_of(Options)
 """All options of a campaign."""
+
+GROUPS = {
+    "Data": ("image_size",),
+    "Regions and budget": ("region", "clicks", "max_overlap", "budget", "initial", "seed"),
+    "Information and cost": ("information", "committee", "fusion", "alpha", "cost"),
+    "Model": (
+        "backbone",
+        "width_multiplier",
+        "weights",
+        "normalization",
+        "precision",
+        "model",
+        "cost_model",
+    ),
+    "Training": (
+        "train_on",
+        "warm_start",
+        "epochs",
+        "patience",
+        "batch_size",
+        "learning_rate",
+        "cache",
+    ),
+    "Annotation": ("annotator", "cost_unit"),
+}
+"""The names of the options in the order of work, as help shows them."""

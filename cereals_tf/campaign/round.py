@@ -31,8 +31,8 @@ from cereals_tf.campaign.folder.campaign import (
 from cereals_tf.campaign.folder.metrics import Metrics
 from cereals_tf.campaign.folder.regions import Annotated, read_regions, write_regions
 from cereals_tf.campaign.folder.splits import open_split
-from cereals_tf.campaign.learning.evaluate import segmentation_quality, training_summary
 from cereals_tf.campaign.learning.events import write_round_events
+from cereals_tf.campaign.learning.quality import segmentation_quality, training_summary
 from cereals_tf.campaign.learning.scorer import load_scorer
 from cereals_tf.campaign.learning.task import COST, SEGMENTATION, TASKS, Task
 from cereals_tf.campaign.learning.training import Training

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from cereals_tf.campaign.annotators.annotator import WaitingError
 from cereals_tf.campaign.folder.campaign import Campaign, CommittedRound
-from cereals_tf.campaign.folder.waiting import waiting
+from cereals_tf.campaign.folder.waiting import why_it_stopped
 from cereals_tf.campaign.pool.share import ALL, Share
 from cereals_tf.campaign.round import PoolIsEmptyError, Round
 from cereals_tf.data_prep.beam_extra import beam_imported
@@ -42,12 +42,6 @@ def step_campaign(campaign: Campaign, strategy: str = "none") -> CommittedRound 
             return Round(campaign, devices).complete()
         except (PoolIsEmptyError, WaitingError):
             return None
-
-
-def why_it_stopped(campaign: Campaign) -> str:
-    """Say why `step_campaign` returned no round, for the user to read."""
-    asked = waiting(campaign)
-    return asked.text() if asked else "the pool is empty, there is nothing left to annotate"
 
 
 def score_campaign(campaign: Campaign, share: Share = ALL, beam_options: str | None = None) -> int:

@@ -3,7 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
-from cereals_tf.acquisition.scoring import Scorer
+from cereals_tf.acquisition.plugins import find_fusion, find_measure
+from cereals_tf.acquisition.scorer import Scorer
 from cereals_tf.campaign.folder.campaign import Campaign
 from cereals_tf.campaign.learning.task import COST, SEGMENTATION
 from cereals_tf.campaign.options import Options
@@ -30,6 +31,7 @@ def start_campaign(folder: Path, data_folder: Path | RemotePath, options: Option
     refuse_occupied(folder)
     data = PreparedData.open(data_folder)
     options = fitted_options(options, data)
+    check_acquisition(options, data.classes)
     check_models(options, data.classes)
     return Campaign.create(folder, data, with_absolute_weights(options))
 
@@ -59,7 +61,7 @@ def fitted_options(options: Options, data: PreparedData) -> Options:
 
 def with_absolute_weights(options: Options) -> Options:
     """Make a weights file's path independent of where later steps are run."""
-    if options.weights in ("", "imagenet"):
+    if options.weights in ("", "none", "imagenet"):
         return options
     return replace(options, weights=str(Path(options.weights).resolve()))
 
@@ -80,6 +82,16 @@ def _check_budget(options: Options, train: Split) -> None:
             f"--budget={options.budget}: {budget:.0f} pixels do not pay for one region "
             f"of {smallest} pixels (--region={options.region})"
         )
+
+
+def check_acquisition(options: Options, classes: Classes) -> None:
+    """Find the measure and the fusion, so that a wrong plug-in is refused now.
+
+    Raises:
+        UserError: There is no such function, or it fails on small arrays.
+    """
+    find_measure(options.information, len(classes))
+    find_fusion(options.fusion, vars(options))
 
 
 def check_models(options: Options, classes: Classes) -> None:

@@ -3,17 +3,23 @@
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
+from itertools import product
 from typing import Any
 
-from cereals_tf.campaign.options import INFORMATION, Options, read_region_size
+from cereals_tf.acquisition.fusion import FUSIONS
+from cereals_tf.acquisition.information import MEASURES
+from cereals_tf.campaign.options import OPTIONS, Options, read_region_size
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.grid import STRIDE
+from cereals_tf.data_prep.option import refuse_without_effect
 
 IMAGE = "image"
 NONE = "none"
 RANDOM = "random"
+"""The measure that the others are compared with."""
 REFERENCE = "reference"
-CONVEX = re.compile(r"convex(0(?:\.\d+)?|1(?:\.0+)?)")
+SHARE = r"(0(?:\.\d+)?|1(?:\.0+)?)"
+"""A number from 0 to 1."""
 LINEAR_COST_MODEL = "cereals_tf.reproduce.linear_cost:linear_cost_model"
 """Takes the cost model's place where nothing depends on it, as its training would take half of the
 time."""
@@ -29,32 +35,35 @@ SET_BY_GRID = {
 
 
 @dataclass(frozen=True)
-class Fusion:
+class FusionSetting:
     """How a campaign fuses information and cost.
 
     Attributes:
-        kind: `none`, `ratio` (Eq. 3), `product` (Eq. 4) or `convex` (Eq. 5).
-        alpha: Weight of the information, for `convex` only.
+        kind: As `Options.fusion` has it.
+        alpha: Weight of the information, for those that have it as a parameter.
     """
 
     kind: str
     alpha: float | None = None
 
     @classmethod
-    def parse(cls, text: str) -> "Fusion":
-        """Parse `none`, `ratio`, `product` or `convex0.75`.
+    def parse(cls, text: str) -> "FusionSetting":
+        """Parse `ratio`, `convex0.75` with its alpha, or `package.module:function`.
 
         Raises:
             UserError: None of these.
         """
-        if text in (NONE, "ratio", "product"):
+        if ":" in text:
             return cls(text)
-        convex = CONVEX.fullmatch(text)
-        if not convex:
-            raise UserError(
-                f"--fusions: {text!r} is none of ratio, product, convexALPHA, as convex0.75"
-            )
-        return cls("convex", float(convex[1]))
+        forms = {}
+        for name, fusion in FUSIONS.items():
+            weighted = "alpha" in fusion.parameters
+            found = re.fullmatch(name + (SHARE if weighted else ""), text)
+            if found:
+                return cls(name, float(found[1]) if weighted else None)
+            forms[f"{name}ALPHA, as {name}0.75" if weighted else name] = name
+        known = ", ".join(form for form, name in forms.items() if name != NONE)
+        raise UserError(f"--fusions: {text!r} is none of {known}, or package.module:function")
 
     def __str__(self) -> str:
         return self.kind if self.alpha is None else f"{self.kind}{self.alpha:g}"
@@ -75,14 +84,14 @@ class Cell:
     information: str
     region: str
     size: str
-    fusion: Fusion
+    fusion: FusionSetting
     cost: str | None
 
     @property
     def name(self) -> str:
         """A name that is unique in its grid, and fit for a folder."""
         parts = (self.information, self.size, str(self.fusion), self.cost)
-        return "-".join(part for part in parts if part)
+        return "-".join(part for part in parts if part).replace(":", ".")
 
 
 def unfused(cells: Iterable[Cell]) -> dict[tuple[str, str], Cell]:
@@ -98,7 +107,7 @@ class Grid:
         informations: Measures of information.
         regions: Sizes of regions for the campaigns without fusion: `image`, a share of the image's
             width as `1/8`, or pixels.
-        fusions: Fusions besides none; of each measure but random.
+        fusions: Fusions besides none; of each measure but those of windows.
         fusion_region: The size of the regions of the campaigns with fusion.
         costs: Where their costs come from: est, gt.
         repeats: Seeds of each cell.
@@ -114,9 +123,9 @@ class Grid:
     rounds: int = 10
 
     def __post_init__(self) -> None:
-        for name, choices in (("informations", INFORMATION), ("costs", ("gt", "est"))):
+        for name, choices in (("informations", MEASURES), ("costs", ("gt", "est"))):
             for value in getattr(self, name):
-                if value not in choices:
+                if value not in choices and not (":" in value and name == "informations"):
                     raise UserError(f"--{name}: {value!r} is none of {', '.join(choices)}")
         for field in fields(self):
             value = getattr(self, field.name)
@@ -125,7 +134,7 @@ class Grid:
         if not self.informations or not self.regions:
             raise UserError("--informations, --regions: expected at least one of each")
         for text in self.fusions:
-            if Fusion.parse(text).kind == NONE:
+            if FusionSetting.parse(text).kind == NONE:
                 raise UserError("--fusions: none is part of every grid")
         for name in ("repeats", "rounds"):
             if getattr(self, name) < 1:
@@ -143,7 +152,7 @@ class Grid:
                 f"--regions={','.join(sizes)}: of images {width} pixels wide, some are the same "
                 f"size: {', '.join(sizes.values())}"
             )
-        plain = Fusion(NONE)
+        plain = FusionSetting(NONE)
         cells = [
             Cell(information, region, size, plain, None)
             for information in self.informations
@@ -153,11 +162,14 @@ class Grid:
 
     def _fused(self, width: int) -> Iterator[Cell]:
         size = region_size(self.fusion_region, width) if self.fusions else ""
-        for information in self.informations:
-            for text in self.fusions if information != RANDOM else ():
-                for cost in self.costs:
-                    fusion = Fusion.parse(text)
-                    yield Cell(information, self.fusion_region, size, fusion, cost)
+        fused = [name for name in self.informations if not _is_of_windows(name)]
+        for information, text, cost in product(fused, self.fusions, self.costs):
+            fusion = FusionSetting.parse(text)
+            yield Cell(information, self.fusion_region, size, fusion, cost)
+
+
+def _is_of_windows(information: str) -> bool:
+    return information in MEASURES and MEASURES[information].of_windows
 
 
 def region_size(text: str, width: int) -> str:
@@ -179,7 +191,7 @@ def region_size(text: str, width: int) -> str:
     except ValueError as error:
         message = f"--regions: {text!r} is neither image, nor 1/N of the width, nor {error}"
         raise UserError(message) from None
-    return size if size == IMAGE else f"{size.height}x{size.width}"
+    return size if isinstance(size, str) else f"{size.height}x{size.width}"
 
 
 @dataclass(frozen=True)
@@ -210,9 +222,12 @@ def plan(grid: Grid, base: Options, width: int) -> list[Planned]:
         width: Width of the images, pixels.
 
     Raises:
-        UserError: An option that the grid sets, or a wrong size of regions.
+        UserError: An option that the grid sets, or that has no effect in it, or a wrong size of
+            regions.
     """
     _refuse_set_by_grid(base)
+    if base.cost_model and not (grid.fusions and "est" in grid.costs):
+        raise UserError("--cost_model: has an effect only with est in --costs, and --fusions")
     cells = grid.cells(width)
     planned = []
     for repeat in range(grid.repeats):
@@ -223,6 +238,7 @@ def plan(grid: Grid, base: Options, width: int) -> list[Planned]:
             options = base.but(seed=seed, **options_of(cell))
             name = f"{cell.name}-seed{seed}"
             planned.append(Planned(name, cell, repeat, options, grid.rounds))
+    refuse_without_effect(OPTIONS, base.changed(), *(one.options.to_json() for one in planned))
     return planned
 
 

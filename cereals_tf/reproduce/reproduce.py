@@ -9,11 +9,14 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from cereals_tf.campaign.options import Amount, Options, RegionSize
 from cereals_tf.campaign.pool.share import Share
-from cereals_tf.campaign.start import check_models, fitted_options, with_absolute_weights
+from cereals_tf.campaign.start import (
+    check_acquisition,
+    check_models,
+    fitted_options,
+    with_absolute_weights,
+)
 from cereals_tf.data_prep.dataset import PreparedData
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.files import write_atomically
@@ -32,6 +35,7 @@ from cereals_tf.reproduce.results import (
     to_json,
 )
 from cereals_tf.reproduce.table import tables, to_latex, to_markdown, to_terminal
+from cereals_tf.tables import print_table
 
 GRID = "grid.json"
 OPTIONS = "options"
@@ -55,13 +59,13 @@ def reproduce(
     data = PreparedData.open(data_folder)
     planned = _checked(plan(grid, base, _width(data, base)), data)
     (out / CAMPAIGNS).mkdir(parents=True, exist_ok=True)
-    described = {**asdict(grid), OPTIONS: _changed(base)}
+    described = {**asdict(grid), OPTIONS: base.changed()}
     write_atomically(out / GRID, (json.dumps(described, indent=1) + "\n").encode())
     left = complete_grid(out, data, share.of(planned))
     outcomes = read_outcomes(out, data, planned)
     write_results(out, outcomes)
     for table in tables(by_cell(outcomes)):
-        Console(soft_wrap=False, markup=False, emoji=False).print(to_terminal(table))
+        print_table(to_terminal(table))
     missing = len(planned) - sum(len(o.rounds) >= o.planned.rounds for o in outcomes)
     if missing:
         text = f"{out}: {missing} of {len(planned)} campaigns are unfinished"
@@ -73,13 +77,17 @@ def _checked(planned: Sequence[Planned], data: PreparedData) -> list[Planned]:
     """Return campaigns with their options as they will have them.
 
     Raises:
-        UserError: An option does not fit the data, or a model cannot be built.
+        UserError: An option does not fit the data, or a model cannot be built, or a plug-in fails.
     """
     regions: dict[tuple[RegionSize, Amount], RegionSize] = {}
     for options in (one.options for one in planned):
         key = (options.region, options.initial)
         if key not in regions:
             regions[key] = fitted_options(options, data).region
+    for options in {
+        (one.options.information, one.options.fusion): one.options for one in planned
+    }.values():
+        check_acquisition(options, data.classes)
     for options in {one.options.cost_model: one.options for one in planned}.values():
         check_models(options, data.classes)
 
@@ -95,11 +103,6 @@ def _width(data: PreparedData, base: Options) -> int:
     if base.image_size:
         return base.image_size.width
     return min(entry.width for entry in data.images["train"])
-
-
-def _changed(base: Options) -> dict[str, Any]:
-    defaults = Options().to_json()
-    return {name: form for name, form in base.to_json().items() if form != defaults[name]}
 
 
 def write_results(out: Path, outcomes: Sequence[Outcome]) -> None:
@@ -159,6 +162,6 @@ def read_grid(path: Path, grid: Grid, base: Options) -> tuple[Grid, Options]:
     try:
         if not isinstance(options, dict):
             raise UserError(f"{OPTIONS!r} is no object")
-        return grid, Options.of(**{**options, **_changed(base)})
+        return grid, Options.of(**{**options, **base.changed()})
     except UserError as error:
         raise UserError(f"{path}: {error}") from None

@@ -158,7 +158,7 @@ def lead(outcomes: Sequence[Outcome], baseline: Sequence[Outcome]) -> Spread:
         for outcome in outcomes
         if outcome.planned.repeat in others
     )
-    return Spread.of(own - other for own, other in pairs if None not in (own, other))
+    return Spread.of(own - other for own, other in pairs if own is not None and other is not None)
 
 
 def to_json(outcomes: Sequence[Outcome]) -> dict[str, Any]:

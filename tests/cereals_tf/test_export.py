@@ -13,8 +13,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from cereals_tf.acquisition.fusion import Scale, fuse
-from cereals_tf.acquisition.scoring import Scorer
+from cereals_tf.acquisition.fusion import FUSIONS, Scale
+from cereals_tf.acquisition.scorer import Scorer
 from cereals_tf.campaign.folder.campaign import Campaign, CommittedRound
 from cereals_tf.campaign.learning.task import COST, SEGMENTATION
 from cereals_tf.campaign.options import Options
@@ -169,8 +169,9 @@ def test_fused_is_scaled_over_the_call(exported, variant):
     found = model.run("score", model.encoded)
     parts = found["information"], found["cost"]
     options = model.campaign.options
-    scales = (Scale(part.min(), part.max()) for part in parts)
-    expected = fuse(options.fusion, *parts, *scales, options.alpha)
+    information, cost = (Scale(part.min(), part.max()) for part in parts)
+    fusion = FUSIONS[options.fusion].with_parameters(vars(options))
+    expected = fusion.score(*parts, (information, cost))
     assert all(part.dtype == np.float32 for part in found.values())
     np.testing.assert_allclose(found["fused"], expected, rtol=1e-5, atol=1e-6)
 

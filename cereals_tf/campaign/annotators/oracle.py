@@ -50,7 +50,7 @@ def annotate(
     return [Annotated(each, pixels.take(each.region), clicks[each.region]) for each in chosen]
 
 
-def _clicks_of_regions(split: Split, regions: Iterable[Region]) -> dict[Region, RegionClicks]:
+def _clicks_of_regions(split: Split, regions: Iterable[Region]) -> dict[Region, RegionClicks[int]]:
     """Count the clicks of regions, with the click grid of one image in memory at a time."""
     boxes = boxes_by_image(regions)
     return {

@@ -64,6 +64,7 @@ class People:
         if self.campaign.request() is None:
             write_request(self.campaign.working / REQUEST, choose())
         asked = waiting(self.campaign)
+        assert asked
         if asked.missing:
             raise WaitingError(asked.text())
         before = regions_of(self.rounds)
@@ -209,6 +210,6 @@ def costs_of(
 def _clicks(polygons: Sequence[Polygon], original: ImageEntry, resized: ImageEntry) -> np.ndarray:
     """Return the clicks per position of a resized image, rounded as `Split.points` does."""
     points = np.concatenate([np.empty((0, 2)), *(polygon.points for polygon in polygons)])
-    scale = np.float32([resized.width, resized.height])
-    scale /= np.float32([original.width, original.height])
-    return click_map(np.float32(points) * scale, resized.height, resized.width)
+    scale = np.array([resized.width, resized.height], np.float32)
+    scale /= np.array([original.width, original.height], np.float32)
+    return click_map(points.astype(np.float32) * scale, resized.height, resized.width)

@@ -36,7 +36,7 @@ class Annotated:
 
     chosen: Chosen
     pixels: int
-    clicks: RegionClicks
+    clicks: RegionClicks[int]
     seconds: float | None = None
 
     @property

@@ -70,7 +70,8 @@ def read_rows(path: Path, parse: Callable[[Mapping[str, str]], Row]) -> list[Row
 
 
 def _whole(row: dict[str, str | None]) -> dict[str, str]:
-    for name, cell in row.items():
-        if cell is None:
+    whole = {name: cell for name, cell in row.items() if cell is not None}
+    for name in row:
+        if name not in whole:
             raise ValueError(f"a row ends before {name!r}")
-    return row
+    return whole

@@ -42,24 +42,15 @@ class Waiting:
         }
 
     def text(self) -> str:
-        """Say in one line what there is and what comes next."""
+        """Say in one line what there is."""
         total, missing = len(self.request), len(self.missing)
         known = f"{len(self.annotated)} annotated, {len(self.skipped)} skipped"
         if not missing:
-            return (
-                f"round {self.round} has all its {total} regions ({known}); "
-                f"next: cereals step {self.folder}"
-            )
+            return f"round {self.round} has all its {total} regions ({known})"
         if missing < total:
-            return (
-                f"round {self.round} waits for {missing} of {total} regions ({known}); "
-                f"next: cereals collect {self.folder}"
-            )
+            return f"round {self.round} waits for {missing} of {total} regions ({known})"
         images = len({asked.region.image_id for asked in self.request})
-        return (
-            f"round {self.round} waits for {total} regions in {images} images; next: cereals tasks "
-            f"{self.folder} OUT --format=labelme|labelstudio, then cereals collect"
-        )
+        return f"round {self.round} waits for {total} regions in {images} images"
 
 
 def refuse_not_waiting(campaign: Campaign) -> Waiting:
@@ -91,3 +82,9 @@ def waiting(campaign: Campaign) -> Waiting | None:
     return Waiting(
         campaign.folder, len(campaign.rounds()), request, frozenset(annotated), frozenset(skipped)
     )
+
+
+def why_it_stopped(campaign: Campaign) -> str:
+    """Say why a step completed no round, for the user to read."""
+    asked = waiting(campaign)
+    return asked.text() if asked else "the pool is empty, there is nothing left to annotate"

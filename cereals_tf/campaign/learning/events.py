@@ -80,11 +80,11 @@ def _examples(model: keras.Model, val: Split) -> Iterator[tuple[str, np.ndarray]
     ids = [entry.image_id for entry in val.images]
     places = np.unique(np.linspace(0, len(ids) - 1, min(SHOWN_IMAGES, len(ids))).astype(int))
     for record in val.records([ids[place] for place in places]):
-        image, label = val.image(record), val.label(record)
+        image, label = val.image(record), val.label(record).numpy()
         logits = upsample_logits(model(image[None], training=False), *label.shape)
         predicted = tf.argmax(logits[0], axis=-1).numpy()
-        picture = side_by_side(image.numpy(), label.numpy(), predicted, val.data.classes)
-        yield record[records.IMAGE_ID].numpy().decode(), picture
+        picture = side_by_side(image.numpy(), label, predicted, val.data.classes)
+        yield bytes(record[records.IMAGE_ID].numpy()).decode(), picture
 
 
 def side_by_side(

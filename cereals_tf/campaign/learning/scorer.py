@@ -1,6 +1,6 @@
 """What scores the pool: both models of a committed round."""
 
-from cereals_tf.acquisition.scoring import Scorer
+from cereals_tf.acquisition.scorer import Scorer
 from cereals_tf.campaign.folder.campaign import Campaign, CommittedRound
 from cereals_tf.campaign.learning.task import COST, SEGMENTATION
 

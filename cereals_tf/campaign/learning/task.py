@@ -53,9 +53,9 @@ class Task:
         return model_file(self.name)
 
     def build(self, options: Options, classes: Classes) -> keras.Model:
-        """Build the model with its first weights: the backbone's of `--weights`, else random."""
+        """Build the model with its first weights: the backbone's as `--weights` says, or random."""
         model = self.build_random(options, classes)
-        if options.weights and not self.plugin(options):
+        if not self.plugin(options):
             load_backbone_weights(
                 model, options.weights, options.backbone, options.width_multiplier
             )

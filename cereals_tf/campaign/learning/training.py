@@ -69,13 +69,17 @@ class Training:
         with training_events(self.campaign, self.number, task.name, task.metric) as on_epoch:
             fit(model, goal, data.epoch, data.steps, how, seed, folder, on_epoch)
         _save_without_optimizer(model, task.build_random(options, classes), out)
-        shutil.rmtree(self._cache.folder, ignore_errors=True)
+        shutil.rmtree(self._cache_folder, ignore_errors=True)
         del model, data, goal  # they refer to each other, and to the samples in memory
         gc.collect()
 
     @property
     def _cache(self) -> Cache:
-        return Cache(self.campaign.options.cache, self.scratch / "cache")
+        return Cache(self.campaign.options.cache, self._cache_folder)
+
+    @property
+    def _cache_folder(self) -> Path:
+        return self.scratch / "cache"
 
     def _data(self, task: Task, model: keras.Model) -> TrainingData:
         options = self.campaign.options

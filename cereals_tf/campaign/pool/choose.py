@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from cereals_tf.acquisition.fusion import SCALED, Scale, fuse
+from cereals_tf.acquisition.fusion import UNSCALED, Scale
 from cereals_tf.acquisition.information import random_windows
+from cereals_tf.acquisition.plugins import find_fusion
 from cereals_tf.acquisition.regions import Region
 from cereals_tf.acquisition.selection import Chosen, Windows, best_first, select
 from cereals_tf.campaign.options import COST_UNITS, Options
@@ -67,16 +68,11 @@ def choose_best(
         UserError: The budget does not pay for the best candidate.
     """
     options = pool.options
-    scales = _scales(pool, folder) if options.fusion in SCALED else (None, None)
+    fusion = find_fusion(options.fusion, vars(options))
+    scales = _scales(pool, folder) if fusion.scaled else UNSCALED
 
     def fused(entry: ImageEntry, scores: WindowScores, allowed: np.ndarray) -> Windows:
-        score = fuse(
-            options.fusion,
-            scores.information,
-            scores.cost(options),
-            *scales,
-            options.alpha,
-        )
+        score = np.asarray(fusion.score(scores.information, scores.cost(options), scales))
         size = region_of(options, entry)
         return Windows(
             entry.image_id, *size, score, scores.information, scores.cost_estimated, allowed

@@ -33,7 +33,13 @@ class WindowScores(NamedTuple):
 
     def cost(self, options: Options) -> np.ndarray:
         """Return the clicks that the fusion uses: the estimated ones, or the ground truth's."""
-        return self.clicks if options.cost == "gt" else self.cost_estimated
+        return self.true_clicks if options.cost == "gt" else self.cost_estimated
+
+    @property
+    def true_clicks(self) -> np.ndarray:
+        """The true clicks, where `needs_clicks`."""
+        assert self.clicks is not None
+        return self.clicks
 
 
 def needs_clicks(options: Options) -> bool:
@@ -82,7 +88,7 @@ def price_in(unit: str, pool: Pool, folder: Path) -> Callable[[Chosen], float]:
         return lambda chosen: float(chosen.region.box.area)
     if needs_clicks(pool.options):
         return _price_in_true_clicks(pool, folder)
-    return lambda chosen: max(LEAST_PRICE, chosen.cost)
+    return lambda chosen: max(LEAST_PRICE, chosen.cost or 0.0)
 
 
 def _price_in_true_clicks(pool: Pool, folder: Path) -> Callable[[Chosen], float]:
@@ -90,7 +96,7 @@ def _price_in_true_clicks(pool: Pool, folder: Path) -> Callable[[Chosen], float]
 
     @lru_cache(OPEN_FILES)
     def clicks_of(image_id: str) -> np.ndarray:
-        return load_scores(path_of(folder, pool.candidates[image_id].number)).clicks
+        return load_scores(path_of(folder, pool.candidates[image_id].number)).true_clicks
 
     def price(chosen: Chosen) -> float:
         image_id, box = chosen.region

@@ -16,8 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from cereals_tf.acquisition.information import RANDOM, random_windows
-from cereals_tf.acquisition.scoring import Scorer
+from cereals_tf.acquisition.scorer import Scorer
 from cereals_tf.campaign.options import Options
 from cereals_tf.campaign.pool.files import WindowScores, needs_clicks, path_of, save_scores
 from cereals_tf.campaign.pool.pool import Pool, PoolImage, region_of
@@ -78,7 +77,7 @@ def score_pool(
 
     def write(image: _ScoredImage) -> None:
         if is_missing(image.place):
-            scores = _window_scores(pool.options, image, round_number)
+            scores = _window_scores(pool.options, scorer, image, round_number)
             save_scores(path_of(folder, image.place.number), scores)
 
     with (
@@ -156,15 +155,17 @@ def _decoded(pool: Pool, batches: Sequence[Batch]) -> Iterator[tuple[tf.Tensor, 
     examples = iter(decoded.prefetch(2 * max(map(len, batches), default=1)))
     for batch in batches:
         images, kept = zip(*islice(examples, len(batch)), strict=True)
-        yield tf.stack(images), kept
+        yield tf.stack(images), list(kept)
 
 
-def _window_scores(options: Options, image: _ScoredImage, round_number: int) -> WindowScores:
+def _window_scores(
+    options: Options, scorer: Scorer, image: _ScoredImage, round_number: int
+) -> WindowScores:
     """Add to an image's sums what does not come from the models."""
     (number, entry), (*information, cost) = image.place, image.sums
-    if options.information == RANDOM:
-        seed = derive_seed(options.seed, round_number, "random")
-        information = [random_windows(seed, number, cost.shape)]
+    if scorer.measure.of_windows:
+        seed = derive_seed(options.seed, round_number, options.information)
+        information = [scorer.measure.function(seed, number, cost.shape)]
     if not needs_clicks(options):
         return WindowScores(*information, cost)
     grid = records.click_grid_of(image.record, entry.height, entry.width)

@@ -1,14 +1,16 @@
 """A share of the pool's scoring, for several processes at once."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeVar
+from dataclasses import dataclass
+from typing import TypeVar
 
 from cereals_tf.data_prep.errors import UserError
 
 Item = TypeVar("Item")
 
 
-class Share(NamedTuple):
+@dataclass(frozen=True)
+class Share:
     """One of some equal shares of a sequence.
 
     Attributes:

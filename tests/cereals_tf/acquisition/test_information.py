@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from cereals_tf.acquisition import information
 
-ALL = sorted(information.MEASURES)
+ALL = [name for name, measure in information.MEASURES.items() if not measure.of_windows]
 
 
 def slow_entropy(distribution):
@@ -51,15 +51,15 @@ def committees(seed, members, classes, shape=(2, 3)):
 
 
 def test_every_measure_has_a_reference():
-    assert set(SLOW) == set(HIGHEST) == set(information.MEASURES)
+    assert set(SLOW) == set(HIGHEST) == set(ALL)
 
 
 @settings(deadline=None, max_examples=25)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 6), st.integers(2, 7))
 def test_measures_equal_references(seed, members, classes):
     probabilities = committees(seed, members, classes)
-    for name, measure in information.MEASURES.items():
-        found = keras.ops.convert_to_numpy(measure.function(probabilities))
+    for name in ALL:
+        found = keras.ops.convert_to_numpy(information.MEASURES[name].function(probabilities))
         expected = [
             [SLOW[name](probabilities[:, y, x].astype(np.float64)) for x in range(3)]
             for y in range(2)

@@ -106,9 +106,11 @@ def test_worker_processes_give_the_same_scores_and_no_noise(
     assert len(scores_of(beamed)) == 3
     assert scores_of(beamed) == scores_of(alone)
     lines = re.split(r"[\r\n]+", done.stderr.partition("in Beam:\n")[2].strip())
-    assert all(line.startswith("score: ") for line in lines[:-1]), done.stderr
-    assert " 3/3 " in lines[-2]
-    assert lines[-1].startswith(f"{folders[1]}: 3 images are scored")
+    *bars, said, following = lines
+    assert all(line.startswith("score: ") for line in bars), done.stderr
+    assert " 3/3 " in bars[-1]
+    assert said.startswith(f"{folders[1]}: 3 images are scored")
+    assert following == f"next: cereals step {folders[1]}"
     assert os.listdir(beamed.working / "scratch") == ["scores"]
 
     written = times_of(beamed)
@@ -209,9 +211,9 @@ def test_an_empty_pool_needs_no_pipeline(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--runner=spark"], "--runner=spark: unknown, expected local or beam"),
-        (["--beam_options=--streaming"], "--beam_options='--streaming': expected --runner=beam"),
-        (["--runner=beam", "--shard=1/2"], "--shard=1/2: not with --runner=beam"),
+        (["--runner=spark"], "--runner=spark: expected one of local, beam"),
+        (["--beam_options=--streaming"], "--beam_options: has an effect only with --runner=beam"),
+        (["--runner=beam", "--shard=1/2"], "--shard: has an effect only with --runner=local"),
         (["--runner=beam", "--beam_options=--wokers=2"], "unrecognized arguments: --wokers=2"),
     ],
 )

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cereals_tf.acquisition.fusion import FUSIONS
+from cereals_tf.acquisition.information import MEASURES
 from cereals_tf.campaign.options import (
     CLICK_KINDS,
-    INFORMATION,
     OPTIONS,
     Amount,
     Options,
@@ -18,12 +19,13 @@ from cereals_tf.campaign.options import (
 )
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.option import parse_option
+from cereals_tf.models.registry import BACKBONES
 
 WRONG = {
     "region": ["", "12", "16x12", "0", "8x0", "16x16x16", "-16", "1e2", "images", "16 x 16", "٨"],
-    "information": ["", "Entropy", "variance"],
+    "information": ["", "Entropy", "variance", ":function", "module:"],
     "committee": [-1, 0, 1, 256],
-    "fusion": ["", "sum"],
+    "fusion": ["", "sum", "module:"],
     "alpha": [-0.01, 1.01, math.nan, math.inf],
     "cost": ["", "true"],
     "clicks": ["", "vertices,corners", "vertices+", "edges", "vertices+vertices"],
@@ -62,9 +64,9 @@ WRONG = {
 }
 RIGHT = {
     "region": ["auto", "image", "8", "16x24"],
-    "information": INFORMATION,
+    "information": [*MEASURES, "package.module:function"],
     "committee": [2, 255],
-    "fusion": ["none", "ratio", "product", "convex"],
+    "fusion": [*FUSIONS, "package.module:function"],
     "alpha": [0.0, 0.5, 1.0],
     "cost": ["est", "gt"],
     "clicks": ["corners", "vertices+intersections+corners"],
@@ -115,6 +117,15 @@ def test_batches_of_cut_outs_are_refused(train_on):
     with pytest.raises(UserError, match=r"--batch_size=2.*--train_on"):
         Options.of(batch_size=2, train_on=train_on)
     assert Options.of(batch_size=2, train_on="mask").batch_size == 2
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_crops_are_refused_where_a_backbone_looks_at_the_whole_image(backbone):
+    if BACKBONES[backbone].looks_at_whole_image:
+        with pytest.raises(UserError, match=f"--train_on=crop: {backbone} looks at the whole"):
+            Options.of(backbone=backbone, train_on="crop")
+    else:
+        assert Options.of(backbone=backbone, train_on="crop").train_on == "crop"
 
 
 @pytest.mark.parametrize(
@@ -177,6 +188,7 @@ def test_wrong_json_is_refused_by_name(content, named):
         Options.of(**content)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 10**9), st.sampled_from(["images", "clicks"]))
 def test_a_budget_of_whole_units(number, unit):
     options = Options.of(budget=f"{number}{unit}")
@@ -184,6 +196,7 @@ def test_a_budget_of_whole_units(number, unit):
     assert options.to_json()["budget"] == f"{number}{unit}"
 
 
+@settings(deadline=None)
 @given(st.floats(1e-6, 100), st.sampled_from(["budget", "initial"]))
 def test_an_amount_in_percent(number, name):
     options = Options.of(**{name: f"{number!r}%"})
@@ -195,6 +208,7 @@ def test_a_start_in_regions():
     assert Options.of(initial="40regions").initial == Amount(40, "regions")
 
 
+@settings(deadline=None)
 @given(st.integers(8, 5000), st.integers(8, 5000))
 def test_sizes(height, width):
     options = Options.of(image_size=f"{height}x{width}", region=f"{8 * height}")

@@ -6,7 +6,7 @@ import pytest
 
 from cereals_tf.acquisition.regions import boxes_by_image
 from cereals_tf.campaign.folder.campaign import ROUND_FILES, regions_of
-from cereals_tf.campaign.learning.evaluate import evaluate_round
+from cereals_tf.campaign.learning.quality import evaluate_round
 from cereals_tf.campaign.learning.task import COST, SEGMENTATION
 from cereals_tf.campaign.options import Options
 from cereals_tf.campaign.run import step_campaign

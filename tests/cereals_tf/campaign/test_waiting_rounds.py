@@ -148,7 +148,7 @@ def test_two_rounds_from_nothing_labelled(
     )
     status, _, err = cereals("step", campaign.folder)
     assert status == 0
-    assert "round 0 waits for 2 regions in 2 images; next: cereals tasks" in err
+    assert "round 0 waits for 2 regions in 2 images\nnext: cereals tasks" in err
     found = status_of(cereals, campaign)
     assert found == {
         "rounds": [],

@@ -7,7 +7,7 @@ from cereals_tf.campaign.options import Options
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.reproduce.grid import (
     LINEAR_COST_MODEL,
-    Fusion,
+    FusionSetting,
     Grid,
     options_of,
     plan,
@@ -125,5 +125,5 @@ def test_options_that_the_grid_sets_are_refused(option):
 
 
 def test_fusion_reads_back_what_it_prints():
-    for text in ("ratio", "product", "convex0.5", "convex0", "convex1"):
-        assert str(Fusion.parse(text)) == text
+    for text in ("ratio", "product", "convex0.5", "convex0", "convex1", "module:function2"):
+        assert str(FusionSetting.parse(text)) == text

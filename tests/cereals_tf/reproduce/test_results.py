@@ -1,6 +1,7 @@
 import csv
 import io
 import statistics
+from types import SimpleNamespace
 
 import pytest
 
@@ -28,7 +29,9 @@ PLANNED = plan(GRID, Options(), 2048)
 
 def rounds(*mious):
     return [
-        {"round": r, "miou": miou, "pixels_percent": 10.0 * (r + 1), "clicks_percent": 7.0 * r + 5}
+        SimpleNamespace(
+            round=r, miou=miou, pixels_percent=10.0 * (r + 1), clicks_percent=7.0 * r + 5
+        )
         for r, miou in enumerate(mious)
     ]
 
@@ -174,7 +177,7 @@ def test_csv_has_a_row_a_cell_with_the_figures_of_the_tables(outcomes):
 def test_curves_draw_every_cell_and_survive_missing_clicks(outcomes):
     outcomes[-2] = Outcome(
         outcomes[-2].planned,
-        [{**part, "clicks_percent": None} for part in outcomes[-2].rounds],
+        [SimpleNamespace(**vars(part) | {"clicks_percent": None}) for part in outcomes[-2].rounds],
         0.8,
         9.0,
         None,

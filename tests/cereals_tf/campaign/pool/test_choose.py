@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from cereals_tf.acquisition.regions import Region
-from cereals_tf.acquisition.scoring import Scorer
+from cereals_tf.acquisition.scorer import Scorer
 from cereals_tf.acquisition.selection import Chosen
 from cereals_tf.campaign.annotators.oracle import click_grids
 from cereals_tf.campaign.learning.task import COST, SEGMENTATION

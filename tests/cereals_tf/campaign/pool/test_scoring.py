@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cereals_tf.acquisition.regions import Region
-from cereals_tf.acquisition.scoring import Scorer
+from cereals_tf.acquisition.scorer import Scorer
 from cereals_tf.acquisition.selection import Chosen
 from cereals_tf.campaign.annotators.oracle import click_grids
 from cereals_tf.campaign.learning.task import COST, SEGMENTATION

@@ -3,8 +3,8 @@
 import keras
 import tensorflow as tf
 
-from cereals_tf.acquisition.information import MEASURES, RANDOM
 from cereals_tf.acquisition.monte_carlo import committee, has_dropout
+from cereals_tf.acquisition.plugins import find_measure
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.grid import STRIDE, cells
 from cereals_tf.trainers.randomness import reseed
@@ -23,11 +23,11 @@ class Scorer:
     Args:
         segmentation: Maps images [B, H, W, 3] to logits [B, h, w, C] at stride 8.
         cost: Maps images to clicks [B, h, w, 1] at stride 8.
-        information: Name of the measure, one of `MEASURES` or `random`.
+        information: Name of the measure, see `find_measure`.
         members: Monte-Carlo dropout passes, where the measure needs a committee.
 
     Raises:
-        UserError: The measure needs a committee, but the model has no dropout.
+        UserError: There is no such measure, or it needs a committee, but the model has no dropout.
     """
 
     def __init__(
@@ -35,10 +35,10 @@ class Scorer:
     ) -> None:
         self.segmentation = segmentation
         self.cost = cost
-        self._measure = None if information == RANDOM else MEASURES[information]
+        self.measure = find_measure(information, segmentation.output_shape[-1])
         self._random = keras.random.SeedGenerator(0)
         self._committee = None
-        if self._measure and self._measure.needs_committee:
+        if self.measure.needs_committee:
             if not has_dropout(segmentation):
                 raise UserError(
                     f"--information={information}: needs a model with dropout, --model has none"
@@ -66,11 +66,11 @@ class Scorer:
             images: uint8 [B, H, W, 3].
 
         Returns:
-            Information (nats or, by measure, a number in [0, 1]) and predicted clicks (at least 0),
-            both float32 [B, ceil(H/8), ceil(W/8)].
+            Information in the measure's unit (random numbers where it is one of windows) and
+            predicted clicks (at least 0), both float32 [B, ceil(H/8), ceil(W/8)].
         """
         cost = self._clicks(images)
-        if self._measure is None:
+        if self.measure.of_windows:
             return keras.random.uniform(tf.shape(cost), seed=self._random), cost
         return self._information(images), cost
 
@@ -87,11 +87,11 @@ class Scorer:
 
         Returns:
             float32 [B, 2, rows, columns], information and predicted clicks of each window of
-            `regions.window_grid`; [B, 1, rows, columns], the clicks alone, for the random baseline,
-            which draws per window and not per position. NaN or infinite throughout a map that is
-            so at an unlabelled position.
+            `regions.window_grid`; [B, 1, rows, columns], the clicks alone, where the measure is one
+            of windows and not of positions. NaN or infinite throughout a map that is so at an
+            unlabelled position.
         """
-        maps = [] if self._measure is None else [self._information(images)]
+        maps = [] if self.measure.of_windows else [self._information(images)]
         maps = tf.stack([*maps, self._clicks(images)], axis=1)
         sums = exact_window_sums(maps, unlabelled[:, None], cells(region))
         grid = (tf.shape(images)[1:3] - region) // STRIDE + 1
@@ -107,8 +107,8 @@ class Scorer:
         else:
             logits = self.segmentation(images, training=False)[None]
         logits = tf.cast(logits, tf.float32)
-        accepted = self._measure.accepts_logits
-        return self._measure.function(logits if accepted else tf.nn.softmax(logits))
+        accepted = self.measure.accepts_logits
+        return self.measure.function(logits if accepted else tf.nn.softmax(logits))
 
     def _clicks(self, images: tf.Tensor) -> tf.Tensor:
         return tf.nn.relu(tf.cast(self.cost(images, training=False)[..., 0], tf.float32))

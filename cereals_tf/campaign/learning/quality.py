@@ -1,7 +1,7 @@
 """Measuring a round's models on val."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,7 +49,7 @@ def segmentation_quality(model: keras.Model, split: Split) -> Quality:
     return Quality(measured.mean, dict(zip(names, _or_none(measured.per_class), strict=True)))
 
 
-def _or_none(values: Sequence[float]) -> list[float | None]:
+def _or_none(values: Iterable[float]) -> list[float | None]:
     return [None if math.isnan(value) else float(value) for value in values]
 
 
