@@ -2,14 +2,15 @@
 
 import io
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
+from PIL import Image
 
 from cereals_tf.campaign.folder.metrics import Metrics, Training
 from cereals_tf.trainers.calibration import Calibration
@@ -26,11 +27,18 @@ CURVES = (ACCENT, SECOND, "#2b8a3e", "#862e9c", "#8a94a0", "#c2255c")
 MOST_CLASSES = 40
 
 
+def raster(figure: Figure) -> np.ndarray:
+    """Return a figure's pixels, uint8 [h, w, 3]."""
+    figure.set_dpi(DPI)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
 def png(figure: Figure) -> bytes:
     """Return a figure as a PNG file."""
-    FigureCanvasAgg(figure)
     content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=DPI, facecolor="white")
+    Image.fromarray(raster(figure)).save(content, "png")
     return content.getvalue()
 
 
@@ -48,13 +56,13 @@ def learning_curves(campaigns: Mapping[str, Sequence[Metrics]]) -> Figure:
         campaigns: What each round gave, by the campaign's name. The rounds of the first one
             are numbered.
     """
-    figure, axes = _charts(2, height=3.9)
+    figure, charts = _charts(2, height=4.2)
     known = all(
         metrics.clicks_percent is not None for rounds in campaigns.values() for metrics in rounds
     )
     clicks = ("clicks_percent", "annotated clicks, %") if known else ("clicks", "annotated clicks")
     shares = (("pixels_percent", "annotated pixels, %"), clicks)
-    for chart, (key, label) in zip(axes, shares, strict=True):
+    for chart, (key, label) in zip(charts, shares, strict=True):
         for number, (name, rounds) in enumerate(campaigns.items()):
             x = [getattr(metrics, key) for metrics in rounds]
             miou = [np.nan if metrics.miou is None else metrics.miou for metrics in rounds]
@@ -78,7 +86,7 @@ def learning_curves(campaigns: Mapping[str, Sequence[Metrics]]) -> Figure:
         chart.set_xlim(left=0)
         chart.set_ylim(bottom=0)
         if len(campaigns) > 1:
-            chart.legend(loc="lower right", frameon=False, fontsize=10)
+            chart.legend(loc="lower right", frameon=False, fontsize=11)
     return figure
 
 
@@ -93,7 +101,7 @@ def _number_rounds(
                 xytext=(0, 7),
                 textcoords="offset points",
                 ha="center",
-                fontsize=9,
+                fontsize=10.5,
                 color=INK,
                 path_effects=[withStroke(linewidth=3, foreground="white")],
             )
@@ -106,14 +114,14 @@ def training_curves(training: Mapping[str, Training], cost_unit: str) -> Figure:
         training: How the training of each went, by name.
         cost_unit: What the cost model predicts: clicks or seconds.
     """
-    figure, axes = _charts(4, height=2.9)
+    figure, charts = _charts(4, height=3.1)
     curves = [
         ("segmentation", "losses", "training loss"),
         ("segmentation", "val_metrics", "val mIoU at stride 8"),
         ("cost", "losses", "training loss"),
         ("cost", "val_metrics", f"val squared error, {cost_unit}²"),
     ]
-    for chart, (model, key, label) in zip(axes, curves, strict=True):
+    for chart, (model, key, label) in zip(charts, curves, strict=True):
         values = np.array(getattr(training[model], key), float)
         best = training[model].best_epoch
         epochs = np.arange(1, len(values) + 1)
@@ -121,10 +129,10 @@ def training_curves(training: Mapping[str, Training], cost_unit: str) -> Figure:
         marker = "o" if len(values) <= 30 else ""
         chart.plot(epochs, values, color=colour, linewidth=1.8, marker=marker, markersize=4)
         chart.axvline(best, color=MUTED, linewidth=1, linestyle=":")
-        chart.set_title(f"{model}: {label}", fontsize=10, loc="left", color=INK)
+        chart.set_title(f"{model}\n{label}", fontsize=11, loc="left", color=INK)
         chart.set_xlabel("epoch")
         chart.set_xlim(0.5, len(values) + 0.5)
-        chart.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        chart.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
     return figure
 
 
@@ -146,13 +154,13 @@ def spending(
     """
     shown = np.flatnonzero((acquired > 0) | (available > 0))
     shown = shown[np.argsort(-available[shown], kind="stable")][:MOST_CLASSES]
-    figure, axes = _charts(1 + bool(len(shown)), height=max(3.9, 0.9 + 0.21 * len(shown)))
-    images, *classes = np.atleast_1d(axes)
+    figure, charts = _charts(1 + bool(len(shown)), height=max(4.2, 0.9 + 0.24 * len(shown)))
+    images, *classes = charts
     _draw_regions_per_image(images, regions_per_image)
     for chart in classes:
         _draw_class_shares(
             chart,
-            [names[class_id] for class_id in shown],
+            [names[int(class_id)] for class_id in shown],
             _percent(acquired)[shown],
             _percent(available)[shown],
         )
@@ -162,7 +170,7 @@ def spending(
 def _draw_regions_per_image(chart: Axes, regions_per_image: np.ndarray) -> None:
     most = int(regions_per_image.max())
     step = -(-most // 50)
-    edges = np.arange(1, most + step + 1, step) - 0.5
+    edges = [place - 0.5 for place in range(1, most + step + 1, step)]
     some = regions_per_image > 0
     chart.hist(regions_per_image[some], edges, color=ACCENT, edgecolor="white", linewidth=0.8)
     chart.bar(0, np.count_nonzero(~some), width=1, color=MUTED, edgecolor="white")
@@ -190,43 +198,11 @@ def _draw_class_shares(
     chart.set_yticks(places, [plain(name) for name in names])
     chart.set_ylim(len(names) - 0.4, -0.6)
     chart.xaxis.set_major_formatter("{x:g}")
-    chart.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=2, fontsize=9)
+    chart.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=2, fontsize=11)
 
 
 def _percent(counts: np.ndarray) -> np.ndarray:
     return 100 * counts / max(counts.sum(), 1)
-
-
-def position_maps(share: np.ndarray, clicks: np.ndarray) -> Figure:
-    """Draw where in the image plane regions lie, and where their clicks were spent.
-
-    Args:
-        share: float [h, w], share of the images in which a position lies in a region, 0 to 1.
-        clicks: float [h, w], mean clicks per image at a position.
-    """
-    height = min(0.46 * WIDTH * share.shape[0] / share.shape[1], 6.0) + 0.9
-    figure, axes = _charts(2, height)
-    maps = (
-        (100 * share, "viridis", "train images with a region there, %"),
-        (clicks, "magma", "clicks per train image and 8x8 pixels"),
-    )
-    for chart, (values, colours, label) in zip(axes, maps, strict=True):
-        top = values.max()
-        drawn = chart.imshow(
-            values, colours, vmin=0, vmax=top if top > 0 else 1, interpolation="nearest"
-        )
-        chart.set_xticks([])
-        chart.set_yticks([])
-        chart.grid(False)
-        chart.spines[:].set_visible(False)
-        bar = figure.colorbar(
-            drawn, ax=chart, location="bottom", shrink=0.6, aspect=30, pad=0.03, label=label
-        )
-        bar.outline.set_visible(False)
-        bar.locator = MaxNLocator(5)
-        bar.update_ticks()
-        bar.ax.tick_params(labelsize=9, color=MUTED, labelcolor=INK)
-    return figure
 
 
 def reliability(calibration: Calibration) -> Figure:
@@ -251,7 +227,7 @@ def reliability(calibration: Calibration) -> Figure:
     accuracy.set_ylabel("right predictions in the bin")
     accuracy.set_ylim(0, 1)
     accuracy.set_aspect("equal", adjustable="box")
-    accuracy.legend(frameon=False, loc="upper left", fontsize=9)
+    accuracy.legend(frameon=False, loc="upper left", fontsize=11)
     share.bar(centres, _percent(calibration.counts), width, color=MUTED)
     for value, colour, label in (
         (calibration.accuracy, ACCENT, "accuracy"),
@@ -259,7 +235,7 @@ def reliability(calibration: Calibration) -> Figure:
     ):
         share.axvline(value, color=colour, linewidth=1.8, label=label)
     share.set_ylabel("share of the positions, %")
-    share.legend(frameon=False, loc="upper left", fontsize=9)
+    share.legend(frameon=False, loc="upper left", fontsize=11)
     for chart in (accuracy, share):
         chart.set_xlim(0, 1)
         chart.set_xlabel("confidence: probability of the predicted class")
@@ -274,8 +250,8 @@ def cost_scatter(estimated: np.ndarray, true: Mapping[str, np.ndarray], unit: st
         true: float [N] each, by what they count.
         unit: Of the costs: clicks or seconds.
     """
-    figure, axes = _charts(len(true), height=4.4)
-    for chart, (label, clicks) in zip(np.atleast_1d(axes), true.items(), strict=True):
+    figure, charts = _charts(len(true), height=4.4)
+    for chart, (label, clicks) in zip(charts, true.items(), strict=True):
         end = 1.05 * max(estimated.max(), clicks.max(), 1.0)
         chart.plot([0, end], [0, end], color=MUTED, linewidth=1, linestyle="--")
         chart.plot(
@@ -295,14 +271,18 @@ def cost_scatter(estimated: np.ndarray, true: Mapping[str, np.ndarray], unit: st
     return figure
 
 
-def _charts(count: int, height: float) -> tuple[Figure, Any]:
-    figure = Figure(figsize=(WIDTH, height), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.08)
-    axes = figure.subplots(1, count)
-    for chart in np.atleast_1d(axes):
+def _charts(count: int, height: float) -> tuple[Figure, list[Axes]]:
+    """Return a figure and its charts, side by side in parts of equal width."""
+    layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.08)
+    figure = Figure(figsize=(WIDTH, height), layout=layout)
+    parts = figure.add_gridspec(1, count)
+    charts = [figure.add_subfigure(parts[0, place]).subplots() for place in range(count)]
+    for chart in charts:
         chart.spines[["top", "right"]].set_visible(False)
         chart.spines[["left", "bottom"]].set_color(MUTED)
-        chart.tick_params(colors=INK, labelsize=9.5)
+        chart.tick_params(colors=INK, labelsize=11)
+        for axis in (chart.xaxis, chart.yaxis):
+            axis.label.set(size=11.5, color=INK)
         chart.grid(color="#e4e7eb", linewidth=0.8)
         chart.set_axisbelow(True)
-    return figure, axes
+    return figure, charts

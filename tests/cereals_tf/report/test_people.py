@@ -7,14 +7,18 @@ import numpy as np
 import pytest
 
 from cereals_tf.campaign.folder.annotations import RegionAnnotation
+from cereals_tf.campaign.folder.campaign import Campaign
 from cereals_tf.campaign.folder.request import own_window
 from cereals_tf.campaign.run import step_campaign
 from cereals_tf.data_prep import records
 from cereals_tf.data_prep.dataset import PreparedData
 from cereals_tf.data_prep.prepare import prepare
 from cereals_tf.report import write_report
-from cereals_tf.report.panels import acquisition_step, draw_panels
+from cereals_tf.report.panels import panels_of
+from cereals_tf.report.sections.conclusion import advice, conclusion_section
 from cereals_tf.report.statistics import annotated_by_image, annotated_train, class_pixels
+from cereals_tf.report.tables import duration
+from cereals_tf.report.views import acquisition_step
 from cereals_tf.trainers.split import Split
 
 
@@ -57,45 +61,42 @@ def campaign(tmp_path_factory, toy_data, begin, truth):
 
 @pytest.fixture(scope="module")
 def page(campaign, tmp_path_factory):
-    path = write_report(campaign, tmp_path_factory.mktemp("out") / "page")
-    return re.sub(r'src="data:[^"]*"', "", path.read_text())
+    return write_report(campaign, tmp_path_factory.mktemp("out") / "page")
 
 
 def test_what_nobody_knows_is_not_there(campaign, page):
+    page = re.sub(r'="data:[^"]*"', "", page.read_text())
     assert "n/a</td>" in page and "train clicks spent" not in page
     assert f"<strong>{campaign.round(1).metrics.clicks:,}</strong><span>clicks spent" in page
-    assert "None" not in page and "nan" not in page
+    assert "None" not in page and "nan" not in page and "surplus" not in page
     assert "Nobody labelled these images" in page
     assert "ground truth" not in page.lower()
 
 
-def test_costs_are_compared_in_seconds(campaign, page):
+def test_costs_are_compared_in_seconds(campaign, page, read_page):
     regions = [region for region in campaign.round(1).regions if region.seconds is not None]
     assert 1 < len(regions) == len(campaign.round(1).regions) - 1
     errors = [abs(region.chosen.cost - region.seconds) for region in regions]
-    rows = page.split('id="cost"')[1].split("<tbody>")[1].split("</tbody>")[0]
-    cells = [cell.split("</td>")[0] for cell in rows.split("<td>")[1:]]
+    (cells,) = read_page(page).cells("cost-table")[2:]
     assert cells[:2] == ["1", str(len(regions))]
     assert cells[3] == f"{np.mean([region.seconds for region in regions]):.2f}"
     assert cells[5:] == [f"{np.mean(errors):.2f}"]
 
 
 def test_panels_show_what_people_drew(campaign, truth):
-    step = acquisition_step(campaign, 2)
+    step = acquisition_step(campaign, 1, 2)
     for view in step.views:
         drawn = np.zeros(view.label.shape, bool)
         for region in [*view.before, *view.new]:
             drawn[region.region.box.slices] = True
         expected = np.where(drawn, truth[view.image_id][0], campaign.data.classes.ignore_id)
         np.testing.assert_array_equal(view.label, expected)
-    figure = draw_panels(step, step.views[0])
-    titles = [axes.get_title(loc="left") for axes in figure.axes]
-    assert titles == [
+    panels = panels_of(step, step.views[0])
+    assert [panel.title for panel in panels] == [
         *("Annotated before", "Annotations", "Prediction", "Information: entropy"),
         *("Predicted cost", "Fused: product", "Newly selected"),
     ]
-    texts = [text.get_text() for axes in figure.axes for text in axes.texts]
-    assert "seconds per 8x8 px" in texts
+    assert "seconds per 8x8 px" in [panel.scale.unit for panel in panels if panel.scale]
 
 
 def test_acquired_classes_are_those_that_people_drew(campaign, truth):
@@ -110,3 +111,21 @@ def test_acquired_classes_are_those_that_people_drew(campaign, truth):
     found = class_pixels(annotated_train(campaign), regions, {})
     np.testing.assert_array_equal(found, expected)
     assert found.sum() > 0
+
+
+def test_conclusion_says_what_people_are_asked_for(campaign, tmp_path):
+    copied = Campaign.open(shutil.copytree(campaign.folder, tmp_path / "copy"))
+    assert step_campaign(copied) is None
+    first, _ = advice(copied, [done.metrics for done in copied.rounds()])
+    assert first.words.startswith(f"Round 2 waits for {len(copied.request())} regions")
+    assert first.command.startswith(f"cereals tasks {copied.folder} ")
+
+
+def test_conclusion_says_what_people_needed(campaign):
+    sentences = conclusion_section(campaign, campaign.rounds()).content["sentences"]
+    regions = campaign.round(1).regions
+    needed = duration(sum(region.seconds for region in regions if region.seconds is not None))
+    expected = f"People needed {needed} for {len(regions) - 1} of {len(regions)} regions."
+    assert expected in sentences["Cost"]
+    assert "of the train split's" not in sentences["Cost"]
+    assert "surplus" not in sentences["Chose"] and "Of the new pixels" in sentences["Chose"]
