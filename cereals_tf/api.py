@@ -4,7 +4,7 @@ Nothing is printed, and no progress is shown, unless `cereals_tf.show_progress()
 the user can mend raises `UserError`, whose text is what the command line would say.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ from cereals_tf.data_prep.quiet import load_tensorflow
 from cereals_tf.data_prep.remote import RemotePath, folder_at, local_folder
 
 if TYPE_CHECKING:
-    from cereals_tf.campaign.learning.evaluate import Quality
+    from cereals_tf.campaign.learning.quality import Quality
 
 __all__ = ["Campaign", "Status", "UserError", "inspect", "prepare", "show_progress"]
 
@@ -30,7 +30,14 @@ Folder = str | Path
 
 
 def prepare(
-    source: Folder, out: Folder, *, dataset: str, workers: int = 1, **options: Any
+    source: Folder,
+    out: Folder,
+    *,
+    dataset: str,
+    workers: int = 1,
+    beam_options: str | None = None,
+    note: Callable[[str], object] = lambda text: None,
+    **options: Any,
 ) -> PreparedData:
     """Convert a data set to TFRecord splits; after an interruption, the same call goes on.
 
@@ -41,6 +48,9 @@ def prepare(
         workers: Images that are converted at a time, large data sets in as many processes; 0: one
             per core. A script that asks for more than 1 does its work behind
             `if __name__ == "__main__"`.
+        beam_options: Convert in a pipeline of Apache Beam, with these options of Beam's as on a
+            command line. None: convert without Beam.
+        note: Told, before the work begins, in a sentence, if people will have to annotate train.
         **options: How `source` is read: options of its kind, see `cereals prepare --help`.
 
     Raises:
@@ -49,7 +59,15 @@ def prepare(
     load_tensorflow()
     from cereals_tf.data_prep.prepare import prepare as convert
 
-    convert(local_folder(str(source)), folder_at(str(out)), dataset, options, workers)
+    convert(
+        local_folder(str(source)),
+        folder_at(str(out)),
+        dataset,
+        options,
+        workers,
+        beam_options,
+        note,
+    )
     return inspect(out)
 
 
@@ -109,12 +127,13 @@ class Campaign:
                 `region="96"`, `budget="5%"`, `seed=1`.
 
         Raises:
-            UserError: An option is wrong or does not fit the data, or the folder is taken.
+            UserError: An option is wrong, has no effect or does not fit the data, or the folder is
+                taken.
         """
+        chosen = Options.chosen(**options)
         load_tensorflow()
         from cereals_tf.campaign.start import start_campaign
 
-        chosen = Options.of(**options)
         return cls(start_campaign(local_folder(str(folder)), folder_at(str(data)), chosen))
 
     @classmethod
@@ -179,6 +198,14 @@ class Campaign:
         rounds = self.opened.rounds() if round is None else [self.opened.round(round)]
         return regions_of(rounds)
 
+    def round_number(self, round: int | None = None) -> int:
+        """Return the number of a complete round, the last one's by default.
+
+        Raises:
+            UserError: There is no such round.
+        """
+        return self.opened.round(round).number
+
     def evaluate(self, round: int | None = None) -> "Quality":
         """Measure a round's segmentation model on val, the last one's by default.
 
@@ -187,7 +214,7 @@ class Campaign:
         """
         done = self.opened.round(round)
         load_tensorflow()
-        from cereals_tf.campaign.learning.evaluate import evaluate_round
+        from cereals_tf.campaign.learning.quality import evaluate_round
 
         return evaluate_round(self.opened, done)
 

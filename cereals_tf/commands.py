@@ -1,20 +1,33 @@
-"""The commands, as functions: what `cereals COMMAND` does, and what a program may call.
+"""The commands, as functions: what `cereals COMMAND` does; `cereals_tf.api` is what programs call.
 
-Signatures and docstrings are the command line's options and help. TensorFlow is imported only by
-the functions that need it.
+Signatures and docstrings are the command line's options and help; what is returned is the command
+line that comes next. TensorFlow is imported only by the functions that need it.
 """
 
 import json
 import sys
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.option import KeyOf, Need, number, one_of
 from cereals_tf.data_prep.quiet import load_tensorflow
-from cereals_tf.data_prep.remote import RemotePath, folder_at, local_folder
+from cereals_tf.data_prep.remote import folder_at, local_folder
+from cereals_tf.trainers.choices import STRATEGIES
 
 if TYPE_CHECKING:
+    from cereals_tf.annotation.formats import Format as Tool
     from cereals_tf.annotation.labelstudio_server import Server
+
+
+Runner = Annotated[str, one_of("local", "beam")]
+Strategy = Annotated[str, one_of(*STRATEGIES)]
+Format = Annotated[str, KeyOf("cereals_tf.annotation.formats", "FORMATS")]
+WITH_BEAM = Need("with --runner=beam", lambda values: values["runner"] == "beam")
+WITHOUT_BEAM = Need("with --runner=local", lambda values: values["runner"] == "local")
+WITH_SERVER = Need("with a --format whose tool has servers", lambda values: _live(values["format"]))
+WITH_URL = Need("with --url", lambda values: bool(values["url"]))
+WITH_FUSIONS = Need("with --fusions", lambda values: bool(values["fusions"]))
 
 
 def toy(
@@ -25,7 +38,7 @@ def toy(
     height: int = 128,
     width: int = 256,
     seed: int = 0,
-) -> None:
+) -> str:
     """Draw street scenes with polygons, in the Cityscapes folder layout.
 
     Args:
@@ -35,7 +48,11 @@ def toy(
         height: Height of the images, pixels.
         width: Width of the images, pixels.
         seed: The same seed draws the same scenes.
+
+    Example:
+        cereals toy streets --train_images=40 --height=256 --width=512
     """
+    from cereals_tf import next_command
     from cereals_tf.data_prep.progress import Progress
     from cereals_tf.data_prep.toy import write_toy
 
@@ -44,26 +61,27 @@ def toy(
 
     write_toy(local_folder(out), train_images, val_images, height, width, seed, progress)
     _note(f"{out}: {train_images} train and {val_images} val scenes of {height}x{width} pixels")
+    return next_command.after_toy(local_folder(out))
 
 
 def prepare(
     source: str,
     out: str,
     *,
-    dataset: str,
-    workers: int = 0,
-    runner: str = "local",
-    beam_options: str = "",
+    dataset: Annotated[str, KeyOf("cereals_tf.data_prep.sources.registry", "KINDS")],
+    workers: Annotated[int, WITHOUT_BEAM] = 0,
+    runner: Runner = "local",
+    beam_options: Annotated[str, WITH_BEAM] = "",
     **options: Any,
-) -> None:
+) -> str:
     """Convert a data set to TFRecord splits; after an interruption, the same command goes on.
 
     Args:
         source: The data set's folder.
         out: New folder for the prepared data set, also in an object store: s3://BUCKET/FOLDER.
-        dataset: What SOURCE is: {kinds}.
+        dataset: What SOURCE is: {choices}.
         workers: Images that are converted at a time, large data sets in as many processes; 0: one
-            per core (runner local).
+            per core.
         runner: local, or beam: as a pipeline of Apache Beam (pip install 'cereals-tf[beam]'), so
             that a cluster does it. Its workers need CEREALS installed, and SOURCE and OUT on a file
             system that they share.
@@ -72,18 +90,18 @@ def prepare(
             SparkRunner, DataflowRunner. Without any, one process here does it all.
         **options: How SOURCE is read: options of its kind, in
             `cereals_tf.data_prep.sources.registry`, by name.
-    """
-    in_beam = _options_of_beam(runner, beam_options)
-    if in_beam is not None and workers:
-        raise UserError(
-            f"--workers={workers}: not with --runner=beam, expected Beam's own option in "
-            "--beam_options, as --direct_num_workers"
-        )
-    load_tensorflow()
-    from cereals_tf.data_prep.prepare import prepare as convert
 
-    convert(local_folder(source), folder_at(out), dataset, options, workers, in_beam, _note)
-    inspect(out)
+    Example:
+        cereals prepare cityscapes cityscapes-data --dataset=cityscapes
+    """
+    from cereals_tf import api, next_command, tables
+
+    in_beam = beam_options if runner == "beam" else None
+    prepared = api.prepare(
+        source, out, dataset=dataset, workers=workers, beam_options=in_beam, note=_note, **options
+    )
+    tables.show_dataset(prepared)
+    return next_command.after_prepare(prepared)
 
 
 def inspect(data: str, *, verify: bool = False, json: bool = False) -> None:
@@ -93,43 +111,38 @@ def inspect(data: str, *, verify: bool = False, json: bool = False) -> None:
         data: The prepared data set's folder, also in an object store: s3://BUCKET/FOLDER.
         verify: Read and decode every record too, and name the damaged ones.
         json: Print JSON instead of tables.
+
+    Example:
+        cereals inspect data --verify
     """
-    from cereals_tf import tables
-    from cereals_tf.data_prep.dataset import PreparedData
+    from cereals_tf import api, tables
 
-    folder = folder_at(data)
-    if verify or isinstance(folder, RemotePath):
-        load_tensorflow()
-    prepared = PreparedData.open(folder)
-    if verify:
-        from cereals_tf.data_prep.verify import verify as verify_records
-
-        verify_records(prepared)
+    prepared = api.inspect(data, verify=verify)
     if json:
         _print_json(tables.dataset_summary(prepared))
     else:
         tables.show_dataset(prepared)
 
 
-def start(campaign: str, *, data: str, **options: Any) -> None:
+def start(campaign: str, *, data: str, **options: Any) -> str:
     """Create a campaign: its folder and its configuration.
 
     Args:
         campaign: New folder for the campaign.
         data: The prepared data set, also in an object store: s3://BUCKET/FOLDER or gs://.
         **options: Fields of `cereals_tf.campaign.options.Options` by name.
+
+    Example:
+        cereals start campaign --data=data --region=128 --fusion=ratio --budget=2%
     """
-    from cereals_tf.campaign.options import Options
+    from cereals_tf import api, next_command
 
-    chosen = Options.of(**options)
-    load_tensorflow()
-    from cereals_tf.campaign.start import start_campaign
-
-    started = start_campaign(local_folder(campaign), folder_at(data), chosen)
-    _note(f"{campaign}: started, regions of {started.options.region}; next: cereals step")
+    started = api.Campaign.start(campaign, data=data, **options)
+    _note(f"{campaign}: started with --region={started.options.region}")
+    return next_command.after_start(started.opened)
 
 
-def step(campaign: str, *, strategy: str = "none") -> None:
+def step(campaign: str, *, strategy: Strategy = "none") -> str:
     """Do the campaign's next round, or finish an interrupted one.
 
     Where people annotate (start --annotator=files), it stops once the round's regions are chosen,
@@ -139,22 +152,28 @@ def step(campaign: str, *, strategy: str = "none") -> None:
         campaign: The campaign's folder.
         strategy: none (train on one device) or mirrored (on all GPUs of this machine, which share
             the images of a step; --batch_size of start must be a multiple of their number).
+
+    Example:
+        cereals step campaign
     """
-    from cereals_tf import tables
-    from cereals_tf.campaign.folder.campaign import Campaign
+    from cereals_tf import api, next_command, tables
+    from cereals_tf.campaign.folder.waiting import why_it_stopped
 
-    opened = Campaign.open(campaign)
-    load_tensorflow()
-    from cereals_tf.campaign.run import step_campaign, why_it_stopped
-
-    if step_campaign(opened, strategy) is None:
-        _note(f"{campaign}: {why_it_stopped(opened)}")
+    stepped = api.Campaign.open(campaign)
+    opened, done = stepped.opened, stepped.step(strategy=strategy)
     tables.show_rounds(opened)
+    if done is None:
+        _note(f"{campaign}: {why_it_stopped(opened)}")
+    return next_command.after_step(opened) if done else next_command.after_run(opened)
 
 
 def score(
-    campaign: str, *, shard: str = "1/1", runner: str = "local", beam_options: str = ""
-) -> None:
+    campaign: str,
+    *,
+    shard: Annotated[str, WITHOUT_BEAM] = "1/1",
+    runner: Runner = "local",
+    beam_options: Annotated[str, WITH_BEAM] = "",
+) -> str:
     """Score a share of the pool ahead of step, which then computes what is missing.
 
     Several processes can score at once, also on machines that share the folder.
@@ -162,30 +181,39 @@ def score(
     Args:
         campaign: The campaign's folder.
         shard: I/N scores the I-th of N equal shares, I from 1 to N (0 means N).
-            Default: all (runner local).
+            Default: all.
         runner: local, or beam: all of the pool as a pipeline of Apache Beam (pip install
             'cereals-tf[beam]'), so that a cluster does it. Its workers need CEREALS and plug-in
             models installed, and the campaign and its data on a file system that they share.
         beam_options: Beam's own options, in one string, as "--runner=DirectRunner
             --direct_num_workers=4 --direct_running_mode=multi_processing" or those of FlinkRunner,
             SparkRunner, DataflowRunner. Without any, one process here does it all.
+
+    Example:
+        cereals score campaign --shard=1/4
     """
+    from cereals_tf import next_command
     from cereals_tf.campaign.folder.campaign import Campaign
-    from cereals_tf.campaign.pool.share import ALL, parse_share
+    from cereals_tf.campaign.pool.share import parse_share
 
     share = parse_share(shard)
-    in_beam = _options_of_beam(runner, beam_options)
-    if in_beam is not None and share != ALL:
-        raise UserError(f"--shard={shard}: not with --runner=beam, which shares out all by itself")
+    in_beam = beam_options if runner == "beam" else None
     opened = Campaign.open(campaign)
     load_tensorflow()
     from cereals_tf.campaign.run import score_campaign
 
     images = score_campaign(opened, share, in_beam)
-    _note(f"{campaign}: {images} images are scored, share {shard} of the pool; next: cereals step")
+    _note(f"{campaign}: {images} images are scored, share {shard} of the pool")
+    return next_command.after_step(opened)
 
 
-def run(campaign: str, *, rounds: int, target: float = 1.0, strategy: str = "none") -> None:
+def run(
+    campaign: str,
+    *,
+    rounds: Annotated[int, number(1)],
+    target: Annotated[float, number(0, 1, above=True)] = 1.0,
+    strategy: Strategy = "none",
+) -> str:
     """Step until so many rounds are complete, a target is met or the pool is empty.
 
     Where people annotate (start --annotator=files), it stops at a round that waits for them.
@@ -196,23 +224,24 @@ def run(campaign: str, *, rounds: int, target: float = 1.0, strategy: str = "non
         target: Stop once the mIoU on val reaches it, 0 to 1.
         strategy: none (train on one device) or mirrored (on all GPUs of this machine, which share
             the images of a step; --batch_size of start must be a multiple of their number).
+
+    Example:
+        cereals run campaign --rounds=5 --target=0.6
     """
-    from cereals_tf import tables
+    from cereals_tf import next_command, tables
     from cereals_tf.campaign.folder.campaign import Campaign
 
-    if rounds < 1:
-        raise UserError(f"--rounds={rounds}: expected at least 1")
-    if not 0 < target <= 1:
-        raise UserError(f"--target={target:g}: expected an mIoU above 0, at most 1")
     opened = Campaign.open(campaign)
     load_tensorflow()
     from cereals_tf.campaign.run import run_campaign
 
-    _note(f"{campaign}: {run_campaign(opened, rounds, target, strategy)}")
+    why = run_campaign(opened, rounds, target, strategy)
     tables.show_rounds(opened)
+    _note(f"{campaign}: {why}")
+    return next_command.after_run(opened)
 
 
-def status(campaign: str, *, reference: str = "", json: bool = False) -> None:
+def status(campaign: str, *, reference: str = "", json: bool = False) -> str | None:
     """Show a line per round: mIoU, annotated pixels and clicks in percent, time.
 
     Args:
@@ -220,8 +249,11 @@ def status(campaign: str, *, reference: str = "", json: bool = False) -> None:
         reference: A campaign of the same models that labels everything (--initial=100%): shows
             p95 and c95 too, the percent of pixels and clicks that reach 95 % of its mIoU.
         json: Print JSON instead of a table.
+
+    Example:
+        cereals status campaign
     """
-    from cereals_tf import tables
+    from cereals_tf import next_command, tables
     from cereals_tf.campaign.folder.campaign import Campaign
     from cereals_tf.campaign.savings import savings
 
@@ -229,11 +261,12 @@ def status(campaign: str, *, reference: str = "", json: bool = False) -> None:
     saved = savings(opened, Campaign.open(reference)) if reference else {}
     if json:
         _print_json({**tables.rounds_summary(opened), **saved})
-    else:
-        tables.show_rounds(opened)
-        tables.show_next(opened)
-        if saved:
-            tables.show_savings(saved)
+        return None
+    tables.show_rounds(opened)
+    if saved:
+        tables.show_savings(saved)
+    tables.show_progress(opened)
+    return next_command.after_step(opened)
 
 
 def evaluate(campaign: str, *, round: int = -1, json: bool = False) -> None:
@@ -243,20 +276,18 @@ def evaluate(campaign: str, *, round: int = -1, json: bool = False) -> None:
         campaign: The campaign's folder.
         round: The round whose model to measure. Default: the last.
         json: Print JSON instead of a table.
+
+    Example:
+        cereals evaluate campaign --round=0
     """
-    from cereals_tf import tables
-    from cereals_tf.campaign.folder.campaign import Campaign
+    from cereals_tf import api, tables
 
-    opened = Campaign.open(campaign)
-    chosen = opened.round(None if round == -1 else round)
-    load_tensorflow()
-    from cereals_tf.campaign.learning.evaluate import evaluate_round
-
-    quality = evaluate_round(opened, chosen)
+    opened = api.Campaign.open(campaign)
+    number, quality = opened.round_number(_last_if(round)), opened.evaluate(_last_if(round))
     if json:
-        _print_json({"round": chosen.number, **quality._asdict()})
+        _print_json({"round": number, **quality._asdict()})
     else:
-        tables.show_iou(opened, chosen.number, quality)
+        tables.show_iou(opened.opened, number, quality)
 
 
 def export(campaign: str, out: str, *, round: int = -1) -> None:
@@ -266,28 +297,28 @@ def export(campaign: str, out: str, *, round: int = -1) -> None:
         campaign: The campaign's folder.
         out: New folder for the SavedModel.
         round: The round whose models to export. Default: the last.
+
+    Example:
+        cereals export campaign model
     """
-    from cereals_tf.campaign.folder.campaign import Campaign
+    from cereals_tf import api
 
-    opened = Campaign.open(campaign)
-    chosen = opened.round(None if round == -1 else round)
-    load_tensorflow()
-    from cereals_tf.export import export_round
-
-    export_round(opened, chosen, local_folder(out))
-    _note(f"{out}: the models of round {chosen.number}")
+    opened = api.Campaign.open(campaign)
+    number = opened.round_number(_last_if(round))
+    opened.export(out, number)
+    _note(f"{out}: the models of round {number}")
 
 
 def tasks(
     campaign: str,
     out: str = "",
     *,
-    format: str = "labelme",
+    format: Format = "labelme",
     preannotate: bool = False,
-    url: str = "",
-    project: str = "",
-    token: str = "",
-) -> None:
+    url: Annotated[str, WITH_SERVER] = "",
+    project: Annotated[str, WITH_URL] = "",
+    token: Annotated[str, WITH_URL] = "",
+) -> str:
     """Write what annotators open: the images of the round that waits, its regions drawn in them.
 
     The same command goes on after an interruption, and never overwrites what is drawn already.
@@ -295,52 +326,54 @@ def tasks(
     Args:
         campaign: The campaign's folder.
         out: Folder for the tasks; left out with --url.
-        format: labelme (JSON files beside the images, labels.txt, labelmerc.yaml with the colours)
-            or labelstudio (tasks.json to import, config.xml, images/).
+        format: The annotation tool: {choices}.
         preannotate: Draw what the model of the round before sees in the regions, as polygons.
-        url: Address of a running Label Studio that gets the tasks, as http://localhost:8080
-            (format labelstudio; pip install 'cereals-tf[labelstudio]').
+        url: Address of a running server of the tool that gets the tasks, as http://localhost:8080
+            (for Label Studio, pip install 'cereals-tf[labelstudio]').
         project: Number of its project, or the name of one, which is created if it is new.
         token: Access token of its user. Default: the environment variable LABEL_STUDIO_API_KEY.
+
+    Example:
+        cereals tasks campaign campaign-tasks --preannotate
     """
+    from cereals_tf import next_command
     from cereals_tf.annotation import formats
     from cereals_tf.campaign.folder.campaign import Campaign
 
     chosen = formats.named(format)
-    server = _label_studio(url, project, token, format, out)
+    server = _server(chosen, url, project, token, out)
     if not out and server is None:
         raise UserError("tasks: OUT is missing, expected a folder for the tasks")
     opened = Campaign.open(campaign)
     load_tensorflow()
     from cereals_tf.annotation.handout import hand_out, outgoing_tasks
 
-    if server:
-        from cereals_tf.annotation.labelstudio_server import push
-
-        pushed = push(server, outgoing_tasks(opened, preannotate), opened.data.classes)
+    if server and chosen.live:
+        pushed = chosen.live.push(server, outgoing_tasks(opened, preannotate), opened.data.classes)
         _note(
             f"{server.url}/projects/{pushed.project}: {pushed.new} new regions to annotate, "
             f"{pushed.before} were there"
         )
-        named = f"--url={server.url} --project={pushed.project}"
-        _note(f"next: cereals collect {campaign} --format={format} {named}")
-        return
-    regions = hand_out(opened, local_folder(out), chosen, preannotate)
-    _note(f"{out}: {regions} regions to annotate; {chosen.advice(out)}")
-    _note(f"next: cereals collect {campaign} {chosen.result(out)} --format={format}")
+        return next_command.command_line(
+            "collect", campaign, format=format, url=server.url, project=pushed.project
+        )
+    folder = local_folder(out)
+    regions = hand_out(opened, folder, chosen, preannotate)
+    _note(f"{out}: {regions} regions to annotate; {chosen.advice(folder)}")
+    return next_command.command_line("collect", campaign, chosen.result(folder), format=format)
 
 
 def collect(
     campaign: str,
     source: str = "",
     *,
-    format: str = "labelme",
+    format: Format = "labelme",
     partial: bool = False,
     skip: str = "",
-    url: str = "",
-    project: str = "",
-    token: str = "",
-) -> None:
+    url: Annotated[str, WITH_SERVER] = "",
+    project: Annotated[str, WITH_URL] = "",
+    token: Annotated[str, WITH_URL] = "",
+) -> str:
     """Take in what annotators drew inside the regions of the round that waits.
 
     Can be called as often as work comes in. All is checked before anything is stored.
@@ -349,36 +382,45 @@ def collect(
         campaign: The campaign's folder.
         source: What annotators made: the folder with LabelMe's JSON files, or the file that Label
             Studio exports as JSON. May be left out with --skip; left out with --url.
-        format: labelme or labelstudio.
+        format: The annotation tool: {choices}.
         partial: Keep pixels without a shape as ignored, instead of refusing the region.
         skip: Numbers of regions that nobody will annotate, joined by commas. They are never
             proposed again.
-        url: Address of a running Label Studio, whose submitted annotations are taken (format
-            labelstudio; pip install 'cereals-tf[labelstudio]').
+        url: Address of a running server of the tool, whose submitted annotations are taken (for
+            Label Studio, pip install 'cereals-tf[labelstudio]').
         project: Number or name of its project.
         token: Access token of its user. Default: the environment variable LABEL_STUDIO_API_KEY.
+
+    Example:
+        cereals collect campaign campaign-tasks
     """
+    from cereals_tf import next_command
     from cereals_tf.annotation import formats
     from cereals_tf.annotation.collect import collect as collect_drawings
     from cereals_tf.campaign.folder.campaign import Campaign
 
     chosen, skipped = formats.named(format), _numbers("skip", skip)
-    server = _label_studio(url, project, token, format, source)
+    server = _server(chosen, url, project, token, source)
     if not source and not skipped and server is None:
         raise UserError("collect: SOURCE is missing, expected what annotators made")
     opened = Campaign.open(campaign)
-    if server:
-        from cereals_tf.annotation.labelstudio_server import pull
+    if server and chosen.live:
         from cereals_tf.annotation.tasks import request_id
         from cereals_tf.campaign.folder.waiting import refuse_not_waiting
 
-        drawings = pull(server, request_id(refuse_not_waiting(opened).request))
+        drawings = chosen.live.pull(server, request_id(refuse_not_waiting(opened).request))
     else:
         drawings = chosen.read_drawings(local_folder(source)) if source else []
-    _note(f"{campaign}: {collect_drawings(opened, drawings, partial, skipped).summary}")
+    collected = collect_drawings(opened, drawings, partial, skipped)
+    _note(f"{campaign}: {collected.summary}")
+    if not collected.waiting.missing or not (source or server):
+        return next_command.after_step(opened)
+    place = {"url": url, "project": project} if server else {}
+    again = ["collect", campaign, *([source] if source else [])]
+    return next_command.command_line(*again, format=format, **place)
 
 
-def report(campaign: str, out: str = "", *, rounds: str = "", beside: str = "") -> None:
+def report(campaign: str, out: str = "", *, rounds: str = "", beside: str = "") -> str:
     """Write pictures and an HTML page about a campaign.
 
     Args:
@@ -387,17 +429,18 @@ def report(campaign: str, out: str = "", *, rounds: str = "", beside: str = "") 
         rounds: Rounds whose acquisition is shown in pictures, from 1 to the one to come, joined by
             commas; by default the first and the last.
         beside: Other campaigns' folders, joined by commas, whose curves are drawn beside this one.
+
+    Example:
+        cereals report campaign --beside=random-campaign
     """
-    from cereals_tf.campaign.folder.campaign import Campaign
+    from cereals_tf import api, next_command
 
     shown = _numbers("rounds", rounds)
-    opened = Campaign.open(campaign)
-    others = [Campaign.open(folder) for folder in beside.split(",") if folder]
-    load_tensorflow()
-    from cereals_tf.report import write_report
-
-    page = write_report(opened, local_folder(out) if out else None, others, shown)
+    opened = api.Campaign.open(campaign)
+    others = [api.Campaign.open(folder) for folder in beside.split(",") if folder]
+    page = opened.report(out or None, beside=others, rounds=shown)
     _note(f"{page}: open it in a browser")
+    return next_command.after_report(opened.opened)
 
 
 def reproduce(
@@ -407,10 +450,10 @@ def reproduce(
     informations: str = "entropy,vote_entropy,random",
     regions: str = "image,1/4,1/8,1/16",
     fusions: str = "ratio,product,convex0.5,convex0.75,convex0.9",
-    fusion_region: str = "1/16",
-    costs: str = "gt,est",
-    repeats: int = 5,
-    rounds: int = 10,
+    fusion_region: Annotated[str, WITH_FUSIONS] = "1/16",
+    costs: Annotated[str, WITH_FUSIONS] = "gt,est",
+    repeats: Annotated[int, number(1)] = 5,
+    rounds: Annotated[int, number(1)] = 10,
     shard: str = "1/1",
     grid: str = "",
     **options: Any,
@@ -424,11 +467,11 @@ def reproduce(
     Args:
         out: Folder for the campaigns and the results; what is there is not done again.
         data: The prepared data set.
-        informations: Measures of information, joined by commas.
+        informations: Measures, each as --information of start has it, joined by commas.
         regions: Sizes of the regions of campaigns without fusion: image, 1/N of the images' width,
             or pixels; joined by commas.
-        fusions: Fusions of each measure but random, beside none: ratio, product, convexALPHA;
-            joined by commas, or '' for none.
+        fusions: Fusions of each measure but random, beside none: each as --fusion of start has it,
+            convex with its alpha, as convex0.75; joined by commas, or '' for none.
         fusion_region: Size of the regions of campaigns with fusion.
         costs: Where their costs come from, est and gt, joined by commas.
         repeats: Campaigns of each kind, with seeds from --seed on.
@@ -437,14 +480,24 @@ def reproduce(
             or machines that share OUT.
         grid: A JSON file with these settings, as the grid.json in OUT; what is typed goes before.
         **options: Fields of `cereals_tf.campaign.options.Options` by name.
+
+    Example:
+        cereals reproduce table1 --data=data --repeats=1 --epochs=20
     """
     from cereals_tf.campaign.options import Options
     from cereals_tf.campaign.pool.share import parse_share
     from cereals_tf.reproduce.grid import Grid, names
 
     share = parse_share(shard)
-    lists = (names(text) for text in (informations, regions, fusions))
-    chosen = Grid(*lists, fusion_region, names(costs), repeats, rounds)
+    chosen = Grid(
+        names(informations),
+        names(regions),
+        names(fusions),
+        fusion_region,
+        names(costs),
+        repeats,
+        rounds,
+    )
     base = Options.of(**options)
     load_tensorflow()
     from cereals_tf.reproduce.reproduce import read_grid
@@ -455,55 +508,72 @@ def reproduce(
     reproduce_grid(local_folder(out), folder_at(data), chosen, base, share)
 
 
-COMMANDS = (
-    toy,
-    prepare,
-    inspect,
-    start,
-    step,
-    tasks,
-    collect,
-    score,
-    run,
-    status,
-    evaluate,
-    export,
-    report,
-    reproduce,
-)
+def help(
+    command: Annotated[str, KeyOf("cereals_tf.usage", "COMMANDS")] = "",
+) -> None:
+    """Explain a command and its options, or list the commands.
+
+    Args:
+        command: The command. Default: all.
+
+    Example:
+        cereals help start
+    """
+    from cereals_tf.help import help_on, overview
+
+    print(help_on(command) if command else overview())
 
 
-def _options_of_beam(runner: str, options: str) -> str | None:
-    """Return Beam's options, None if Beam does not run.
+def completion(shell: Annotated[str, KeyOf("cereals_tf.completion", "SHELLS")]) -> None:
+    """Print a script by which a shell completes commands, options and their values.
+
+    Args:
+        shell: bash or zsh.
+
+    Example:
+        source <(cereals completion bash)
+    """
+    from cereals_tf.completion import SHELLS
+
+    print(SHELLS[shell](), end="")
+
+
+def version() -> None:
+    """Print the versions of CEREALS, TensorFlow and Keras; --version does too.
+
+    Example:
+        cereals version
+    """
+    from importlib.metadata import version as version_of
+
+    from cereals_tf import __version__
+
+    others = f"TensorFlow {version_of('tensorflow')}, Keras {version_of('keras')}"
+    print(f"cereals {__version__}, {others}")
+
+
+def _live(format: str) -> bool:
+    from cereals_tf.annotation.formats import FORMATS
+
+    return FORMATS[format].live is not None
+
+
+def _server(tool: "Tool", url: str, project: str, token: str, folder: str) -> "Server | None":
+    """Return the running server that the options name, None if they name none.
 
     Raises:
-        UserError: There is no such runner, or it is not the one that the options are for.
+        UserError: A folder is named too, or what is typed of the server cannot be.
     """
-    if runner not in ("local", "beam"):
-        raise UserError(f"--runner={runner}: unknown, expected local or beam")
-    if runner == "local" and options:
-        raise UserError(f"--beam_options={options!r}: expected --runner=beam beside it")
-    return options if runner == "beam" else None
-
-
-def _label_studio(url: str, project: str, token: str, format: str, folder: str) -> "Server | None":
-    """Return the Label Studio that the options name, None if they name none.
-
-    Raises:
-        UserError: They do not fit each other.
-    """
-    from cereals_tf.annotation.labelstudio_server import Server
-
-    if not url:
-        for name, value in (("project", project), ("token", token)):
-            if value:
-                raise UserError(f"--{name}: expected --url beside it")
+    if not url or tool.live is None:
         return None
-    if format != "labelstudio":
-        raise UserError(f"--url={url}: expected --format=labelstudio beside it")
     if folder:
         raise UserError(f"{folder}: not with --url, expected one or the other")
-    return Server.of(url, project, token)
+    return tool.live.open(url, project, token)
+
+
+def _last_if(round: int) -> int | None:
+    """Return a round as it is typed, None for the last one."""
+    return None if round == -1 else round
 
 
 def _numbers(option: str, text: str) -> list[int]:

@@ -20,11 +20,14 @@ OPTIONS = {
 """What the demo's campaign is started with; all else has its default."""
 
 
-def demo(out: str = "cereals-demo") -> None:
+def demo(out: str = "cereals-demo") -> str | None:
     """Run the main job on drawn street scenes: data, campaign, report and export.
 
     Args:
         out: New folder for everything that the demo makes.
+
+    Example:
+        cereals demo
     """
     folder = local_folder(out)
     refuse_occupied(folder)
@@ -37,7 +40,7 @@ def demo(out: str = "cereals-demo") -> None:
     commands.run(campaign, rounds=ROUNDS)
     commands.report(campaign, report)
     commands.export(campaign, model)
-    commands.status(campaign)
+    following = commands.status(campaign)
     print(f"report:  {report}/index.html")
     print(f"model:   {model} (a SavedModel, see docs/serving.md)")
-    print(f"go on:   cereals step {campaign}")
+    return following

@@ -13,7 +13,7 @@ from cereals_tf.data_prep.dataset import PreparedData
 from cereals_tf.data_prep.findings import findings
 
 if TYPE_CHECKING:
-    from cereals_tf.campaign.learning.evaluate import Quality
+    from cereals_tf.campaign.learning.quality import Quality
 
 _UNKNOWN = "n/a"
 _OF_LABELS = (
@@ -64,18 +64,18 @@ def show_rounds(campaign: Campaign) -> None:
             format_percent(row["clicks_percent"]),
             format_duration(row["seconds"]),
         )
-    _print(table)
+    print_table(table)
 
 
-def show_next(campaign: Campaign) -> None:
-    """Print what is to be done next to a campaign, where it needs saying."""
+def show_progress(campaign: Campaign) -> None:
+    """Print where the round in progress stands, if there is one."""
     number, asked = len(campaign.rounds()), waiting(campaign)
     if asked:
         print(f"{campaign.folder}: {asked.text()}", file=sys.stderr)
     elif campaign.working.exists():
-        print(f"round {number} is unfinished, cereals step continues it", file=sys.stderr)
+        print(f"{campaign.folder}: round {number} is unfinished", file=sys.stderr)
     elif not number:
-        print(f"{campaign.folder}: no round is complete yet, next: cereals step", file=sys.stderr)
+        print(f"{campaign.folder}: no round is complete yet", file=sys.stderr)
 
 
 def show_savings(saved: dict[str, float | None]) -> None:
@@ -96,7 +96,7 @@ def show_iou(campaign: Campaign, number: int, quality: "Quality") -> None:
         table.add_row(name, format_iou(value))
     table.add_section()
     table.add_row("mean", format_iou(quality.miou))
-    _print(table)
+    print_table(table)
 
 
 def dataset_summary(data: PreparedData) -> dict[str, Any]:
@@ -126,8 +126,8 @@ def show_dataset(data: PreparedData) -> None:
             str(len(split.shards)),
             *(of_labels if split.labelled else (_UNKNOWN,) * len(of_labels)),
         )
-    _print(table)
-    _print(_class_table(data))
+    print_table(table)
+    print_table(_class_table(data))
     for warning in findings(data):
         print(f"warning: {warning}", file=sys.stderr)
 
@@ -176,5 +176,13 @@ def format_duration(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-def _print(table: Table) -> None:
-    Console(soft_wrap=False, markup=False, emoji=False).print(table)
+def print_table(table: Table) -> None:
+    """Print a table on stdout."""
+    _Screen(soft_wrap=False, markup=False, emoji=False).print(table)
+
+
+class _Screen(Console):
+    """Leaves a closed pipe to its caller."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError

@@ -37,7 +37,7 @@ The decisions are exact for every float64 input, not only up to rounding.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -48,7 +48,10 @@ MAX_CLICKS_PER_PIXEL = 10
 MAX_COORDINATE = 1e6
 
 
-class RegionClicks(NamedTuple):
+Count = TypeVar("Count", int, np.ndarray)
+
+
+class RegionClicks(NamedTuple, Generic[Count]):
     """Clicks of one region (ints), or of many (int32 arrays of one shape), in three parts.
 
     Attributes:
@@ -57,13 +60,14 @@ class RegionClicks(NamedTuple):
         corners: The region's own corners inside a polygon, 0 to 4.
     """
 
-    vertices: int | np.ndarray
-    intersections: int | np.ndarray
-    corners: int | np.ndarray
+    vertices: Count
+    intersections: Count
+    corners: Count
 
-    def of(self, kinds: Iterable[str]) -> int | np.ndarray:
+    def of(self, kinds: Iterable[str]) -> Count:
         """Return the sum of some of the parts, named as the attributes, elementwise."""
-        return sum(getattr(self, kind) for kind in kinds)
+        total: Any = sum(getattr(self, kind) for kind in kinds)
+        return total
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,7 @@ class ClickGrid:
     height: int
     width: int
 
-    def region(self, y: int, x: int, height: int, width: int) -> RegionClicks:
+    def region(self, y: int, x: int, height: int, width: int) -> RegionClicks[int]:
         """Counts the clicks of one region.
 
         Args:
@@ -116,7 +120,7 @@ class ClickGrid:
             corners=int(self.corners[[top, top, bottom, bottom], [left, right] * 2].sum()),
         )
 
-    def windows(self, height: int, width: int) -> RegionClicks:
+    def windows(self, height: int, width: int) -> RegionClicks[np.ndarray]:
         """Counts the clicks of every region of one size, at every position of the stride-8 grid.
 
         Args:

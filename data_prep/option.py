@@ -4,8 +4,9 @@ The command line, the checks and the code all read this one description.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from importlib import import_module
 from typing import Any, NamedTuple, TypeVar
 
 from cereals_tf.data_prep.errors import UserError
@@ -19,7 +20,7 @@ class Need(NamedTuple):
     """What an option needs of the others to have an effect.
 
     Attributes:
-        text: That in the words of the command line, as `--fusion=convex`.
+        text: That in the words of the command line, as `with --fusion=convex`.
         met: Tells from the values of all options by name.
     """
 
@@ -45,6 +46,11 @@ class Option:
     help: str
     _read: Read = lambda form: form
     needs: Need | None = None
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The texts that it can be, where these can be listed."""
+        return tuple(getattr(self._read, "choices", ()))
 
     def read(self, form: Any) -> Any:
         """Return the value of a written form.
@@ -100,23 +106,23 @@ def read_options(kind: type[Options], given: Mapping[str, Any]) -> Options:
     return kind(**{name: known[name].read(form) for name, form in given.items()})
 
 
-def refuse_without_effect(options: Sequence[Option], given: Mapping[str, Any]) -> None:
+def refuse_without_effect(
+    options: Iterable[Option], given: Collection[str], *cases: Mapping[str, Any]
+) -> None:
     """Refuse an option that was given although it has no effect beside the others.
 
     Args:
-        options: All options.
-        given: Written forms of those that were given, by name.
+        options: Options.
+        given: Names of those that were given.
+        cases: Written forms of all options by name, in each case that there is; what has an effect
+            in one of them is not refused.
 
     Raises:
         UserError: The first such option is named, with what it needs.
     """
-    values = {found.name: found.default for found in options} | dict(given)
     for found in options:
-        if found.name in given and found.needs and not found.needs.met(values):
-            raise UserError(
-                f"--{found.name}={given[found.name]}: has no effect, expected "
-                f"{found.needs.text} beside it"
-            )
+        if found.name in given and found.needs and not any(map(found.needs.met, cases)):
+            raise UserError(f"--{found.name}: has an effect only {found.needs.text}")
 
 
 def written(value: Any) -> Any:
@@ -130,13 +136,53 @@ def written(value: Any) -> Any:
 
 def one_of(*choices: str) -> Read:
     """Return what reads one of these texts."""
+    return _OneOf(choices)
 
-    def read(text: str) -> str:
-        if text not in choices:
-            raise ValueError(f"one of {', '.join(choices)}")
-        return text
 
-    return read
+@dataclass(frozen=True)
+class _OneOf:
+    choices: Sequence[str]
+
+    def __call__(self, text: str) -> str:
+        return _chosen(text, self.choices)
+
+
+@dataclass(frozen=True)
+class KeyOf:
+    """Reads a key of a registry, whose module is imported where the keys are wanted.
+
+    Attributes:
+        module: The module's name.
+        registry: The name of a mapping in it.
+    """
+
+    module: str
+    registry: str
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The keys."""
+        return tuple(getattr(import_module(self.module), self.registry))
+
+    @property
+    def words(self) -> str:
+        """The keys, each with the `help` of its entry."""
+        entries = getattr(import_module(self.module), self.registry)
+        return "; ".join(f"{name} ({entry.help})" for name, entry in entries.items())
+
+    def __call__(self, text: str) -> str:
+        """Return a key.
+
+        Raises:
+            ValueError: There is no such key; lists those that there are.
+        """
+        return _chosen(text, self.choices)
+
+
+def _chosen(text: str, choices: Sequence[str]) -> str:
+    if text not in choices:
+        raise ValueError(f"one of {', '.join(choices)}")
+    return text
 
 
 def number(low: float, high: float = math.inf, above: bool = False) -> Read:

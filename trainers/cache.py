@@ -16,8 +16,8 @@ from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.grid import cells
 from cereals_tf.data_prep.progress import Progress
 from cereals_tf.data_prep.random_access import columns, read_at, record_offsets
+from cereals_tf.trainers.choices import WAYS
 
-WAYS = ("auto", "memory", "disk", "none")
 SHARE_OF_MEMORY = 0.25
 """What `auto` gives to each of the two splits that a training holds at a time."""
 

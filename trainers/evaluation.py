@@ -40,7 +40,9 @@ def iou(confusion: np.ndarray) -> Iou:
     return Iou(float(np.nanmean(per_class)) if (union > 0).any() else None, per_class)
 
 
-def upsample_logits(logits: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
+def upsample_logits(
+    logits: tf.Tensor, height: tf.Tensor | int, width: tf.Tensor | int
+) -> tf.Tensor:
     """Bring stride-8 logits [B, h, w, C] to full resolution [B, height, width, C], bilinearly."""
     full = tf.shape(logits)[1:3] * STRIDE
     return tf.image.resize(logits, full, method="bilinear")[:, :height, :width]

@@ -26,6 +26,8 @@ from cereals_tf.trainers.normalization import fused_normalization
 from cereals_tf.trainers.randomness import derive_seed, reseed
 from cereals_tf.trainers.strategy import split_among
 
+BAR_FORMAT = "{desc}: {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}] {bar}"
+"""Steps and times, what the last epoch gave, and a bar where the terminal leaves room for it."""
 BETA_1 = 0.99
 BETA_2 = 0.999
 
@@ -166,7 +168,9 @@ def fit(
     total = options.epochs * steps
     with (
         fused_normalization(model),
-        Progress(total=total, initial=state.epoch * steps, desc=objective.name, unit="step") as bar,
+        Progress(
+            desc=objective.name, total=total, initial=state.epoch * steps, bar_format=BAR_FORMAT
+        ) as bar,
     ):
         while not state.finished(options, objective.higher_is_better):
             epoch_seed = derive_seed(seed, state.epoch, objective.name)
@@ -188,13 +192,19 @@ def fit(
             best = state.best_epoch(objective.higher_is_better)
             checkpoints.save(model, state, best)
             on_epoch(state)
-            bar.set_postfix_str(
-                f"epoch {state.epoch}, loss {loss:.4f}, "
-                f"{objective.metric_name} {state.metrics[-1]:.4f}, best {state.metrics[best]:.4f}"
-            )
+            bar.set_postfix_str(standing(objective, state))
     if state.metrics:
         checkpoints.restore(model, state.best_epoch(objective.higher_is_better))
     return state
+
+
+def standing(objective: Objective, state: FitState) -> str:
+    """Return what the last epoch gave, the metric first: narrow terminals cut off the end."""
+    best = state.metrics[state.best_epoch(objective.higher_is_better)]
+    return (
+        f"{objective.metric_name} {state.metrics[-1]:.4g}, best {best:.4g}, epoch {state.epoch}, "
+        f"loss {state.losses[-1]:.3g}"
+    )
 
 
 class _StepProgress(keras.callbacks.Callback):

@@ -7,6 +7,7 @@ labels, so that no loss is computed on unlabelled data.
 import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
+from typing import Any
 
 import tensorflow as tf
 
@@ -116,12 +117,13 @@ class TrainingData:
         ) -> tuple[tf.Tensor, ...]:
             return plan[1], *self._decode(record, plan[0])
 
-        def cut(*sample: tf.Tensor) -> tf.data.Dataset:
-            rows, *whole = sample
+        def cut(rows: tf.Tensor, *whole: tf.Tensor) -> tf.data.Dataset:
             return tf.data.Dataset.from_tensor_slices(rows).map(lambda row: _cut(row, *whole))
 
         both = tf.data.Dataset.zip((self._split.records(image_ids), plan))
-        decoded = both.map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        decoded: tf.data.Dataset = both.map(
+            decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+        )
         return decoded.flat_map(cut)
 
     def _decode(
@@ -138,8 +140,8 @@ class TrainingData:
         return image, *masked_label(label, weight, self._split.data.classes.ignore_id)
 
 
-def _ragged(rows: Sequence[Sequence[Sequence[int]]], width: int) -> tf.RaggedTensor:
-    """Return rows of tuples of `width` numbers as int32 [len(rows), None, width]."""
+def _ragged(rows: Sequence[Sequence[Sequence[int]]], width: int) -> Any:
+    """Return rows of tuples of `width` numbers as a ragged int32 [len(rows), None, width]."""
     return tf.ragged.constant(
         [[tuple(row) for row in part] for part in rows],
         ragged_rank=1,

@@ -4,7 +4,7 @@ Keras has no public way to read the graph of a Functional or Sequential model. W
 private parts is read here, and nowhere else.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -22,8 +22,8 @@ class Slot:
     shape: tuple[int | None, ...] | None = None
 
 
-Operation = keras.Operation | Callable
-"""What a model calls: a layer, an operation of Keras, or a `Cast`."""
+Operation = Any
+"""What a model calls: a layer, an operation of Keras, which declares no types, or a `Cast`."""
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,7 @@
 import tensorflow as tf
 
 from cereals_tf.data_prep.errors import UserError
-
-STRATEGIES = ("none", "mirrored")
+from cereals_tf.trainers.choices import STRATEGIES
 
 
 def open_strategy(name: str, batch_size: int) -> tf.distribute.Strategy:

@@ -28,7 +28,7 @@ def downscale_label(label: tf.Tensor) -> tf.Tensor:
     return label
 
 
-def click_target(points: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
+def click_target(points: tf.Tensor, height: tf.Tensor | int, width: tf.Tensor | int) -> tf.Tensor:
     """Count clicks: vertices per pixel clipped to [0, 10], then summed over 8x8 pixels.
 
     The TensorFlow twin of `cereals_tf.data_prep.clicks.click_map`.

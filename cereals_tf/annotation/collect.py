@@ -47,8 +47,8 @@ class Collected:
         ]
         if waiting.skipped:
             parts.append(f"regions skipped: {_listed(sorted(waiting.skipped))}")
-        missing = f"regions missing: {_listed(waiting.missing)}"
-        parts.append(missing if waiting.missing else f"next: cereals step {waiting.folder}")
+        if waiting.missing:
+            parts.append(f"regions missing: {_listed(waiting.missing)}")
         return "; ".join(parts)
 
 

@@ -1,55 +1,98 @@
 """The annotation tools by name, and what differs between them."""
 
+import shlex
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from cereals_tf.annotation import labelme, labelstudio
+from cereals_tf.annotation import labelme, labelstudio, labelstudio_server
 from cereals_tf.annotation.drawn import Drawn
+from cereals_tf.annotation.labelstudio_server import Pushed, Server
 from cereals_tf.annotation.tasks import ImageTask
 from cereals_tf.data_prep.dataset import Classes
 from cereals_tf.data_prep.errors import UserError
 
+EXPORT = "export.json"
+"""Where the export of a tool that makes one is looked for, in the folder of its tasks."""
+
+
+class Live(NamedTuple):
+    """A running server of an annotation tool.
+
+    Attributes:
+        open: Checks what the user typed of it: address, project and token.
+        push: Makes a task of every region that is none yet.
+        pull: Returns what annotators drew in the tasks of one request.
+    """
+
+    open: Callable[[str, str, str], Server]
+    push: Callable[[Server, Iterable[ImageTask], Classes], Pushed]
+    pull: Callable[[Server, str], list[Drawn]]
+
 
 @dataclass(frozen=True)
 class Format:
-    """The files of one annotation tool.
+    """One annotation tool.
 
     Attributes:
         name: As `--format` names it.
+        help: What its tasks are, and what comes back.
         write_tasks: Writes tasks into a folder, and returns how many regions they are for.
         read_drawings: Reads what annotators made of them.
-        advice: Tells, by the folder's name, how annotators open it.
+        advice: Tells, by the folder, how annotators open it.
         result: Tells likewise where their work is found.
+        live: Its running servers; None: it has files only.
     """
 
     name: str
+    help: str
     write_tasks: Callable[[Path, Iterable[ImageTask], Classes], int]
     read_drawings: Callable[[Path], list[Drawn]]
-    advice: Callable[[str], str]
-    result: Callable[[str], str]
+    advice: Callable[[Path], str]
+    result: Callable[[Path], Path]
+    live: Live | None = None
 
 
-FORMATS = (
-    Format(
+def _labelme_line(out: Path) -> str:
+    return shlex.join(["labelme", str(out), "--config", str(out / labelme.CONFIGURATION)])
+
+
+FORMATS = {
+    "labelme": Format(
         "labelme",
+        "JSON files beside the images, which come back",
         labelme.write_tasks,
         labelme.read_drawings,
-        lambda out: f"open them: labelme {out} --config {out}/{labelme.CONFIGURATION}",
+        lambda out: f"open them: {_labelme_line(out)}",
         lambda out: out,
     ),
-    Format(
+    "labelstudio": Format(
         "labelstudio",
+        f"{labelstudio.TASKS} to import, {labelstudio.CONFIGURATION} and {labelstudio.IMAGES}/; "
+        "its export as JSON comes back; a running one with --url too",
         labelstudio.write_tasks,
         labelstudio.read_drawings,
         lambda out: (
-            f"a project with the labelling interface of {out}/{labelstudio.CONFIGURATION} imports "
-            f"{out}/{labelstudio.TASKS}, its images served from a local storage of "
-            f"{out}/{labelstudio.IMAGES}"
+            f"a project with the labelling interface of {out / labelstudio.CONFIGURATION} imports "
+            f"{out / labelstudio.TASKS}, its images served from a local storage of "
+            f"{out / labelstudio.IMAGES}; save its export, as JSON, as {out / EXPORT}"
         ),
-        lambda out: "EXPORT.json",
+        lambda out: out / EXPORT,
+        Live(Server.of, labelstudio_server.push, labelstudio_server.pull),
     ),
-)
+}
+"""The annotation tools by name."""
+
+MARK = ".cereals-tasks"
+"""File in a folder of tasks that says, after the format's name, which request they are for."""
+
+
+def format_of(folder: Path) -> str | None:
+    """Return the format of a folder of tasks; None if it is none."""
+    mark = folder / MARK
+    name = mark.read_text(errors="replace").partition(",")[0] if mark.is_file() else None
+    return name if name in FORMATS else None
 
 
 def named(name: str) -> Format:
@@ -58,9 +101,6 @@ def named(name: str) -> Format:
     Raises:
         UserError: There is none.
     """
-    for known in FORMATS:
-        if known.name == name:
-            return known
-    raise UserError(
-        f"--format={name}: unknown, expected {' or '.join(known.name for known in FORMATS)}"
-    )
+    if name not in FORMATS:
+        raise UserError(f"--format={name}: unknown, expected {' or '.join(FORMATS)}")
+    return FORMATS[name]

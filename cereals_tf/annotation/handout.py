@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import ExifTags, Image
 
-from cereals_tf.annotation.formats import Format
+from cereals_tf.annotation.formats import MARK, Format
 from cereals_tf.annotation.tasks import ImageTask, RegionTask, labels_of, request_id
 from cereals_tf.campaign.folder.campaign import Campaign
 from cereals_tf.campaign.folder.request import own_window
@@ -28,8 +28,6 @@ from cereals_tf.data_prep.text import shown
 from cereals_tf.trainers.evaluation import upsample_logits
 from cereals_tf.trainers.split import Split
 
-MARK = ".cereals-tasks"
-"""File that tells which request a folder of tasks is for, and in which format."""
 TOLERANCE = 2.0
 """How far a predicted polygon may be from the prediction, pixels of the original image."""
 _SUFFIXES = {"png": ".png", "jpeg": ".jpg"}
@@ -109,12 +107,12 @@ def _waiting_by_image(campaign: Campaign) -> dict[str, list[RegionTask]]:
 
 def _upright(record: dict[str, tf.Tensor]) -> tuple[bytes, str]:
     """Return an image file and its suffix; the pixels anew if tools would show them turned."""
-    encoded = record[records.IMAGE_ENCODED].numpy()
+    encoded = bytes(record[records.IMAGE_ENCODED].numpy())
     with Image.open(io.BytesIO(encoded)) as image:
         if image.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9):
             pixels = records.decode_image(record[records.IMAGE_ENCODED])
-            return tf.io.encode_png(pixels).numpy(), ".png"
-    return encoded, _SUFFIXES[record[records.IMAGE_FORMAT].numpy().decode()]
+            return bytes(tf.io.encode_png(pixels).numpy()), ".png"
+    return encoded, _SUFFIXES[bytes(record[records.IMAGE_FORMAT].numpy()).decode()]
 
 
 class _Predictor:
@@ -133,7 +131,7 @@ class _Predictor:
         """Return the regions with their predictions."""
         image = self._reader.image(record)
         logits = self._model(image[None], training=False)
-        full = upsample_logits(logits, *image.shape[:2])
+        full = upsample_logits(logits, *image.numpy().shape[:2])
         classes = tf.cast(tf.argmax(full[0], axis=-1), tf.uint8)
         label = records.resize_label(classes, (entry.height, entry.width)).numpy()
         return [

@@ -178,7 +178,8 @@ def _asked(path: Path, content: dict[str, Any]) -> dict[str, Any]:
     if type(version) is not int or version != FORMAT_VERSION:
         found = reprlib.repr(version)
         raise UserError(f"{path}: 'cereals' of version {found}, expected {FORMAT_VERSION}")
-    image_id, request, number = (asked.get(key) for key in ("image_id", "request", "round"))
+    stated: list[Any] = [asked.get(key) for key in ("image_id", "request", "round")]
+    image_id, request, number = stated
     size = (content.get("imageHeight"), content.get("imageWidth"))
     if not is_request(image_id, size, request, number):
         raise UserError(
@@ -208,8 +209,9 @@ def _refuse_other_image(path: Path, name: Any, image_id: str) -> None:
 
 def _numbers(path: Path, regions: Any) -> tuple[int, ...]:
     listed = regions if isinstance(regions, list) else [None]
-    numbers = [region.get("region") if isinstance(region, dict) else None for region in listed]
-    if not all(type(number) is int for number in numbers):
+    found = [region.get("region") if isinstance(region, dict) else None for region in listed]
+    numbers = [number for number in found if type(number) is int]
+    if len(numbers) < len(found):
         raise UserError(f"{path}: 'cereals' has the regions {reprlib.repr(regions)}")
     return tuple(numbers)
 

@@ -7,7 +7,7 @@ that it serves files and a running server alike.
 import json
 import math
 import reprlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -64,7 +64,7 @@ def configuration(classes: Classes) -> str:
 def _add_tool(
     view: ElementTree.Element, tag: str, name: str, labels: Iterable[TaskLabel], **look: str
 ) -> None:
-    tool = ElementTree.SubElement(view, tag, name=name, toName="image", **look)
+    tool = ElementTree.SubElement(view, tag, {"name": name, "toName": "image", **look})
     for label in labels:
         colour = "#{:02x}{:02x}{:02x}".format(*label.colour)
         ElementTree.SubElement(tool, "Label", value=label.name, background=colour)
@@ -218,9 +218,9 @@ def _asked(where: str, data: Any) -> dict[str, Any]:
             f"{where}: its data lacks image_id, request or region: expected a task that "
             "`cereals tasks` wrote"
         )
-    image_id, request, number, region, size = (
-        data.get(key) for key in ("image_id", "request", "round", "region", "size")
-    )
+    keys = ("image_id", "request", "round", "region", "size")
+    stated: list[Any] = [data.get(key) for key in keys]
+    image_id, request, number, region, size = stated
     if not is_request(image_id, size, request, number) or type(region) is not int:
         raise UserError(
             f"{where}: its data is damaged: image_id {reprlib.repr(image_id)}, size "
@@ -283,7 +283,7 @@ def _polygon(where: str, name: str, value: dict[str, Any], size: tuple[int, int]
 
 
 def _brush(where: str, name: str, value: dict[str, Any], size: tuple[int, int]) -> Shape:
-    rle: Sequence[Any] = value.get("rle")
+    rle = value.get("rle")
     if value.get("format") != "rle" or not isinstance(rle, list):
         raise UserError(f"{where} is a brush mask of format {reprlib.repr(value.get('format'))}")
     if not all(type(byte) is int and 0 <= byte <= 255 for byte in rle):

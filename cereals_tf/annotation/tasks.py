@@ -125,7 +125,7 @@ def predicted_digests(task: ImageTask, classes: Classes) -> dict[int, str]:
     shapes = [
         Shape("", classes.names[polygon.class_id], [polygon.points])
         for region in predicted
-        for polygon in region.predicted
+        for polygon in region.predicted or ()
     ]
     labels = painted(shapes, label_ids(classes), task.entry.height, task.entry.width)
     return {region.number: labels_digest(labels[region.window.slices]) for region in predicted}

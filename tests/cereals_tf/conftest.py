@@ -1,6 +1,7 @@
 """A tiny prepared data set, a tiny plug-in model, and campaigns with both."""
 
 import json
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -125,6 +126,18 @@ def cereals(capsys):
         return status, *capsys.readouterr()
 
     return run
+
+
+@pytest.fixture
+def following():
+    """Reads the command line that comes next, as a shell would, off what a command said."""
+
+    def read(said: str) -> list[str]:
+        last = said.splitlines()[-1]
+        assert last.startswith("next: cereals "), said
+        return shlex.split(last)[2:]
+
+    return read
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """The command line: what is accepted, what is refused and how, and what goes where."""
 
+import importlib.metadata
 import json
 import logging
 import os
@@ -10,19 +11,18 @@ import struct
 import subprocess
 import sys
 import time
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
-from cereals_tf import cli, commands
+from cereals_tf import __version__, cli, commands
 from cereals_tf.campaign.folder.campaign import Campaign
 from cereals_tf.campaign.options import Options
 from cereals_tf.data_prep.quiet import load_tensorflow
-from cereals_tf.reproduce.grid import SET_BY_GRID
+from cereals_tf.usage import COMMANDS
 
 CEREALS = [sys.executable, "-c", "import sys; from cereals_tf.cli import main; sys.exit(main())"]
-EVERY_COMMAND = list(cli._COMMANDS)
+EVERY_COMMAND = list(COMMANDS)
 ON_A_CAMPAIGN = ["step", "run", "status", "evaluate", "export", "report"]
 TINY = ["--model=tiny_plugin:build", "--cost_model=tiny_plugin:build"]
 NOISE = re.compile(
@@ -57,7 +57,9 @@ def own_data(tmp_path, toy_data):
         ("stepp CAMPAIGN", "stepp: no such command, did you mean step?"),
         ("--verbose", "--verbose: no such command"),
         ("-- status CAMPAIGN", "--: no such command"),
-        ("nonsense --help", "nonsense: no such command"),
+        ("nonsense --help", "--command=nonsense: expected one of toy, prepare"),
+        ("help nonsense", "--command=nonsense: expected one of toy, prepare"),
+        ("completion fish", "--shell=fish: expected one of bash, zsh"),
         ("toy OUT --depth=3", "--depth: no such option of toy"),
         ("toy OUT --sed=3", "--sed: no such option of toy, did you mean --seed?"),
         ("toy OUT --see=3", "did you mean --seed?"),
@@ -80,8 +82,11 @@ def own_data(tmp_path, toy_data):
         ("run CAMPAIGN", "run: --rounds is missing"),
         ("run CAMPAIGN --rounds=two", "--rounds=two: expected a whole number"),
         ("run CAMPAIGN --rounds=2.5", "--rounds=2.5: expected a whole number"),
-        ("run CAMPAIGN --rounds=0", "--rounds=0: expected at least 1"),
-        ("run CAMPAIGN --rounds=1 --target=1.5", "--target=1.5: expected an mIoU"),
+        ("run CAMPAIGN --rounds=0", "--rounds=0: expected a number at least 1"),
+        (
+            "run CAMPAIGN --rounds=1 --target=1.5",
+            "--target=1.5: expected a number above 0, at most 1",
+        ),
         ("run CAMPAIGN --rounds=1 --target=half", "--target=half: expected a number"),
         ("status CAMPAIGN --json=maybe", "--json=maybe: expected true or false"),
         ("status CAMPAIGN --json maybe", "maybe: status takes no such argument"),
@@ -146,51 +151,30 @@ def test_names_that_look_like_numbers_stay_names(cereals, tmp_path, monkeypatch,
 # Help.
 
 
-@pytest.mark.parametrize("command", EVERY_COMMAND)
 @pytest.mark.parametrize("flag", ["--help", "-h"])
-def test_help_explains_every_option(cereals, command, flag):
-    status, out, err = cereals(command, flag)
+def test_help_is_a_command_and_a_flag(cereals, flag):
+    assert cereals() == cereals(flag) == cereals("help")
+    for line in ([flag, "start"], ["start", flag], ["start", "campaign", flag]):
+        assert cereals(*line) == cereals("help", "start")
+    status, out, err = cereals("help", "start")
+    assert (status, err) == (0, "") and out.startswith("cereals start CAMPAIGN --data=DATA")
+
+
+def test_versions_in_one_line(cereals):
+    status, out, err = cereals("--version")
     assert (status, err) == (0, "")
-    for parameter in cli._parameters(cli._COMMANDS[command]):
-        name = parameter.name
-        positional = parameter.kind is parameter.POSITIONAL_OR_KEYWORD
-        if positional and parameter.default is parameter.empty:
-            heading = rf"^    {name.upper()}$"
-        else:
-            heading = rf"^    --{name}={name.upper()}\b.*$"
-        entry = re.search(
-            heading + r"\n(?:        (?:Type|Default): .*\n)*        (.+)$", out, re.M
-        )
-        assert entry, (name, out)
-        assert len(entry[1]) > 10, name
-    assert not re.search(r"^ *-\w,", out, re.M), "short options are not accepted"
-    assert "GROUP" not in out
-
-
-def test_help_on_everything(cereals):
-    for arguments in ([], ["--help"], ["-h"]):
-        status, out, err = cereals(*arguments)
-        assert (status, err) == (0, "")
-        assert set(re.findall(r"^     (\w+)$", out, re.M)) == set(EVERY_COMMAND)
-
-
-def test_help_of_an_option_is_its_own_text(cereals):
-    out = cereals("start", "--help")[1]
-    for option in fields(Options):
-        assert option.metadata["help"] in out
-
-
-def test_help_of_a_grid_has_no_options_that_the_grid_sets(cereals):
-    out = cereals("reproduce", "--help")[1]
-    listed = set(re.findall(r"^    --(\w+)=", out, re.M))
-    assert {"regions", "informations", "epochs"} <= listed
-    assert not listed & {*SET_BY_GRID, "annotator", "cost_unit"}
+    keras = importlib.metadata.version("keras")
+    assert re.fullmatch(
+        rf"cereals {re.escape(__version__)}, TensorFlow 2\.\d+.*, Keras {keras}\n", out
+    )
+    assert cereals("version") == (status, out, err)
 
 
 def test_help_and_status_do_not_import_tensorflow(three_rounds):
     program = (
         "import sys; from cereals_tf.cli import main\n"
         f"for name in {EVERY_COMMAND}: assert main([name, '--help']) == 0\n"
+        "assert main(['--version']) == main(['completion', 'bash']) == 0\n"
         f"assert main(['status', {str(three_rounds.folder)!r}]) == 0\n"
         f"assert main(['inspect', {str(three_rounds.data_folder)!r}]) == 0\n"
         "assert main(['step', 'nowhere']) == main(['stepp']) == 2\n"
@@ -199,6 +183,45 @@ def test_help_and_status_do_not_import_tensorflow(three_rounds):
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+# Options without effect.
+
+
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [
+        ("start OUT --data=DATA --alpha=0.5", "--alpha: has an effect only with --fusion=convex"),
+        ("start OUT --data=DATA --alpha=0.75 --fusion=ratio", "--alpha: has an effect only with"),
+        ("start OUT --data=DATA --committee=20", "--committee: has an effect only with --infor"),
+        ("start OUT --data=DATA --model=a:b --backbone=vgg16", "--backbone: has an effect only"),
+        ("start OUT --data=DATA --model=a:b --weights=w.h5", "--weights: has an effect only"),
+        ("start OUT --data=DATA --model=a:b --width_multiplier=1", "--width_multiplier: has an"),
+        ("start OUT --data=DATA --model=a:b --normalization=none", "--normalization: has an"),
+        ("start OUT --data=DATA --region=image --max_overlap=0.5", "--max_overlap: has an effect"),
+        ("prepare IN OUT --dataset=masks --beam_options=--x=y", "only with --runner=beam"),
+        ("prepare IN OUT --dataset=masks --runner=beam --workers=2", "only with --runner=local"),
+        ("score OUT --runner=beam --shard=1/2", "--shard: has an effect only with --runner=local"),
+        ("score OUT --beam_options=--x=y", "--beam_options: has an effect only with --runner=beam"),
+        ("tasks OUT TASKS --token=secret", "--token: has an effect only with --url"),
+        ("tasks OUT TASKS --project=3", "--project: has an effect only with --url"),
+        (
+            "collect OUT IN --url=http://host",
+            "--url: has an effect only with a --format whose tool has servers",
+        ),
+        ("reproduce OUT --data=DATA --fusions= --costs=gt", "--costs: has an effect only with"),
+    ],
+)
+def test_options_without_effect_are_refused(refused, tmp_path, monkeypatch, line, named):
+    monkeypatch.chdir(tmp_path)
+    message = refused(*line.split(" "))
+    assert named in message and "secret" not in message
+
+
+def test_options_with_an_effect_are_not(cereals, tmp_path):
+    for line in ("--fusion=convex --alpha=0.5", "--information=bald --committee=3", "--alpha=0.75"):
+        status, _, err = cereals("start", tmp_path / "out", "--data=nowhere", *line.split())
+        assert status == 2 and ("not a prepared data set" in err) == (line != "--alpha=0.75")
 
 
 # Options against the data.
@@ -411,12 +434,12 @@ def test_a_round_that_does_not_exist_is_refused(refused, three_rounds, started, 
 
 def test_status(cereals, three_rounds, started):
     status, out, err = cereals("status", three_rounds.folder)
-    assert (status, err) == (0, "")
+    assert (status, err) == (0, f"next: cereals step {three_rounds.folder}\n")
     for done in three_rounds.rounds():
         assert re.search(rf"│ +{done.number} │ +{done.metrics.miou:.3f} │", out)
     status, out, err = cereals("status", started.folder)
     assert (status, out) == (0, "")
-    assert "no round is complete yet" in err
+    assert err.startswith(f"{started.folder}: no round is complete yet\nnext: cereals step ")
 
 
 def only_json(text):
@@ -465,6 +488,47 @@ def test_tables_show_the_same(cereals, three_rounds):
     for split, count in (("train", 4), ("val", 2)):
         assert re.search(rf"│ {split} +│ +{count} │ 64x96 │", out)
     assert err.startswith("warning: no pixel of train shows: ")
+
+
+# What comes next.
+
+
+def test_what_comes_next_can_be_run_as_it_stands(
+    cereals, following, tmp_path, monkeypatch, plugin_folder
+):
+    monkeypatch.chdir(tmp_path)
+    line, ran = ["toy", "the streets"], []
+    more = {
+        "toy": ["--train_images=3", "--val_images=1", "--height=64", "--width=64"],
+        "start": [*TINY, "--epochs=1", "--region=16", "--initial=1images", "--budget=70%"],
+    }
+    while ran[-1:] != ["export"]:
+        ran.append(line[0])
+        status, _, err = cereals(*line, *more.get(line[0], []))
+        assert status == 0, err
+        line = following(err) if line[0] != "export" else []
+    assert ran == ["toy", "prepare", "start", "run", "report", "export"]
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "the streets",
+        "the streets-data",
+        "the streets-campaign",
+        "the streets-campaign-model-001",
+    }
+
+
+# Pipes that close.
+
+
+@pytest.mark.parametrize("command", [["--help"], ["inspect", "--json"], ["inspect"], ["status"]])
+def test_a_closed_pipe_ends_quietly(three_rounds, command):
+    folder = {"inspect": [three_rounds.data_folder], "status": [three_rounds.folder]}
+    line = [*CEREALS, command[0], *folder.get(command[0], []), *command[1:]]
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as pipe:
+        done = subprocess.run(line, stdout=pipe, stderr=subprocess.PIPE, text=True)
+    said = [text for text in done.stderr.splitlines() if not text.startswith("warning: ")]
+    assert (done.returncode, said) == (128 + signal.SIGPIPE, [])
 
 
 # Processes of their own.

@@ -99,7 +99,7 @@ def test_worker_processes_give_the_same_bytes_and_no_noise(source, tmp_path, pla
     assert done.returncode == 0, done.stderr
     assert _contents(tmp_path / "out") == plain
     lines = [line for line in re.split(r"[\r\n]+", done.stderr) if line]
-    assert all(line.startswith(("prepare: ", "warning: ")) for line in lines), done.stderr
+    assert all(line.startswith(("prepare: ", "warning: ", "next: ")) for line in lines), done.stderr
     assert " 7/7 " in [line for line in lines if line.startswith("prepare: ")][-1]
     assert os.listdir(tmp_path) == ["out"]
 
@@ -278,9 +278,9 @@ def test_without_beam_its_extra_is_named(source, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--runner=spark"], "--runner=spark: unknown, expected local or beam"),
-        (["--beam_options=--streaming"], "--beam_options='--streaming': expected --runner=beam"),
-        (["--runner=beam", "--workers=2"], "--workers=2: not with --runner=beam"),
+        (["--runner=spark"], "--runner=spark: expected one of local, beam"),
+        (["--beam_options=--streaming"], "--beam_options: has an effect only with --runner=beam"),
+        (["--runner=beam", "--workers=2"], "--workers: has an effect only with --runner=local"),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(source, tmp_path, capsys, options, message):

@@ -6,6 +6,8 @@ import pytest
 
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.option import (
+    BOOLEANS,
+    KeyOf,
     Need,
     number,
     one_of,
@@ -27,7 +29,7 @@ class Brush:
         2.0,
         "Its width, millimetres.",
         number(0, 10, above=True),
-        Need("--shape=flat", lambda values: values["shape"] == "flat"),
+        Need("with --shape=flat", lambda values: values["shape"] == "flat"),
     )
     colours: tuple[str, ...] = option(
         ("red", "blue"), "Its colours.", lambda text: tuple(text.split("+"))
@@ -37,7 +39,7 @@ class Brush:
 def test_a_dataclass_describes_its_options():
     shape, width, colours = options_of(Brush)
     assert (shape.name, shape.form, shape.default) == ("shape", str, "round")
-    assert width.form is float and width.needs.text == "--shape=flat" and not shape.needs
+    assert width.form is float and width.needs.text == "with --shape=flat" and not shape.needs
     assert (colours.form, colours.default, colours.help) == (str, "red+blue", "Its colours.")
 
 
@@ -56,10 +58,20 @@ def test_a_value_of_no_option_is_refused():
 
 
 def test_an_option_without_effect_is_refused():
-    refuse_without_effect(options_of(Brush), {"shape": "flat", "width": 1.0})
-    refuse_without_effect(options_of(Brush), {})
-    with pytest.raises(UserError, match=r"--width=1\.0: has no effect, expected --shape=flat"):
-        refuse_without_effect(options_of(Brush), {"width": 1.0})
+    flat, round_ = {"shape": "flat", "width": 1.0}, {"shape": "round", "width": 1.0}
+    refuse_without_effect(options_of(Brush), {"shape", "width"}, flat)
+    refuse_without_effect(options_of(Brush), {"shape"}, round_)
+    refuse_without_effect(options_of(Brush), {"width"}, round_, flat)
+    with pytest.raises(UserError, match="--width: has an effect only with --shape=flat"):
+        refuse_without_effect(options_of(Brush), {"width"}, round_)
+
+
+def test_choices_can_be_the_keys_of_a_registry():
+    read = KeyOf("cereals_tf.data_prep.option", "BOOLEANS")
+    assert read("yes") == "yes" and read.choices == tuple(BOOLEANS)
+    with pytest.raises(ValueError, match="one of true, 1, yes"):
+        read("maybe")
+    assert [found.choices for found in options_of(Brush)] == [("round", "flat"), (), ()]
 
 
 def test_typed_text_becomes_a_written_form():

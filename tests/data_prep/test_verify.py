@@ -6,6 +6,7 @@ import pytest
 
 from cereals_tf.data_prep.dataset import PreparedData
 from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.progress import show_progress
 from cereals_tf.data_prep.verify import verify
 
 
@@ -94,6 +95,8 @@ def test_missing_records_are_noticed(masks_data, tmp_path):
         verify(data)
 
 
-def test_progress_counts_records(masks_data, capsys):
-    verify(masks_data)
-    assert "4/4" in capsys.readouterr().err
+def test_progress_counts_records_where_it_is_asked_for(masks_data, capsys):
+    for asked in (True, False):
+        show_progress(asked)
+        verify(masks_data)
+        assert ("4/4" in capsys.readouterr().err) == asked

@@ -12,15 +12,18 @@ import pytest
 import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
+from tqdm import tqdm
 
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.trainers.fitting import (
+    BAR_FORMAT,
     FitOptions,
     FitState,
     Objective,
     cost_loss,
     fit,
     segmentation_loss,
+    standing,
 )
 
 STEPS = 4
@@ -62,6 +65,16 @@ class _Script:
     def __call__(self):
         self.weights.append(self.model.get_weights())
         return next(self.metrics)
+
+
+def test_80_columns_show_the_metric_and_the_best():
+    objective = Objective("segmentation", segmentation_loss(), "mIoU", lambda: 0.0, True)
+    state = FitState([2.0, 0.12345] * 50, [0.98765, *[0.12345] * 99])
+    long = {"n": 123456, "total": 297500, "elapsed": 359999, "ncols": 80}
+    line = tqdm.format_meter(
+        **long, prefix="segmentation", bar_format=BAR_FORMAT, postfix=standing(objective, state)
+    )
+    assert "mIoU 0.1235, best 0.9877" in line and len(line) == 80
 
 
 # When it stops.

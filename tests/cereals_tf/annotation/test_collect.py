@@ -57,7 +57,7 @@ def test_labels_equal_the_oracles(waiting, tool, handed_out, collected, truth_of
     truth = truth_of(campaign)
     source = tool.draw(handed_out(campaign, tool), everything(truth))
     said = collected(campaign, tool, source)
-    assert "3 of 3 regions are annotated (3 new, 0 changed); next: cereals step" in said
+    assert "3 of 3 regions are annotated (3 new, 0 changed)\nnext: cereals step" in said
     annotations = campaign.annotations.annotated()
     assert sorted(annotations) == [0, 1, 2]
     assert annotations[1].window == (25, 0, 35, 43)  # of 64x96, around (24, 0, 32, 40) of 60x90
@@ -161,11 +161,12 @@ def test_partly_empty_region_is_kept_as_ignored(waiting, tool, handed_out, colle
     assert (annotations[2].label == 0).all()
 
 
-def test_skipped_regions(waiting, tool, handed_out, collected, truth_of):
+def test_skipped_regions(waiting, tool, handed_out, collected, truth_of, following):
     campaign = waiting()
     source = tool.draw(handed_out(campaign, tool), everything(truth_of(campaign)))
     said = collected(campaign, tool, source, "--skip=0,2")
-    assert "1 of 3 regions are annotated (1 new, 0 changed); regions skipped: 0, 2; next" in said
+    assert "1 of 3 regions are annotated (1 new, 0 changed); regions skipped: 0, 2\n" in said
+    assert following(said) == ["step", str(campaign.folder)]
     assert campaign.annotations.skipped() == {0, 2}
     assert list(campaign.annotations.annotated()) == [1]
 
@@ -174,7 +175,7 @@ def test_skipped_region_may_be_half_drawn(waiting, tool, handed_out, collected, 
     campaign = waiting()
     source = tool.draw(handed_out(campaign, tool), half_drawn(truth_of(campaign)))
     said = collected(campaign, tool, source, "--skip=0,1")
-    assert "1 of 3 regions are annotated" in said and "skipped: 0, 1;" in said
+    assert "1 of 3 regions are annotated" in said and "skipped: 0, 1\nnext" in said
 
 
 def test_skip_is_taken_back_by_an_annotation(waiting, tool, handed_out, collected, truth_of):
@@ -191,7 +192,7 @@ def test_region_that_the_annotator_skipped(waiting, labelstudio, handed_out, col
     tasks = json.loads(source.read_text())
     tasks[1]["annotations"][0]["was_cancelled"] = True
     source.write_text(json.dumps(tasks))
-    assert "skipped: 1; next" in collected(campaign, labelstudio, source)
+    assert "skipped: 1\nnext: cereals step" in collected(campaign, labelstudio, source)
     tasks[0]["annotations"][0]["was_cancelled"] = True
     source.write_text(json.dumps(tasks))
     said = collected(campaign, labelstudio, source)
@@ -323,7 +324,7 @@ def test_unknown_format_is_refused(waiting, refused, tmp_path):
     campaign = waiting()
     for command in ("tasks", "collect"):
         said = refused(command, campaign.folder, tmp_path / "out", "--format=cvat")
-        assert "--format=cvat: unknown, expected labelme or labelstudio" in said
+        assert "--format=cvat: expected one of labelme, labelstudio" in said
 
 
 def test_busy_campaign_is_refused(waiting, refused):

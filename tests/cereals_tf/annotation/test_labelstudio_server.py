@@ -419,11 +419,13 @@ def test_options_that_do_not_fit_are_refused(begin, refused, tmp_path):
     folder = begin(tmp_path / "campaign").folder
     url, there = "--url=http://127.0.0.1:1", "--format=labelstudio"
     for command in ("tasks", "collect"):
-        assert "--format=labelstudio" in refused(command, folder, url, "--project=1")
+        assert "a --format whose tool has servers" in refused(command, folder, url, "--project=1")
         assert "out: not with --url" in refused(command, folder, "out", url, there)
-        assert "--project: expected --url" in refused(command, folder, "out", "--project=1")
+        assert "--project: has an effect only with --url" in refused(
+            command, folder, "out", "--project=1"
+        )
         said = refused(command, folder, "out", "--token=secret")
-        assert "--token: expected --url" in said and "secret" not in said
+        assert "--token: has an effect only with --url" in said and "secret" not in said
         assert "--project: missing" in refused(command, folder, url, there)
     assert "OUT is missing" in refused("tasks", folder)
 

@@ -1,0 +1,80 @@
+"""The command that comes next, as it can be copied and run."""
+
+import shlex
+from itertools import count
+from pathlib import Path
+
+from cereals_tf.annotation.formats import FORMATS, format_of
+from cereals_tf.campaign.folder.campaign import Campaign
+from cereals_tf.campaign.folder.waiting import waiting
+from cereals_tf.data_prep.dataset import PreparedData
+
+ROUNDS = 5
+"""How many rounds are proposed for a start."""
+
+
+def command_line(*words: object, **options: object) -> str:
+    """Return a command line of ours, quoted for a shell."""
+    named = [f"--{name}={value}" for name, value in options.items()]
+    return shlex.join(["cereals", *map(str, words), *named])
+
+
+def after_toy(streets: Path) -> str:
+    """Return what comes after drawing street scenes."""
+    return command_line("prepare", streets, _free(streets, "data"), dataset="cityscapes")
+
+
+def after_prepare(data: PreparedData) -> str:
+    """Return what comes after preparing a data set."""
+    place = data.folder.parent if isinstance(data.folder, Path) else Path()
+    name = data.folder.name.removesuffix("-data") or "data"
+    people = {} if data.labelled("train") else {"annotator": "files"}
+    return command_line("start", _free(place / name, "campaign"), data=data.folder, **people)
+
+
+def after_start(campaign: Campaign) -> str:
+    """Return what comes after starting a campaign."""
+    if campaign.options.annotator == "files":
+        return command_line("step", campaign.folder)
+    return command_line("run", campaign.folder, rounds=ROUNDS)
+
+
+def after_step(campaign: Campaign) -> str:
+    """Return what a campaign needs next to complete a round."""
+    asked = waiting(campaign)
+    if asked is None or not asked.missing:
+        return command_line("step", campaign.folder)
+    tasks = _beside(campaign.folder, f"tasks-{asked.round:03}")
+    known = format_of(tasks)
+    if known is None:
+        return command_line("tasks", campaign.folder, tasks)
+    result = FORMATS[known].result(tasks)
+    return command_line("collect", campaign.folder, result, format=known)
+
+
+def after_run(campaign: Campaign) -> str:
+    """Return what comes after rounds are complete, or what one that waits needs."""
+    if waiting(campaign):
+        return after_step(campaign)
+    return command_line("report", campaign.folder)
+
+
+def after_report(campaign: Campaign, number: int | None = None) -> str:
+    """Return what comes after a report: a round's models, the last one's by default, for use."""
+    last = campaign.rounds()[-1].number
+    number = last if number is None else number
+    named = {} if number == last else {"round": number}
+    out = _free(campaign.folder, f"model-{number:03}")
+    return command_line("export", campaign.folder, out, **named)
+
+
+def _beside(folder: Path, suffix: str) -> Path:
+    """Return a folder beside another one, named after it."""
+    named = folder if folder.name else folder.resolve()
+    return named.with_name(f"{named.name}-{suffix}")
+
+
+def _free(folder: Path, suffix: str) -> Path:
+    """Return such a folder that does not exist."""
+    names = (suffix if number == 1 else f"{suffix}-{number}" for number in count(1))
+    return next(path for path in (_beside(folder, name) for name in names) if not path.exists())
