@@ -3,7 +3,8 @@ BIN := .venv/bin
 OLDEST := .venv-oldest/bin
 DEMO ?= cereals-demo
 
-.PHONY: demo test test-oldest test-io test-labelstudio test-packaging lint types coverage bench bench-peers clean
+.PHONY: demo test test-oldest test-io test-labelstudio test-packaging test-peers lint types \
+	coverage mutation docs bench bench-peers clean
 
 demo: .venv/installed
 	rm -rf $(DEMO)
@@ -28,6 +29,10 @@ test-labelstudio: .venv-labelstudio/installed-test
 test-packaging: .venv/installed-test
 	TF_NUM_INTRAOP_THREADS=1 $(BIN)/python -m pytest -m packaging tests/test_packaging.py
 
+# Encoders beside independent implementations in PyTorch, which has an environment of its own.
+test-peers: .venv/installed-test .venv-peers/installed
+	TF_NUM_INTRAOP_THREADS=1 $(BIN)/python -m pytest -m peers tests/cereals_tf/models/test_peers.py
+
 lint: .venv/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -45,6 +50,14 @@ coverage: .venv/installed-test
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
 	$(BIN)/python -m coverage html --quiet
+
+# Whether the tests would see a defect: hours, in slices as --minutes=60; see --help of it.
+mutation: .venv/installed-mutation
+	nice -n 19 $(BIN)/python -m tests.mutation $(MUTATION)
+
+# The page of all commands and options, from their help.
+docs: .venv/installed-test
+	$(BIN)/python -m tests.test_docs
 
 bench: .venv/installed
 	$(BIN)/python -m tests.bench
@@ -64,13 +77,18 @@ bench-peers: .venv-peers/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps "tensorflow-serving-api>=2.17,<2.22"
 	touch $@
 
+.venv/installed-mutation: .venv/installed-test
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[mutation]"
+	touch $@
+
 # Of what baal requires, jupyter with its hundred packages is left out. Where pip would take a torch
 # for CUDA, several GB, name PyTorch's own index of CPU wheels in PIP_EXTRA_INDEX_URL.
 .venv-peers/installed:
 	$(PYTHON) -m venv .venv-peers
 	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check \
 		torch==2.13.0 numpy pillow scikit-activeml scikit-learn scipy structlog torchmetrics tqdm
-	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --no-deps baal==2.1.0
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --no-deps baal==2.1.0 \
+		efficientnet-lite-pytorch==0.1.0
 	touch $@
 
 .venv-oldest/bin/python:

@@ -18,7 +18,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from cereals_tf.acquisition.scoring import Scorer
+from cereals_tf.acquisition.scorer import Scorer
 from cereals_tf.campaign.learning.task import COST, SEGMENTATION
 from cereals_tf.campaign.options import Options
 from cereals_tf.campaign.pool.pool import Pool

@@ -22,6 +22,7 @@ from cereals_tf.campaign.pool.choose import choose_best
 from cereals_tf.campaign.pool.files import WindowScores, path_of, save_scores
 from cereals_tf.campaign.pool.pool import Pool
 from cereals_tf.data_prep.dataset import IMAGES, PreparedData
+from cereals_tf.data_prep.description import Classes, Description, SplitDescription
 from cereals_tf.data_prep.grid import STRIDE, Box
 from cereals_tf.trainers.split import Split
 from tests.bench.measure import ROOT, Ratio, Row, in_child, interleaved
@@ -216,13 +217,11 @@ def write_pool(images: int, folder: Path, size: Size) -> None:
 
 def open_pool(folder: Path, size: Size) -> Pool:
     """Return the pool that `write_pool` wrote."""
-    train = {
-        "images": size.images,
-        "shards": [],
-        "image_sizes": {f"{size.height}x{size.width}": size.images},
-        "clicks": size.images,
-    }
-    data = PreparedData(folder, {"splits": {"train": train}})
+    images = {f"{size.height}x{size.width}": size.images}
+    counts = (0, 0, {}, size.images, 0, {}, {})
+    train = SplitDescription(size.images, (), images, *counts)
+    classes = Classes(("a", "b"), ((0, 0, 0), (1, 1, 1)), 255)
+    data = PreparedData(folder, Description("drawn", classes, {"train": train}))
     options = Options.of(region=str(size.region), fusion="product")
     return Pool(options, Split(data, "train"), {})
 

@@ -1,0 +1,224 @@
+"""Would the tests see a defect? Changes one place of a module after the other and runs its tests.
+
+cosmic-ray makes the mutants, in a copy of the package as it is installed: the working tree is left
+alone. What was found is kept in a file, so that a run can be done in slices; a mutant of a module
+that has changed since is tried anew. TensorFlow is imported once, and each mutant's tests run in a
+fork.
+"""
+
+import argparse
+import difflib
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from cosmic_ray.ast import ast_nodes, get_ast
+from cosmic_ray.mutating import mutate_code
+from cosmic_ray.plugins import get_operator, operator_names
+
+ROOT = Path(__file__).parent.parent.parent
+COPY = ROOT / "build" / "mutation"
+FOUND = ROOT / "build" / "mutation.jsonl"
+TARGETS = {
+    "acquisition/fusion.py": ["cereals_tf/acquisition/test_fusion.py"],
+    "acquisition/information.py": ["cereals_tf/acquisition/test_information.py"],
+    "acquisition/regions.py": ["cereals_tf/acquisition/test_regions.py"],
+    "acquisition/selection.py": ["cereals_tf/acquisition/test_selection.py"],
+    "acquisition/scoring.py": ["cereals_tf/acquisition/test_scoring.py"],
+    "acquisition/monte_carlo.py": ["cereals_tf/acquisition/test_monte_carlo.py"],
+    "data_prep/clicks.py": ["data_prep/test_clicks.py"],
+    "trainers/inputs.py": ["trainers/test_inputs.py", "trainers/test_samples.py"],
+    "trainers/fitting.py": ["trainers/test_fitting.py"],
+    "campaign/round.py": ["cereals_tf/campaign/test_round.py"],
+    "campaign/annotators/people.py": [
+        "cereals_tf/campaign/test_waiting_rounds.py",
+        "cereals_tf/annotation/test_whole_rounds.py",
+    ],
+}
+"""Modules of the package, and the tests that must see what is wrong with them."""
+
+EXCLUDED = ("core/ReplaceBinaryOperator_BitOr",)
+"""Operators whose mutants say nothing: `int | None` is mostly an annotation."""
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One change.
+
+    Attributes:
+        module: A key of `TARGETS`.
+        operator: What is done, as cosmic-ray names it.
+        occurrence: Where in the module, as cosmic-ray counts.
+        digest: Of the module without the change.
+    """
+
+    module: str
+    operator: str
+    occurrence: int
+    digest: str
+
+    def code(self, original: str) -> str | None:
+        """Return the module with the change."""
+        return mutate_code(original, get_operator(self.operator)(), self.occurrence)
+
+
+def mutants_of(module: str) -> list[Mutant]:
+    """Return all mutants of a module."""
+    original = _path(module).read_text()
+    digest = hashlib.sha256(original.encode()).hexdigest()[:12]
+    nodes = list(ast_nodes(get_ast(original)))
+    found = []
+    for name in sorted(operator_names()):
+        kind = get_operator(name)
+        if name.startswith(EXCLUDED) or kind.arguments():
+            continue
+        positions = sum(len(list(kind().mutation_positions(node))) for node in nodes)
+        found += [Mutant(module, name, occurrence, digest) for occurrence in range(positions)]
+    return found
+
+
+def outcome_of(mutant: Mutant, seconds: float) -> str:
+    """Run the tests of a mutant: killed, survived, or timeout, which is killed too."""
+    path = _path(mutant.module)
+    original = path.read_text()
+    changed = mutant.code(original)
+    if changed is None or changed == original:
+        return "none"
+    path.write_text(changed)
+    try:
+        return _tests_pass(mutant.module, seconds)
+    finally:
+        path.write_text(original)
+
+
+def _tests_pass(module: str, seconds: float) -> str:
+    """Run a module's tests in a fork."""
+    child = os.fork()
+    if not child:
+        os.setpgid(0, 0)
+        os._exit(_run_tests(module))
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            return "survived" if status == 0 else "killed"
+        time.sleep(0.05)
+    os.killpg(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return "timeout"
+
+
+def _run_tests(module: str) -> int:
+    import pytest
+
+    os.chdir(COPY)
+    silent = os.open(COPY / "output", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(silent, 1)
+    os.dup2(silent, 2)
+    sys.path.insert(0, str(COPY))
+    os.environ["PYTHONPATH"] = str(COPY)
+    tests = [f"tests/{name}" for name in TARGETS[module]]
+    return pytest.main(["-x", "-p", "no:cacheprovider", *tests])
+
+
+def _path(module: str) -> Path:
+    return COPY / "cereals_tf" / module
+
+
+def _copy() -> None:
+    shutil.rmtree(COPY, ignore_errors=True)
+    build = [sys.executable, "setup.py", "--quiet", "build_py", "--build-lib", str(COPY)]
+    subprocess.run(build, cwd=ROOT, check=True)
+    shutil.copytree(ROOT / "tests", COPY / "tests", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", COPY)
+
+
+def _preload() -> None:
+    """Import what takes long, but nothing of ours."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+    sys.dont_write_bytecode = True
+    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+    import hypothesis
+    import keras
+    import pytest
+    import tensorflow
+
+    assert all((hypothesis, keras, pytest, tensorflow))
+    assert not any(name.partition(".")[0] == "cereals_tf" for name in sys.modules)
+
+
+def _known() -> dict[Mutant, str]:
+    if not FOUND.exists():
+        return {}
+    rows = map(json.loads, FOUND.read_text().splitlines())
+    return {Mutant(**row["mutant"]): row["outcome"] for row in rows}
+
+
+def _chosen(modules: list[str], count: int, seed: int) -> Iterator[Mutant]:
+    """Draw so many mutants of each module, always the same ones."""
+    for module in modules:
+        every = mutants_of(module)
+        yield from random.Random(f"{seed} {module}").sample(every, min(count, len(every)))
+
+
+def _report(outcomes: dict[Mutant, str]) -> None:
+    for module in dict.fromkeys(mutant.module for mutant in outcomes):
+        of_module = {m: o for m, o in outcomes.items() if m.module == module and o != "none"}
+        survivors = [mutant for mutant, outcome in of_module.items() if outcome == "survived"]
+        print(f"{module}: {len(of_module) - len(survivors)} of {len(of_module)} killed")
+        original = _path(module).read_text()
+        for mutant in survivors:
+            print(f"  survived: {mutant.operator} {mutant.occurrence}")
+            changed = (mutant.code(original) or "").splitlines()
+            for line in difflib.unified_diff(original.splitlines(), changed, n=0, lineterm=""):
+                if not line.startswith(("---", "+++")):
+                    print(f"    {line}")
+    counted = [outcome for outcome in outcomes.values() if outcome != "none"]
+    killed = sum(outcome != "survived" for outcome in counted)
+    print(f"{killed} of {len(counted)} killed, {100 * killed / max(1, len(counted)):.1f} %")
+
+
+def main() -> None:
+    """Try the mutants that were not tried yet, and report on all that are chosen."""
+    parser = argparse.ArgumentParser(prog="python -m tests.mutation", description=__doc__)
+    parser.add_argument("modules", nargs="*", default=list(TARGETS), metavar="MODULE")
+    parser.add_argument("--count", type=int, default=24, help="mutants of each module")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--minutes", type=float, default=1e9, help="stop after about so long")
+    typed = parser.parse_args()
+    started = time.monotonic()
+    _copy()
+    _preload()
+    chosen, known, limits = list(_chosen(typed.modules, typed.count, typed.seed)), _known(), {}
+    with FOUND.open("a") as file:
+        for mutant in chosen:
+            if mutant in known:
+                continue
+            if time.monotonic() - started > 60 * typed.minutes:
+                break
+            if mutant.module not in limits:
+                before = time.monotonic()
+                if _tests_pass(mutant.module, 3600) != "survived":
+                    raise SystemExit(f"{mutant.module}: its tests fail, see {COPY / 'output'}")
+                limits[mutant.module] = 60 + 5 * (time.monotonic() - before)
+            known[mutant] = outcome_of(mutant, limits[mutant.module])
+            row = {"mutant": asdict(mutant), "outcome": known[mutant]}
+            print(json.dumps(row), file=file, flush=True)
+            print(f"{mutant.module} {mutant.operator} {mutant.occurrence}: {known[mutant]}")
+    _report({mutant: known[mutant] for mutant in chosen if mutant in known})
+    if left := sum(mutant not in known for mutant in chosen):
+        print(f"{left} of {len(chosen)} are still to be tried: run the same again")
+
+
+if __name__ == "__main__":
+    main()
