@@ -14,7 +14,9 @@ STRATEGIES = {
 }
 
 
-def main(out: str, images: int = 40, rounds: int = 4, epochs: int = 20) -> Path:
+def main(
+    out: str, images: int = 40, rounds: int = 4, epochs: int = 20, width: float = 0.125
+) -> Path:
     """Run a campaign for each strategy, and return a picture of mIoU over clicks."""
     folder = Path(out)
     write_toy(folder / "streets", train_images=images, val_images=10, height=64, width=128, seed=0)
@@ -24,7 +26,7 @@ def main(out: str, images: int = 40, rounds: int = 4, epochs: int = 20) -> Path:
     for name, strategy in STRATEGIES.items():
         shared = {
             "region": "16",
-            "width_multiplier": 0.125,
+            "width_multiplier": width,
             "learning_rate": 1e-3,
             "epochs": epochs,
         }

@@ -15,7 +15,9 @@ def gini_impurity(probabilities: Any) -> Any:
     return 1.0 - ops.sum(ops.mean(probabilities, axis=0) ** 2, axis=-1)
 
 
-def main(out: str, images: int = 20, rounds: int = 3, epochs: int = 20) -> Path:
+def main(
+    out: str, images: int = 20, rounds: int = 3, epochs: int = 20, width: float = 0.125
+) -> Path:
     """Draw streets, run a campaign with the measure, and return the page of its report."""
     folder = Path(out)
     write_toy(folder / "streets", train_images=images, val_images=5, height=64, width=96, seed=0)
@@ -25,7 +27,7 @@ def main(out: str, images: int = 20, rounds: int = 3, epochs: int = 20) -> Path:
         data=folder / "data",
         information="own_measure:gini_impurity",
         region="16",
-        width_multiplier=0.125,
+        width_multiplier=width,
         epochs=epochs,
         learning_rate=0.001,
     )
