@@ -33,7 +33,7 @@ TARGETS = {
     "acquisition/information.py": ["cereals_tf/acquisition/test_information.py"],
     "acquisition/regions.py": ["cereals_tf/acquisition/test_regions.py"],
     "acquisition/selection.py": ["cereals_tf/acquisition/test_selection.py"],
-    "acquisition/scoring.py": ["cereals_tf/acquisition/test_scoring.py"],
+    "acquisition/scorer.py": ["cereals_tf/acquisition/test_scorer.py"],
     "acquisition/monte_carlo.py": ["cereals_tf/acquisition/test_monte_carlo.py"],
     "data_prep/clicks.py": ["data_prep/test_clicks.py"],
     "trainers/inputs.py": ["trainers/test_inputs.py", "trainers/test_samples.py"],
