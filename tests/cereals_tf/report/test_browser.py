@@ -138,7 +138,7 @@ pytestmark = [
 def browse(page, folder, *options):
     """Load a page; return what is written, and the lines on its console."""
     command = [BROWSER, *FLAGS, f"--user-data-dir={folder / 'profile'}", *options, page.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=True)
     return done.stdout, re.findall(r"CONSOLE.*", done.stderr)
 
 
