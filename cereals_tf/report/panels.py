@@ -26,8 +26,8 @@ BEFORE, NEW = "#ffd60a", "#22e6ff"
 MOST_POSITIONS = 10_000
 """Of a map; those of larger images are drawn as means of several."""
 
-LEVELS = 255
-"""Colours of a map: with the transparent one, a palette of 256."""
+LEVELS = 63
+"""Colours of a map: with the transparent one, a palette of 64."""
 
 
 class ColourScale(NamedTuple):

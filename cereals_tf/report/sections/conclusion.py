@@ -199,8 +199,8 @@ def classes(names: Sequence[str], acquired: np.ndarray, available: np.ndarray) -
         surplus = new - 100 * available / available.sum()
         up, down = surplus.argmax(), surplus.argmin()
         words.append(
-            f"Compared with all train pixels, the most surplus is of {names[up]} "
-            f"({surplus[up]:+.1f} points), the largest deficit of {names[down]} "
+            f"Compared with all of train, most over its share is {names[up]} "
+            f"({surplus[up]:+.1f} points), most under it {names[down]} "
             f"({surplus[down]:+.1f} points)."
         )
     return words
@@ -224,7 +224,7 @@ def to_watch(metrics: Sequence[Metrics], epochs: int) -> list[str]:
     if cut:
         models = f"{' and '.join(cut)} {'models were' if cut[1:] else 'model was'}"
         words.append(
-            f"The {models} best in the last epoch allowed, {epochs}: a campaign with more --epochs "
+            f"The {models} best in the last epoch allowed, {epochs}: a campaign with more epochs "
             "may learn more from the same regions."
         )
     return words

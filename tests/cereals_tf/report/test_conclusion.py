@@ -163,8 +163,8 @@ def test_classes_of_the_choice():
     acquired, available = np.array([50, 30, 15, 5, 0]), np.array([30, 60, 8, 1, 1])
     assert classes(names, acquired, available) == [
         "Of the new pixels: road 50 %, sky 30 %, car 15 % and 1 more.",
-        "Compared with all train pixels, the most surplus is of road (+20.0 points), the largest "
-        "deficit of sky (-30.0 points).",
+        "Compared with all of train, most over its share is road (+20.0 points), most under it sky "
+        "(-30.0 points).",
     ]
     assert classes(names, acquired, 0 * available)[1:] == []
     assert classes(names, 0 * acquired, available) == []
@@ -180,7 +180,7 @@ def test_what_to_watch():
         "Not found at all on val: road."
     ]
     assert to_watch(rounds(0.3), 5) == [
-        "The cost model was best in the last epoch allowed, 5: a campaign with more --epochs may "
+        "The cost model was best in the last epoch allowed, 5: a campaign with more epochs may "
         "learn more from the same regions."
     ]
 

@@ -16,6 +16,8 @@ from cereals_tf.data_prep.grid import Box
 from cereals_tf.report import figures
 from cereals_tf.report.composite import draw_panels
 from cereals_tf.report.panels import MOST_POSITIONS, legend_of, map_panel, panels_of
+from cereals_tf.report.pictures import picture_uri
+from cereals_tf.report.sections.choice import shown_panel
 from cereals_tf.report.views import AcquisitionStep, ImageView
 
 MAPS = ["Information: entropy", "Predicted cost", "True clicks", "Fused: product"]
@@ -81,3 +83,22 @@ def test_large_maps_are_means_of_what_is_not_masked(height, width, seed):
         if block.size:
             masked = np.ma.array([[block.mean()]])
             np.testing.assert_array_equal(panel.pixels[y, x], panel.scale.pixels(masked)[0, 0])
+
+
+def test_thirty_large_images_take_less_than_3_megabytes(campaign):
+    """Grainy pictures and maps of 1024x2048; the charts of a page take 0.3 MB."""
+    rng = np.random.default_rng(0)
+
+    def blobs(height, width):
+        small = Image.fromarray(rng.integers(0, 256, (height, width)).astype(np.uint8))
+        return np.asarray(small.resize((2048, 1024), Image.Resampling.BICUBIC), float)
+
+    image = np.stack([blobs(24, 48) for _ in range(3)], axis=-1)
+    image = (image + rng.normal(0, 12, image.shape)).clip(0, 255).astype(np.uint8)
+    label = (blobs(5, 10) / 256 * 11).astype(np.uint8)
+    maps = [blobs(20, 40)[::8, ::8] + rng.normal(0, 12, (128, 256)) for _ in range(3)]
+    view = ImageView("a", image, label, np.flip(label), *maps, [], [])
+    panels = panels_of(AcquisitionStep(campaign, 1, True, [view]), view)
+    assert len(panels) == 8
+    shown = [picture_uri(image), *(shown_panel(panel, "a")["source"] for panel in panels)]
+    assert 30 * sum(map(len, shown)) < 2_700_000

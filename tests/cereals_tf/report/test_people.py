@@ -68,7 +68,7 @@ def test_what_nobody_knows_is_not_there(campaign, page):
     page = re.sub(r'="data:[^"]*"', "", page.read_text())
     assert "n/a</td>" in page and "train clicks spent" not in page
     assert f"<strong>{campaign.round(1).metrics.clicks:,}</strong><span>clicks spent" in page
-    assert "None" not in page and "nan" not in page and "surplus" not in page
+    assert "None" not in page and "nan" not in page and "over its share" not in page
     assert "Nobody labelled these images" in page
     assert "ground truth" not in page.lower()
 
@@ -128,4 +128,4 @@ def test_conclusion_says_what_people_needed(campaign):
     expected = f"People needed {needed} for {len(regions) - 1} of {len(regions)} regions."
     assert expected in sentences["Cost"]
     assert "of the train split's" not in sentences["Cost"]
-    assert "surplus" not in sentences["Chose"] and "Of the new pixels" in sentences["Chose"]
+    assert "share" not in sentences["Chose"] and "Of the new pixels" in sentences["Chose"]
