@@ -238,7 +238,8 @@ def plan(grid: Grid, base: Options, width: int) -> list[Planned]:
             options = base.but(seed=seed, **options_of(cell))
             name = f"{cell.name}-seed{seed}"
             planned.append(Planned(name, cell, repeat, options, grid.rounds))
-    refuse_without_effect(OPTIONS, base.changed(), *(one.options.to_json() for one in planned))
+    choosing = (one.options.to_json() for one in planned if one.cell)
+    refuse_without_effect(OPTIONS, base.changed(), *choosing)
     return planned
 
 

@@ -151,6 +151,38 @@ def test_seconds_of_people():
     assert Options.of(annotator="files", budget="3000clicks").cost_unit == "clicks"
 
 
+NEEDS = {
+    "alpha": (0.5, {"fusion": "ratio"}, {"fusion": "convex"}),
+    "committee": (5, {"information": "margin"}, {"information": "bald"}),
+    "max_overlap": (0.5, {"region": "image"}, {"region": "auto"}),
+    "backbone": ("mobilenet", {"model": "own:model"}, {"cost_model": "own:model"}),
+    "width_multiplier": (0.5, {"model": "own:model"}, {}),
+    "weights": ("imagenet", {"model": "own:model"}, {"backbone": "mobilenet"}),
+    "normalization": ("none", {"model": "own:model"}, {}),
+}
+"""Options that need others: a value, with what it has no effect, and with what it has one."""
+
+
+@pytest.mark.parametrize("name", NEEDS)
+def test_what_has_no_effect_is_refused_where_it_is_chosen(name):
+    value, without, beside = NEEDS[name]
+    with pytest.raises(UserError, match=f"--{name}: has an effect only with"):
+        Options.chosen(**without, **{name: value})
+    default = Options().to_json()[name]
+    with pytest.raises(UserError, match=f"--{name}: has an effect only with"):
+        Options.chosen(**without, **{name: default})
+    assert Options.chosen(**beside, **{name: value}).to_json()[name] == value
+    assert Options.of(**without, **{name: value}).to_json()[name] == value  # as campaign.json has
+
+
+def test_every_need_has_its_case():
+    assert set(NEEDS) == {found.name for found in OPTIONS if found.needs}
+
+
+def test_a_measure_of_ones_own_may_need_a_committee():
+    assert Options.chosen(information="own:measure", committee=5).committee == 5
+
+
 @settings(max_examples=100, deadline=None)
 @given(st.fixed_dictionaries({name: st.sampled_from(list(v)) for name, v in RIGHT.items()}))
 def test_json_and_back(chosen):

@@ -124,6 +124,23 @@ def test_options_that_the_grid_sets_are_refused(option):
         plan(Grid(), Options.of(**option), 256)
 
 
+@pytest.mark.parametrize(
+    ("grid", "option"),
+    [
+        ({"informations": ("entropy", "random")}, {"committee": 5}),
+        ({}, {"model": "own:model", "backbone": "mobilenet"}),
+        ({"costs": ("gt",)}, {"cost_model": "own:model"}),
+        ({"fusions": ()}, {"cost_model": "own:model"}),
+        ({"regions": ("image",), "fusions": ()}, {"max_overlap": 0.5}),
+    ],
+)
+def test_options_without_effect_in_the_whole_grid_are_refused(grid, option):
+    *_, name = option
+    with pytest.raises(UserError, match=f"--{name}: has an effect only"):
+        plan(Grid(**grid), Options.of(**option), 256)
+    assert plan(Grid(), Options.of(**{name: option[name]}), 256)
+
+
 def test_fusion_reads_back_what_it_prints():
     for text in ("ratio", "product", "convex0.5", "convex0", "convex1", "module:function2"):
         assert str(FusionSetting.parse(text)) == text
