@@ -235,7 +235,9 @@ def run(
     load_tensorflow()
     from cereals_tf.campaign.run import run_campaign
 
-    why = run_campaign(opened, rounds, target, strategy)
+    why = run_campaign(
+        opened, rounds, target, strategy, lambda done: _note(tables.round_line(done))
+    )
     tables.show_rounds(opened)
     _note(f"{campaign}: {why}")
     return next_command.after_run(opened)

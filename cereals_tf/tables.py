@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from cereals_tf.campaign.folder.campaign import Campaign
+from cereals_tf.campaign.folder.campaign import Campaign, CommittedRound
 from cereals_tf.campaign.folder.waiting import waiting
 from cereals_tf.data_prep.dataset import PreparedData
 from cereals_tf.data_prep.findings import findings
@@ -65,6 +65,16 @@ def show_rounds(campaign: Campaign) -> None:
             format_duration(row["seconds"]),
         )
     print_table(table)
+
+
+def round_line(done: CommittedRound) -> str:
+    """Return in a line what a round gave."""
+    metrics = done.metrics
+    shares = f"{metrics.pixels_percent:.1f} % of the pixels"
+    if metrics.clicks_percent is not None:
+        shares += f" and {metrics.clicks_percent:.1f} % of the clicks"
+    spent = format_duration(metrics.total_seconds)
+    return f"round {done.number}: mIoU {format_iou(metrics.miou)} with {shares}, in {spent}"
 
 
 def show_progress(campaign: Campaign) -> None:

@@ -4,6 +4,7 @@ import io
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 
 import numpy as np
 import tensorflow as tf
@@ -84,7 +85,7 @@ def _waiting_by_image(campaign: Campaign) -> dict[str, list[RegionTask]]:
     if not waiting.missing:
         raise UserError(
             f"{campaign.folder}: all {len(waiting.request)} regions are annotated or skipped, run: "
-            f"cereals step {campaign.folder}"
+            f"cereals step {quote(str(campaign.folder))}"
         )
     entries = {entry.image_id: entry for entry in campaign.data.images["train"]}
     asked = request_id(waiting.request)

@@ -1,6 +1,6 @@
 """Stepping a campaign from the outside: one round, or round after round."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -86,7 +86,13 @@ def _at_work(campaign: Campaign, splits: Sequence[str], shared: bool = False) ->
         yield
 
 
-def run_campaign(campaign: Campaign, rounds: int, target: float, strategy: str = "none") -> str:
+def run_campaign(
+    campaign: Campaign,
+    rounds: int,
+    target: float,
+    strategy: str = "none",
+    on_round: Callable[[CommittedRound], object] = lambda done: None,
+) -> str:
     """Step until so many rounds are complete, a target is met, or a step completes no round.
 
     Args:
@@ -94,6 +100,7 @@ def run_campaign(campaign: Campaign, rounds: int, target: float, strategy: str =
         rounds: Complete rounds to reach.
         target: The mIoU to reach.
         strategy: What trains the models, see `cereals_tf.trainers.strategy`.
+        on_round: Called with each round that it completed.
 
     Returns:
         Why it stopped, for the user to read.
@@ -104,5 +111,7 @@ def run_campaign(campaign: Campaign, rounds: int, target: float, strategy: str =
             return f"mIoU {complete[-1].metrics.miou:.3f} reaches the target {target:g}"
         if len(complete) >= rounds:
             return f"{len(complete)} rounds are complete"
-        if step_campaign(campaign, strategy) is None:
+        done = step_campaign(campaign, strategy)
+        if done is None:
             return why_it_stopped(campaign)
+        on_round(done)

@@ -506,6 +506,8 @@ def test_what_comes_next_can_be_run_as_it_stands(
         ran.append(line[0])
         status, _, err = cereals(*line, *more.get(line[0], []))
         assert status == 0, err
+        if line[0] == "run":
+            assert re.findall(r"^round (\d): mIoU 0\.\d{3} with ", err, re.M) == ["0", "1"]
         line = following(err) if line[0] != "export" else []
     assert ran == ["toy", "prepare", "start", "run", "report", "export"]
     assert {path.name for path in tmp_path.iterdir()} == {

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 from cereals_tf.acquisition.selection import Chosen
 from cereals_tf.campaign.folder.campaign import Campaign
@@ -62,7 +63,8 @@ def refuse_not_waiting(campaign: Campaign) -> Waiting:
     found = waiting(campaign)
     if found is None:
         raise UserError(
-            f"{campaign.folder}: waits for no annotations, run: cereals step {campaign.folder}"
+            f"{campaign.folder}: waits for no annotations, run: cereals step "
+            f"{quote(str(campaign.folder))}"
         )
     return found
 
