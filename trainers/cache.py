@@ -121,12 +121,10 @@ class SampleFile:
         """Return the samples as they were written."""
         return self._parsed(tf.data.TFRecordDataset(str(self._path)))
 
-    def shuffled(self, seed: int) -> tf.data.Dataset:
-        """Return the samples in an order drawn with a seed."""
-        found = [(str(self._path), offset) for offset in record_offsets(self._path)]
-        places = tf.data.Dataset.from_tensor_slices(columns(found))
-        shuffled = places.shuffle(len(found), seed=seed, reshuffle_each_iteration=False)
-        return self._parsed(read_at(shuffled))
+    def drawn(self, draw: Callable[[tf.data.Dataset], tf.data.Dataset]) -> tf.data.Dataset:
+        """Return the samples that `draw` picks from a dataset of all of them, in its order."""
+        places = [(str(self._path), offset) for offset in record_offsets(self._path)]
+        return self._parsed(read_at(draw(tf.data.Dataset.from_tensor_slices(columns(places)))))
 
     def _parsed(self, serialized: tf.data.Dataset) -> tf.data.Dataset:
         def parse(*contents: tf.Tensor) -> tuple[tf.Tensor, ...]:

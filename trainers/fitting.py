@@ -20,7 +20,7 @@ import tensorflow as tf
 
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.files import write_atomically
-from cereals_tf.data_prep.progress import Progress
+from cereals_tf.data_prep.progress import Progress, note
 from cereals_tf.trainers.adam import FusedAdam
 from cereals_tf.trainers.normalization import fused_normalization
 from cereals_tf.trainers.randomness import derive_seed, reseed
@@ -30,6 +30,8 @@ BAR_FORMAT = "{desc}: {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}] {bar}
 """Steps and times, what the last epoch gave, and a bar where the terminal leaves room for it."""
 BETA_1 = 0.99
 BETA_2 = 0.999
+FIRST_EPOCHS = 3
+"""A best epoch among these is worth a word."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,20 @@ class FitState:
             return options.epochs == 0
         waited = self.epoch - 1 - self.best_epoch(higher_is_better)
         return self.epoch >= options.epochs or waited >= options.patience
+
+    def remark(self, options: FitOptions, higher_is_better: bool) -> str | None:
+        """Return what a user should know of a training that is over, if there is anything."""
+        if not self.metrics:
+            return None
+        best = self.best_epoch(higher_is_better) + 1
+        if best == options.epochs:
+            return f"the best epoch is the last of --epochs={options.epochs}; more may be better"
+        if best <= FIRST_EPOCHS:
+            return (
+                f"the best of {self.epoch} epochs is number {best}; a lower --learning_rate may "
+                "be better"
+            )
+        return None
 
 
 def segmentation_loss() -> keras.losses.Loss:
@@ -195,6 +211,8 @@ def fit(
             bar.set_postfix_str(standing(objective, state))
     if state.metrics:
         checkpoints.restore(model, state.best_epoch(objective.higher_is_better))
+    if remark := state.remark(options, objective.higher_is_better):
+        note(f"{objective.name}: {remark}")
     return state
 
 

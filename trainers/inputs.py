@@ -6,6 +6,7 @@ labels, so that no loss is computed on unlabelled data.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -19,9 +20,15 @@ from cereals_tf.trainers.samples import Sample
 from cereals_tf.trainers.split import Split
 from cereals_tf.trainers.targets import Target, downscale_label, masked_label, region_weights
 
+Draw = Callable[[tf.data.Dataset], tf.data.Dataset]
+
 
 class TrainingData:
     """The labelled part of a split as weighted samples.
+
+    Attributes:
+        samples: The training samples per image id.
+        steps: Training steps in an epoch.
 
     Args:
         split: Where images come from.
@@ -31,6 +38,8 @@ class TrainingData:
         batch_size: Samples per step; more than one needs samples of one size.
         cache: Where decoded samples are kept between epochs; the same samples come in the same
             order from everywhere. None: `auto`.
+        min_steps: Least steps of an epoch. Where the samples are not enough, all of them come
+            again, in another order, and again.
     """
 
     def __init__(
@@ -41,19 +50,17 @@ class TrainingData:
         samples: Mapping[str, Sequence[Sample]],
         batch_size: int = 1,
         cache: Cache | None = None,
+        min_steps: int = 1,
     ) -> None:
         self.samples = samples
         self._split, self._target, self._regions = split, target, regions
         self._batch_size, self._cache = batch_size, cache or Cache()
         crops = [sample.crop for part in samples.values() for sample in part]
         self._count = len(crops)
+        steps = math.ceil(self._count / batch_size)
+        self.steps, self._again = max(min_steps, steps), steps < min_steps
         size = sum(sample_bytes(crop.height, crop.width) for crop in crops)
-        self._shuffled = self._source(self._cache.chosen(size))
-
-    @property
-    def steps(self) -> int:
-        """Training steps in one epoch."""
-        return math.ceil(self._count / self._batch_size)
+        self._drawn = self._source(self._cache.chosen(size))
 
     def epoch(self, seed: int) -> tf.data.Dataset:
         """Return one epoch of (image uint8 [B,H,W,3], target [B,h,w,...], weight float32 [B,h,w]).
@@ -61,26 +68,30 @@ class TrainingData:
         The order depends on the seed and on TensorFlow's global seed, which `fit` sets: to set it
         here would make TensorFlow optimise its graphs anew in every epoch.
         """
-        batches = self._shuffled(seed).batch(self._batch_size).prefetch(tf.data.AUTOTUNE)
+        samples = self._drawn(partial(self._shuffle, seed))
+        # For a batch of one it is known then, and so to the model, that it is one.
+        batches = samples.batch(self._batch_size, drop_remainder=self._batch_size == 1)
+        batches = batches.prefetch(tf.data.AUTOTUNE)
         return batches.apply(tf.data.experimental.assert_cardinality(self.steps))
 
-    def _source(self, way: str) -> Callable[[int], tf.data.Dataset]:
-        """Return what maps a seed to all samples in the order that is drawn with it.
+    def _shuffle(self, seed: int, samples: tf.data.Dataset) -> tf.data.Dataset:
+        order = samples.shuffle(self._count, seed=seed, reshuffle_each_iteration=self._again)
+        return order.repeat().take(self._batch_size * self.steps) if self._again else order
+
+    def _source(self, way: str) -> Callable[[Draw], tf.data.Dataset]:
+        """Return what gives the samples that are drawn, given what draws from a dataset.
 
         Samples that are decoded in every epoch are drawn before they are read, so that none has to
         wait in memory for its turn.
         """
         if way == "disk":
             name = f"{self._split.name}-{self._target}"
-            return self._cache.file(name, self._in_order()).shuffled
+            return self._cache.file(name, self._in_order()).drawn
         if way == "memory":
             kept = self._in_order().cache()
-            return lambda seed: self._shuffle(kept, seed)
+            return lambda draw: draw(kept)
         plan = self._plan()
-        return lambda seed: self._read(self._shuffle(plan, seed))
-
-    def _shuffle(self, samples: tf.data.Dataset, seed: int) -> tf.data.Dataset:
-        return samples.shuffle(self._count, seed=seed, reshuffle_each_iteration=False)
+        return lambda draw: self._read(draw(plan))
 
     @property
     def _image_ids(self) -> list[str]:

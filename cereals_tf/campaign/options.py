@@ -275,6 +275,12 @@ class Options:
     warm_start: bool = option(
         False, "Start each round's training from the round before instead of from scratch."
     )
+    min_steps: int = option(
+        20,
+        "Least steps of a training epoch. Where all that is annotated is fewer, it comes again, in "
+        "another order, and again.",
+        number(1),
+    )
     epochs: int = option(100, "Most training epochs of a model in a round.", number(1))
     patience: int = option(
         10, "Epochs without improvement on val after which training stops.", number(1)
@@ -384,6 +390,7 @@ GROUPS = {
     "Training": (
         "train_on",
         "warm_start",
+        "min_steps",
         "epochs",
         "patience",
         "batch_size",
@@ -393,3 +400,5 @@ GROUPS = {
     "Annotation": ("annotator", "cost_unit"),
 }
 """The names of the options in the order of work, as help shows them."""
+OF_0_1 = {"min_steps": 1}
+"""What a campaign of version 0.1 means by options that it does not name, where not the default."""

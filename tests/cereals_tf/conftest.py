@@ -47,6 +47,7 @@ OPTIONS = {
     "initial": "1images",
     "budget": "20%",
     "epochs": 2,
+    "min_steps": 1,
     "learning_rate": 0.01,
     "image_size": "60x90",
 }

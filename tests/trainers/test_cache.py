@@ -39,12 +39,12 @@ def _crop_of_48(core, height, width):
     return Box(0, min(core.x, width - length), height, length)
 
 
-def _training_data(reader, cache, target="segmentation", train_on="crop"):
+def _training_data(reader, cache, target="segmentation", train_on="crop", min_steps=1):
     samples = {
         image_id: plan_samples(boxes, 40, 200, train_on, _crop_of_48)
         for image_id, boxes in REGIONS.items()
     }
-    return TrainingData(reader, target, REGIONS, samples, 1, cache)
+    return TrainingData(reader, target, REGIONS, samples, 1, cache, min_steps)
 
 
 def _epochs(training, seeds=(3, 4, 3)):
@@ -62,13 +62,16 @@ def _assert_same(found, expected):
 
 
 @pytest.mark.parametrize("target", ["segmentation", "cost"])
-@pytest.mark.parametrize("train_on", ["mask", "crop"])
-def test_samples_and_their_order_are_the_same_from_everywhere(data, tmp_path, target, train_on):
+@pytest.mark.parametrize(("train_on", "min_steps"), [("mask", 1), ("crop", 1), ("crop", 14)])
+def test_samples_and_their_order_are_the_same_from_everywhere(
+    data, tmp_path, target, train_on, min_steps
+):
     reader = Split(data, "train")
     memory, disk, none = (
-        _epochs(_training_data(reader, Cache(way, tmp_path), target, train_on)) for way in WAYS
+        _epochs(_training_data(reader, Cache(way, tmp_path), target, train_on, min_steps))
+        for way in WAYS
     )
-    assert len(memory) == 3 * (6 if train_on == "crop" else 3)
+    assert len(memory) == 3 * max(min_steps, 6 if train_on == "crop" else 3)
     _assert_same(disk, memory)
     _assert_same(none, memory)
     images = [batch[0].tobytes() for batch in memory]

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from tqdm import tqdm
 
 from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.progress import show_progress
 from cereals_tf.trainers.fitting import (
     BAR_FORMAT,
     FitOptions,
@@ -77,22 +78,30 @@ def test_80_columns_show_the_metric_and_the_best():
     assert "mIoU 0.1235, best 0.9877" in line and len(line) == 80
 
 
+@pytest.fixture
+def notes():
+    show_progress()
+    yield
+    show_progress(False)
+
+
 # When it stops.
 
 
 @pytest.mark.parametrize(
-    ("metrics", "higher", "epochs", "best"),
+    ("metrics", "higher", "epochs", "best", "remark"),
     [
-        ([1, 2, 3, 2, 3, 2.9, 9], True, 6, 2),  # an equal value is no improvement
-        ([3, 4, 4, 2.5, 3, 3, 3, 0], False, 7, 3),
-        ([5, 4, 3, 2, 1], True, 4, 0),
-        ([math.nan, 1, 2, math.nan, math.nan, 2, 9], True, 6, 2),
-        ([math.nan, 7, math.nan, math.inf, 8, 0], False, 5, 1),
-        ([1, 2, 3], True, 3, 2),  # no epochs left
+        ([1, 2, 3, 2, 3, 2.9, 9], True, 6, 2, "of 6 epochs is number 3; a lower --learning_rate"),
+        ([3, 4, 4, 2.5, 3, 3, 3, 0], False, 7, 3, ""),  # an equal value is no improvement
+        ([5, 4, 3, 2, 1], True, 4, 0, "of 4 epochs is number 1; a lower --learning_rate"),
+        ([math.nan, 1, 2, math.nan, math.nan, 2, 9], True, 6, 2, "of 6 epochs is number 3;"),
+        ([math.nan, 7, math.nan, math.inf, 8, 0], False, 5, 1, "of 5 epochs is number 2;"),
+        ([1, 2, 3], True, 3, 2, "the last of --epochs=3;"),
+        ([4, 3, 2, 5, 1], False, 5, 4, "the last of --epochs=5;"),
     ],
 )
 def test_training_stops_without_improvement_and_keeps_the_best_weights(
-    tmp_path, metrics, higher, epochs, best
+    tmp_path, capsys, notes, metrics, higher, epochs, best, remark
 ):
     model = _model(0)
     script = _Script(model, metrics)
@@ -104,6 +113,10 @@ def test_training_stops_without_improvement_and_keeps_the_best_weights(
         np.testing.assert_array_equal(found, expected)
     weights = [np.concatenate([part.ravel() for part in parts]) for parts in script.weights]
     assert len({part.tobytes() for part in weights}) == epochs
+    said = capsys.readouterr().err.splitlines()
+    assert [remark in line for line in said if line.startswith("cost: the best")] == [True] * bool(
+        remark
+    )
 
 
 def _stops_after(metrics, epochs, patience, higher):

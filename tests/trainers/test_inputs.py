@@ -31,13 +31,13 @@ def _whole(box, height, width):
     return Box(0, 0, height, width)
 
 
-def _training_data(reader, target, regions, train_on, crop_for=_whole, batch_size=1):
+def _training_data(reader, target, regions, train_on, crop_for=_whole, batch_size=1, **more):
     sizes = {entry.image_id: (entry.height, entry.width) for entry in reader.images}
     samples = {
         image_id: plan_samples(boxes, *sizes[image_id], train_on, crop_for)
         for image_id, boxes in regions.items()
     }
-    return TrainingData(reader, target, regions, samples, batch_size)
+    return TrainingData(reader, target, regions, samples, batch_size, **more)
 
 
 # Crops see what the whole image shows.
@@ -375,6 +375,26 @@ def test_order_depends_on_the_seeds_and_every_sample_comes_once(six_samples):
     command = [sys.executable, "-c", CHILD, str(data.folder)]
     child = subprocess.run(command, capture_output=True, text=True, check=True)
     assert child.stdout.split() == orders[12]
+
+
+def test_too_few_samples_come_again_in_other_orders_until_the_steps_are_enough(six_samples):
+    data, regions = six_samples
+
+    def fresh(min_steps, batch_size=1):
+        reader, more = Split(data, "train"), {"batch_size": batch_size, "min_steps": min_steps}
+        return _training_data(reader, "cost", regions, "crop", _crop_of_48, **more)
+
+    enough = fresh(6)
+    assert enough.steps == 6 and _order(enough, 12) == _order(fresh(1), 12)
+    again = fresh(15)
+    assert again.steps == int(again.epoch(12).cardinality()) == 15
+    order = _order(again, 12)
+    first, second, rest = order[:6], order[6:12], order[12:]
+    assert sorted(first) == sorted(second) == sorted(_order(enough, 12))
+    assert first != second and len(set(rest)) == 3
+    assert _order(again, 12) == _order(fresh(15), 12) == order != _order(again, 13)
+    assert [len(part[0]) for part in fresh(4, batch_size=4).epoch(12)] == [4] * 4
+    assert _order(fresh(4, batch_size=4), 12) == _order(fresh(16), 12)
 
 
 @pytest.mark.parametrize("target", TARGETS)

@@ -15,7 +15,7 @@ from cereals_tf.campaign.folder.annotations import AnnotationStore
 from cereals_tf.campaign.folder.metrics import Metrics
 from cereals_tf.campaign.folder.regions import Annotated, read_regions
 from cereals_tf.campaign.folder.request import read_request
-from cereals_tf.campaign.options import Options
+from cereals_tf.campaign.options import OF_0_1, Options
 from cereals_tf.data_prep.dataset import PreparedData
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.files import new_folder, refuse_read_only, sync, sync_tree
@@ -138,7 +138,7 @@ class Campaign:
         try:
             if not isinstance(content["data"], str):
                 raise TypeError("'data', expected a path")
-            options = Options.of(**content["options"])
+            options = Options.of(**OF_0_1 | content["options"])
             return cls(folder, folder_at(content["data"]), content["fingerprint"], options)
         except UserError as error:
             raise UserError(f"{path}: {error}") from None

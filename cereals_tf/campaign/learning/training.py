@@ -94,7 +94,13 @@ class Training:
             for image_id in sorted(boxes)
         }
         return TrainingData(
-            self.labelled, task.name, boxes, samples, options.batch_size, self._cache
+            self.labelled,
+            task.name,
+            boxes,
+            samples,
+            options.batch_size,
+            self._cache,
+            options.min_steps,
         )
 
 
