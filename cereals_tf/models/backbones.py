@@ -7,7 +7,11 @@ from typing import Any
 
 import keras
 
+from cereals_tf.models.layers import GroupNormalization
 from cereals_tf.models.registry import NORMALIZATIONS
+
+GROUPS = 8
+"""Of channels, in group normalisation; every width is a multiple of it."""
 
 _VGG16_BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
 _MOBILENET_BLOCKS = (
@@ -48,9 +52,11 @@ def conv_unit(
 
     Args:
         features: [batch, height, width, channels].
-        normalization: 'batch' (convolution without bias, batch normalisation) or 'none' (with
-            bias). Batch normalisation's momentum is 0.9, because runs here are short.
-        name: Name of the convolution; the others are `{name}_bn` and `{name}_relu`.
+        normalization: 'batch' (convolution without bias, batch normalisation), 'group' (likewise,
+            with group normalisation in 8 groups) or 'none' (convolution with bias). Batch
+            normalisation's momentum is 0.9, because runs here are short.
+        name: Name of the convolution; the others are `{name}_bn` or `{name}_gn`, and
+            `{name}_relu`.
         layer: `Conv2D` or `DepthwiseConv2D`, initialised after He et al., "Delving Deep into
             Rectifiers", ICCV 2015.
         max_value: Upper limit of the ReLU (MobileNet: 6), or None.
@@ -60,7 +66,9 @@ def conv_unit(
         ValueError: unknown `normalization`.
     """
     if normalization not in NORMALIZATIONS:
-        raise ValueError(f"`normalization` must be 'batch' or 'none'. Received: {normalization!r}")
+        raise ValueError(
+            f"`normalization` must be one of {NORMALIZATIONS}. Received: {normalization!r}"
+        )
     if layer is keras.layers.DepthwiseConv2D:
         # A depthwise output has one input channel; Keras counts all of them in its fan-in.
         options["depthwise_initializer"] = keras.initializers.VarianceScaling(2.0, mode="fan_out")
@@ -69,6 +77,8 @@ def conv_unit(
     x = layer(use_bias=normalization == "none", name=name, **options)(features)
     if normalization == "batch":
         x = keras.layers.BatchNormalization(momentum=0.9, name=f"{name}_bn")(x)
+    elif normalization == "group":
+        x = GroupNormalization(GROUPS, name=f"{name}_gn")(x)
     return keras.layers.ReLU(max_value, name=f"{name}_relu")(x)
 
 

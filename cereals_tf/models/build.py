@@ -27,7 +27,7 @@ def build_segmentation_model(
         num_classes: Number of classes.
         backbone: One of `registry.BACKBONES`.
         width_multiplier: Factor on every layer's width, above 0.
-        normalization: 'batch' or 'none'.
+        normalization: 'batch', 'group' or 'none'.
         precision: A Keras dtype policy: 'float32', 'mixed_bfloat16' or 'mixed_float16'. It holds
             for this model only.
         model: `package.module:function`, a model of the user's own; backbone, width multiplier

@@ -29,7 +29,7 @@ def fcn8s(
         channels: Number of outputs per position: the classes, or 1 for a cost model.
         backbone: One of `registry.BACKBONES`.
         width_multiplier: Factor on every layer's width, above 0.
-        normalization: 'batch', or 'none', the letter of the paper.
+        normalization: 'batch', 'group', or 'none', the letter of the paper.
         dropout: Rate after fc6 and after fc7, in [0, 1).
         name: The model's name.
 

@@ -16,7 +16,7 @@ class Scaling(NamedTuple):
     summand: float | tuple[float, ...]
 
 
-NORMALIZATIONS = ("batch", "none")
+NORMALIZATIONS = ("batch", "group", "none")
 """What follows a convolution."""
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")

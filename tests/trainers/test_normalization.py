@@ -1,27 +1,28 @@
-"""Fused batch normalisation, against Keras's."""
+"""Fused normalisation, against Keras's."""
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from cereals_tf.models.layers import GroupNormalization
 from cereals_tf.trainers.normalization import fused_normalization
 
 L = keras.layers
 TOLERANCE = {"float32": 2e-5, "mixed_bfloat16": 0.04, "mixed_float16": 0.01}
 
 
-def _fused_operations(model):
+def _fused_operations(model, batch=2):
     traced = tf.function(lambda images: model(images, training=True)).get_concrete_function(
-        tf.TensorSpec((2, 6, 7, 3))
+        tf.TensorSpec((batch, 6, 7, 3))
     )
     return sum(node.op == "FusedBatchNormV3" for node in traced.graph.as_graph_def().node)
 
 
-def _step(model, state, training=True):
+def _step(model, state, training=True, batch=2):
     """Output, gradients and weights after one step."""
     model.set_weights(state)
-    images = np.random.default_rng(0).normal(1.0, 3.0, (2, 6, 7, 3)).astype("float32")
+    images = np.random.default_rng(0).normal(1.0, 3.0, (batch, 6, 7, 3)).astype("float32")
 
     @tf.function
     def run(images):
@@ -63,6 +64,25 @@ def test_outputs_gradients_and_moving_statistics_are_those_of_keras(channels, po
         limit = TOLERANCE[policy] * np.abs(other).max()
         np.testing.assert_allclose(array, other, rtol=0, atol=limit)
     for array, other in zip(inference, _step(model, state, training=False), strict=True):
+        np.testing.assert_array_equal(array, other)
+
+
+@pytest.mark.parametrize("policy", TOLERANCE)
+@pytest.mark.parametrize("channels", [8, 32])
+def test_group_normalization_of_an_image_is_as_without(channels, policy):
+    image = keras.Input((None, None, 3))
+    x = L.Conv2D(channels, 3, use_bias=False, dtype=policy)(image)
+    x = GroupNormalization(4, dtype=policy)(x)
+    model = keras.Model(image, L.Activation("elu", dtype=policy)(x))
+    state = _state(model)
+    expected = {batch: _step(model, state, batch=batch) for batch in (1, 2)}
+    with fused_normalization(model):
+        assert [_fused_operations(model, batch) for batch in (1, 2, None)] == [1, 0, 0]
+        found = {batch: _step(model, state, batch=batch) for batch in (1, 2)}
+    for array, other in zip(found[1], expected[1], strict=True):
+        limit = TOLERANCE[policy] * np.abs(other).max()
+        np.testing.assert_allclose(array, other, rtol=0, atol=limit)
+    for array, other in zip(found[2], expected[2], strict=True):
         np.testing.assert_array_equal(array, other)
 
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from cereals_tf.models.layers import (
     BilinearInitializer,
     CropToGrid,
+    GroupNormalization,
     HalfDropout,
     PadToMultiple,
     ResizeToGrid,
@@ -16,6 +17,38 @@ from cereals_tf.models.layers import (
 
 def _random(*shape):
     return np.random.default_rng(0).normal(size=shape).astype("float32")
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize(("channels", "groups"), [(24, 8), (8, 8), (6, 1)])
+def test_group_normalization_is_that_of_keras(channels, groups, policy):
+    features = 3 * _random(2, 5, 7, channels) + np.arange(channels, dtype="float32")
+    ours, theirs = (
+        kind(groups, dtype=policy) for kind in (GroupNormalization, keras.layers.GroupNormalization)
+    )
+    results = []
+    for layer in (ours, theirs):
+        layer.build(features.shape)
+        layer.set_weights([_random(channels), _random(2, channels)[1]])
+        variable = tf.Variable(tf.cast(features, layer.compute_dtype))
+        with tf.GradientTape() as tape:
+            outputs = layer(variable)
+            loss = tf.reduce_sum(tf.sin(tf.cast(outputs, "float32")))
+        gradients = tape.gradient(loss, [variable, *(v.value for v in layer.trainable_variables)])
+        assert outputs.dtype == layer.compute_dtype
+        results.append([np.asarray(part, "float32") for part in (outputs, *gradients)])
+    tolerance = {"float32": 1e-5, "mixed_bfloat16": 0.03, "mixed_float16": 0.005}[policy]
+    for found, expected in zip(*results, strict=True):
+        limit = tolerance * np.abs(expected).max()
+        np.testing.assert_allclose(found, expected, rtol=0, atol=limit)
+
+
+def test_group_normalization_of_equal_features_is_the_offset():
+    layer = GroupNormalization(2)
+    features = np.full((1, 64, 64, 4), 12345.678, "float32")
+    layer.build(features.shape)
+    layer.set_weights([np.ones(4), np.arange(4)])
+    np.testing.assert_allclose(layer(features)[0, 0, 0], np.arange(4), atol=0.2)
 
 
 def test_pads_zeros_below_and_right_only():
