@@ -17,6 +17,7 @@ from cereals_tf.data_prep.errors import UserError
 from cereals_tf.plugin import load_function
 
 _ROUNDING = 1e-5
+_FORMS = {bool: "True or False", str: "a text", tuple: "a tuple of names"}
 
 
 def find_measure(name: str, classes: int) -> Measure:
@@ -48,8 +49,8 @@ def find_fusion(name: str, values: Mapping[str, Any]) -> Fusion:
     """Return the fusion that `--fusion` names.
 
     The user's own maps information and cost, float32 [...] each, to scores float32 [...], as those
-    of `FUSIONS` do; `unit` and `scaled` are its attributes. It is called with NumPy arrays and, in
-    the exported model, with tensors: operators and `keras.ops` take both.
+    of `FUSIONS` do; `unit`, `scaled` and `parameters` are its attributes. It is called with NumPy
+    arrays and, in the exported model, with tensors: operators and `keras.ops` take both.
 
     Args:
         name: Of `FUSIONS`, or `package.module:function`.
@@ -62,8 +63,12 @@ def find_fusion(name: str, values: Mapping[str, Any]) -> Fusion:
         return FUSIONS[name].with_parameters(values)
     function = load_function(name, "--fusion")
     option = f"--fusion={name}"
-    defaults = {"unit": "score", "scaled": False}
+    defaults = {"unit": "score", "scaled": False, "parameters": ()}
     fusion = Fusion(function, help=name, **_attributes(function, defaults, option))
+    for parameter in fusion.parameters:
+        if parameter not in values:
+            raise UserError(f"{option}: its parameter {parameter!r} is no option, as alpha is")
+    fusion = fusion.with_parameters(values)
     _try_fusion(fusion, option)
     return fusion
 
@@ -75,8 +80,9 @@ def _attributes(
     found = {name: getattr(function, name, default) for name, default in defaults.items()}
     for name, default in defaults.items():
         if type(found[name]) is not type(default):
-            expected = "True or False" if isinstance(default, bool) else "a text"
-            raise UserError(f"{option}: its {name} is {found[name]!r}, expected {expected}")
+            raise UserError(
+                f"{option}: its {name} is {found[name]!r}, expected {_FORMS[type(default)]}"
+            )
     return found
 
 

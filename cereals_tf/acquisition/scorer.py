@@ -25,16 +25,23 @@ class Scorer:
         cost: Maps images to clicks [B, h, w, 1] at stride 8.
         information: Name of the measure, see `find_measure`.
         members: Monte-Carlo dropout passes, where the measure needs a committee.
+        predicts: Whether windows have predicted classes.
 
     Raises:
         UserError: There is no such measure, or it needs a committee, but the model has no dropout.
     """
 
     def __init__(
-        self, segmentation: keras.Model, cost: keras.Model, information: str, members: int
+        self,
+        segmentation: keras.Model,
+        cost: keras.Model,
+        information: str,
+        members: int,
+        predicts: bool = False,
     ) -> None:
         self.segmentation = segmentation
         self.cost = cost
+        self._predicts = predicts
         self.measure = find_measure(information, segmentation.output_shape[-1])
         self._random = keras.random.SeedGenerator(0)
         self._committee = None
@@ -72,11 +79,11 @@ class Scorer:
         cost = self._clicks(images)
         if self.measure.of_windows:
             return keras.random.uniform(tf.shape(cost), seed=self._random), cost
-        return self._information(images), cost
+        return self._information(self._logits(images)), cost
 
     def compute_windows(
         self, images: tf.Tensor, unlabelled: tf.Tensor, region: tf.Tensor
-    ) -> tf.Tensor:
+    ) -> dict[str, tf.Tensor]:
         """Sum the maps of images of one size over all dense windows; `windows` is the graph.
 
         Args:
@@ -86,27 +93,42 @@ class Scorer:
                 the image's.
 
         Returns:
-            float32 [B, 2, rows, columns], information and predicted clicks of each window of
-            `regions.window_grid`; [B, 1, rows, columns], the clicks alone, where the measure is one
-            of windows and not of positions. NaN or infinite throughout a map that is so at an
+            Of each window of `regions.window_grid`, float32 [B, rows, columns]: `information`,
+            where the measure is not one of windows; `cost_estimated`, predicted clicks; `classes`,
+            where the scorer predicts, the class that most of its unlabelled positions are predicted
+            to be, of equals the lowest. NaN or infinite throughout an image whose map is so at an
             unlabelled position.
         """
-        maps = [] if self.measure.of_windows else [self._information(images)]
-        maps = tf.stack([*maps, self._clicks(images)], axis=1)
-        sums = exact_window_sums(maps, unlabelled[:, None], cells(region))
         grid = (tf.shape(images)[1:3] - region) // STRIDE + 1
-        return tf.cast(sums[..., : grid[0], : grid[1]], tf.float32)
+
+        def sums(maps: list[tf.Tensor]) -> tf.Tensor:
+            found = exact_window_sums(tf.stack(maps, axis=1), unlabelled[:, None], cells(region))
+            return found[..., : grid[0], : grid[1]]
+
+        maps = {"cost_estimated": self._clicks(images)}
+        logits = self._logits(images) if self._predicts or not self.measure.of_windows else None
+        if not self.measure.of_windows:
+            maps["information"] = self._information(logits)
+        windows = dict(zip(maps, tf.unstack(sums(list(maps.values())), axis=1), strict=True))
+        if self._predicts:
+            predicted = tf.argmax(tf.reduce_mean(tf.nn.softmax(logits), axis=0), axis=-1)
+            members = tf.unstack(tf.one_hot(predicted, self.segmentation.output_shape[-1]), axis=-1)
+            windows["classes"] = tf.argmax(sums(members), axis=1)
+        return {name: tf.cast(values, tf.float32) for name, values in windows.items()}
 
     def reseed(self, seed: int) -> None:
         """Let the committee's next draws follow from a seed."""
         reseed(self.segmentation, seed)
 
-    def _information(self, images: tf.Tensor) -> tf.Tensor:
+    def _logits(self, images: tf.Tensor) -> tf.Tensor:
+        """Return the members' logits, float32 [E, B, h, w, C]."""
         if self._committee:
             logits = self._committee(images)
         else:
             logits = self.segmentation(images, training=False)[None]
-        logits = tf.cast(logits, tf.float32)
+        return tf.cast(logits, tf.float32)
+
+    def _information(self, logits: tf.Tensor) -> tf.Tensor:
         accepted = self.measure.accepts_logits
         return self.measure.function(logits if accepted else tf.nn.softmax(logits))
 

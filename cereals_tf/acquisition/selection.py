@@ -1,19 +1,21 @@
 """Selecting regions: globally best first, with non-maximum suppression, within a budget.
 
 Suppression acts within one image only. So each image's greedy sequence can be found on its own,
-and merging the sequences by score gives the global order exactly. One image's windows are in memory
-at a time: once the budget is spent on what was seen, whatever scores less than the first region it
-does not pay for can never be chosen, and is not looked at in the images to come.
-Ties break by image id, then y, then x.
+and merging the sequences by rank gives the global order exactly. One image's windows are in memory
+at a time: once the budget is spent on what was seen of a list, whatever ranks lower than the first
+region it does not pay for can never be chosen, and is not looked at in the images to come.
 """
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from operator import itemgetter
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 
+from cereals_tf.acquisition.composition import SELECTIONS, Composition
 from cereals_tf.acquisition.regions import Region
 from cereals_tf.data_prep.grid import STRIDE, Box, cells
 
@@ -29,6 +31,9 @@ class Windows(NamedTuple):
         information: float, what the score was made of.
         cost: float, what the score was made of, in clicks.
         allowed: bool, which windows are candidates.
+        lots: float in [0, 1), drawn for each window: the lower settles ties; None: the order of
+            image id, y and x does.
+        classes: int >= 0, the class that most of a window is predicted to be, where that counts.
     """
 
     image_id: str
@@ -38,6 +43,8 @@ class Windows(NamedTuple):
     information: np.ndarray
     cost: np.ndarray
     allowed: np.ndarray
+    lots: np.ndarray | None = None
+    classes: np.ndarray | None = None
 
 
 class Chosen(NamedTuple):
@@ -57,38 +64,41 @@ class Chosen(NamedTuple):
 
 
 def best_windows(
-    scores: np.ndarray,
+    ranks: np.ndarray,
     allowed: np.ndarray,
     region_height: int,
     region_width: int,
     max_overlap: float = 0.0,
     floor: float = -math.inf,
+    lots: np.ndarray | None = None,
 ) -> Iterator[tuple[int, int]]:
     """Yield the windows of one image best first, each suppressing what it overlaps.
 
     Args:
-        scores: float [rows, columns], finite where allowed.
+        ranks: float [rows, columns], higher is better; finite where allowed.
         allowed: bool [rows, columns], the candidates.
         region_height: the windows' height in pixels.
         region_width: the windows' width in pixels.
         max_overlap: in [0, 1], the share of a window's area that any one window yielded before
             may cover. No window is yielded twice.
-        floor: windows that score less are not yielded.
+        floor: windows that rank lower are not yielded.
+        lots: float [rows, columns]; of equal ranks the window with the lower lot goes first.
+            Without lots, or of equal ones, first the upper, then the left one.
 
     Yields:
-        (row, column) in the grid of windows; of equal scores first the upper, then the left one.
+        (row, column) in the grid of windows.
 
     Raises:
-        ValueError: the score of an allowed window is NaN or infinite.
+        ValueError: the rank of an allowed window is NaN or infinite.
     """
-    if not np.isfinite(scores[allowed]).all():
-        raise ValueError("`scores` must be finite wherever `allowed`. Received: NaN or infinity")
+    if not np.isfinite(ranks[allowed]).all():
+        raise ValueError("`ranks` must be finite wherever `allowed`. Received: NaN or infinity")
     kept = ~_suppressed(region_height, region_width, max_overlap)
     down, right = kept.shape[0] // 2, kept.shape[1] // 2
-    left = np.ascontiguousarray(allowed & (scores >= floor))
+    left = np.ascontiguousarray(allowed & (ranks >= floor))
     is_left = memoryview(left.reshape(-1))
     while (places := np.flatnonzero(left)).size:
-        for place in _best_to_worst(places, scores.reshape(-1)[places]):
+        for place in _best_to_worst(places, ranks.reshape(-1)[places], lots):
             if is_left[place]:
                 row, column = divmod(place, left.shape[1])
                 yield row, column
@@ -98,15 +108,17 @@ def best_windows(
                 near &= kept[above:, before:][: near.shape[0], : near.shape[1]]
 
 
-def _best_to_worst(places: np.ndarray, values: np.ndarray) -> list[int]:
-    """Return the places with the `_BLOCK` best values, and their equals, in order.
+def _best_to_worst(places: np.ndarray, ranks: np.ndarray, lots: np.ndarray | None) -> list[int]:
+    """Return the places with the `_BLOCK` best ranks, and their equals, in order.
 
     What these suppress need not be sorted, and that is most of a map.
     """
-    if len(values) > _BLOCK:
-        best = values >= np.partition(values, -_BLOCK)[-_BLOCK]
-        places, values = places[best], values[best]
-    return places[np.argsort(-values, kind="stable")].tolist()
+    if len(ranks) > _BLOCK:
+        best = ranks >= np.partition(ranks, -_BLOCK)[-_BLOCK]
+        places, ranks = places[best], ranks[best]
+    if lots is None:
+        return places[np.argsort(-ranks, kind="stable")].tolist()
+    return places[np.lexsort((lots.reshape(-1)[places], -ranks))].tolist()
 
 
 _BLOCK = 512
@@ -116,8 +128,8 @@ class Selection(NamedTuple):
     """What a budget pays for.
 
     Attributes:
-        chosen: the candidates, best first.
-        next_price: what the best candidate that is left would take; None where none is left.
+        chosen: the regions, in the order in which they were taken.
+        next_price: what the next one would take; None where none is left.
     """
 
     chosen: list[Chosen]
@@ -129,9 +141,13 @@ def select(
     price: Callable[[Chosen], float],
     budget: float,
     max_overlap: float = 0.0,
+    composition: Composition = SELECTIONS["best"],
+    max_per_image: int | None = None,
 ) -> Selection:
-    """Choose the best candidates of a whole pool, each suppressing what it overlaps.
+    """Choose regions of a whole pool, each suppressing what it overlaps.
 
+    The candidates are each image's regions as `best_windows` yields them. They are taken by rank,
+    or, where there are lists, in turn from each: the first of each list, then the second of each.
     Strictly in order: the first candidate that is too dear ends the selection, for to skip it would
     trade it for a cheaper but worse one.
 
@@ -141,79 +157,141 @@ def select(
             the candidates of an image when that image is read.
         budget: the most that all prices together may come to.
         max_overlap: see `best_windows`.
+        composition: what ranks windows, and which lists there are.
+        max_per_image: no more than so many of an image, those that rank highest, are candidates;
+            None: all.
 
     Returns:
-        Candidates by descending score, then ascending image id, y and x.
+        Regions by turn, descending rank, lot, and ascending image id, y and x.
 
     Raises:
         ValueError: the score of an allowed window is NaN or infinite, or a price is negative or
             NaN; the message names the image.
     """
-    best: list[tuple[Chosen, float]] = []
-    affordable, floor = 0, -math.inf
+    lists: dict[int, _List] = defaultdict(_List)
     for windows in pool:
-        best += _until_spent(_candidates(windows, max_overlap, floor), price, budget)
-        if len(best) > 2 * affordable + _SLACK:
-            affordable = _keep_affordable(best, budget)
-            floor = _score(best[affordable][0]) if affordable < len(best) else -math.inf
-    affordable = _keep_affordable(best, budget)
-    chosen = [candidate for candidate, _ in best[:affordable]]
-    return Selection(chosen, best[affordable][1] if affordable < len(best) else None)
+        ranks = composition.rank(windows)
+        keys = composition.lists(windows) if composition.lists else None
+        own = {key: lists[key] for key in _present(keys, windows.allowed)}
+        floor = min((each.floor for each in own.values()), default=math.inf)
+        spent = dict.fromkeys(own, 0.0)
+        for key, candidate in islice(
+            _candidates(windows, ranks, keys, max_overlap, floor), max_per_image
+        ):
+            if key in spent and candidate.rank >= own[key].floor:
+                amount = price(candidate.chosen)
+                own[key].add(candidate, amount)
+                spent[key] += amount
+                if spent[key] > budget:
+                    del spent[key]
+            if not spent:
+                break
+        for each in own.values():
+            each.forget(budget)
+    return _in_turn(lists.values(), budget)
 
 
-def _until_spent(
-    candidates: Iterable[Chosen], price: Callable[[Chosen], float], budget: float
-) -> Iterator[tuple[Chosen, float]]:
-    """Yield candidates of one image with their prices, up to the first that is too dear."""
-    spent = 0.0
-    for candidate in candidates:
-        amount = price(candidate)
-        yield candidate, amount
-        spent += amount
-        if spent > budget:
-            return
+def best_first(
+    pool: Iterable[Windows], max_overlap: float = 0.0, limit: int | None = None
+) -> list[Chosen]:
+    """Return the candidates of a whole pool best first, each suppressing what it overlaps.
+
+    Args:
+        pool: the windows of each image, read once and one image at a time.
+        max_overlap: see `best_windows`.
+        limit: return no more than so many; all where None.
+
+    Raises:
+        ValueError: the score of an allowed window is NaN or infinite; the message names its image.
+    """
+    budget = math.inf if limit is None else limit
+    return select(pool, lambda chosen: 1.0, budget, max_overlap).chosen
 
 
-def _score(candidate: Chosen) -> float:
-    """Return a candidate's score, which all but the regions of round 0 have."""
-    assert candidate.score is not None
-    return candidate.score
+class _Candidate(NamedTuple):
+    """A region that may be chosen, and what decides when it is its turn."""
+
+    rank: float
+    lot: float
+    chosen: Chosen
+
+    @property
+    def order(self) -> tuple:
+        """What is least for the one that goes first."""
+        return -self.rank, self.lot, self.chosen.region
+
+
+def _present(keys: np.ndarray | None, allowed: np.ndarray) -> list[int]:
+    """Return the lists that an image has candidates in; without keys there is one, 0."""
+    return [0] if keys is None else np.flatnonzero(np.bincount(keys[allowed])).tolist()
+
+
+def _candidates(
+    windows: Windows, ranks: np.ndarray, keys: np.ndarray | None, max_overlap: float, floor: float
+) -> Iterator[tuple[int, _Candidate]]:
+    """Yield the candidates of an image that rank at least `floor`, best first, with their lists."""
+    image_id, height, width, score, information, cost, allowed, lots, _ = windows
+    try:
+        for place in best_windows(ranks, allowed, height, width, max_overlap, floor, lots):
+            row, column = place
+            box = Box(row * STRIDE, column * STRIDE, height, width)
+            values = (float(array[place]) for array in (score, information, cost))
+            lot = 0.0 if lots is None else float(lots[place])
+            chosen = Chosen(Region(image_id, box), *values)
+            yield (
+                0 if keys is None else int(keys[place]),
+                _Candidate(float(ranks[place]), lot, chosen),
+            )
+    except ValueError as error:
+        raise ValueError(f"Image {image_id}: {error}") from error
 
 
 _SLACK = 1000
 """How many candidates more than twice the affordable ones are collected before they are sorted."""
 
 
-def _keep_affordable(best: list[tuple[Chosen, float]], budget: float) -> int:
-    """Sort candidates with their prices, and drop all behind the first that is too dear.
+class _List:
+    """The candidates of one list, of which those that can never be chosen are forgotten.
 
-    Returns:
-        How many the budget pays for.
+    Attributes:
+        floor: what ranks lower can never be chosen.
     """
-    best.sort(key=lambda priced: (-_score(priced[0]), priced[0].region))
-    affordable = len(within_budget(best, itemgetter(1), budget))
-    del best[affordable + 1 :]
-    return affordable
+
+    def __init__(self) -> None:
+        self.floor = -math.inf
+        self._priced: list[tuple[_Candidate, float]] = []
+        self._affordable = 0
+
+    def add(self, candidate: _Candidate, price: float) -> None:
+        """Add a candidate, in any order."""
+        self._priced.append((candidate, price))
+
+    def forget(self, budget: float) -> None:
+        """Forget all behind the first that is too dear, once they are many."""
+        if len(self._priced) > 2 * self._affordable + _SLACK:
+            self.sorted_within(budget)
+
+    def sorted_within(self, budget: float) -> list[tuple[_Candidate, float]]:
+        """Return candidates with their prices in order, up to the first that is too dear."""
+        self._priced.sort(key=lambda priced: priced[0].order)
+        self._affordable = len(within_budget(self._priced, itemgetter(1), budget))
+        del self._priced[self._affordable + 1 :]
+        if self._affordable < len(self._priced):
+            self.floor = self._priced[-1][0].rank
+        return self._priced
 
 
-def best_first(
-    pool: Iterable[Windows], max_overlap: float = 0.0, limit: int | None = None
-) -> Iterator[Chosen]:
-    """Yield the candidates of a whole pool best first, each suppressing what it overlaps.
-
-    Args:
-        pool: the windows of each image, read once and one image at a time.
-        max_overlap: see `best_windows`.
-        limit: yield no more than so many; all where None.
-
-    Yields:
-        Candidates by descending score, then ascending image id, y and x.
-
-    Raises:
-        ValueError: the score of an allowed window is NaN or infinite; the message names its image.
-    """
-    budget = math.inf if limit is None else limit
-    yield from select(pool, lambda candidate: 1.0, budget, max_overlap).chosen
+def _in_turn(lists: Iterable[_List], budget: float) -> Selection:
+    """Choose the first of each list, the better ones first, then the second of each, and so on."""
+    turns = [
+        ((turn, candidate.order), candidate.chosen, amount)
+        for each in lists
+        for turn, (candidate, amount) in enumerate(each.sorted_within(budget))
+    ]
+    turns.sort(key=itemgetter(0))
+    affordable = len(within_budget(turns, itemgetter(2), budget))
+    left = turns[affordable:]
+    return Selection([chosen for _, chosen, _ in turns[:affordable]], left[0][2] if left else None)
 
 
 Priced = TypeVar("Priced")
@@ -245,21 +323,6 @@ def within_budget(
             break
         chosen.append(candidate)
     return chosen
-
-
-def _candidates(windows: Windows, max_overlap: float, floor: float) -> Iterator[Chosen]:
-    """Yield the candidates of one image that score at least `floor`, best first."""
-    image_id, height, width, score, information, cost, allowed = windows
-    try:
-        for row, column in best_windows(score, allowed, height, width, max_overlap, floor):
-            yield Chosen(
-                Region(image_id, Box(row * STRIDE, column * STRIDE, height, width)),
-                float(score[row, column]),
-                float(information[row, column]),
-                float(cost[row, column]),
-            )
-    except ValueError as error:
-        raise ValueError(f"Image {image_id}: {error}") from error
 
 
 def _suppressed(height: int, width: int, max_overlap: float) -> np.ndarray:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
+from cereals_tf.acquisition.composition import SELECTIONS, Composition, compose
 from cereals_tf.acquisition.fusion import FUSIONS, Fusion
 from cereals_tf.acquisition.information import MEASURES, Measure
 from cereals_tf.data_prep.errors import UserError
@@ -147,7 +148,13 @@ class _NamedIn:
         return text
 
 
-def _listed(registry: Mapping[str, Measure | Fusion | Backbone]) -> str:
+def _selection(text: str) -> tuple[str, ...]:
+    names = tuple(text.split("+"))
+    compose(names)
+    return names
+
+
+def _listed(registry: Mapping[str, Measure | Fusion | Composition | Backbone]) -> str:
     return ", ".join(f"{name} ({entry.help})" for name, entry in registry.items())
 
 
@@ -200,6 +207,18 @@ class Options:
         ("vertices", "intersections"),
         "Which clicks of a region count: vertices, intersections, corners, joined by +.",
         _clicks,
+    )
+    selection: tuple[str, ...] = option(
+        ("best",),
+        f"How a round's regions are chosen by score: {_listed(SELECTIONS)}; or a drawing and a "
+        "listing way joined by +, as power+stratified.",
+        _selection,
+    )
+    max_per_image: int = option(
+        0,
+        "Most regions of one image that a round may choose, 0: any number.",
+        number(0),
+        _WITH_PARTS,
     )
     max_overlap: float = option(
         0.0,
@@ -329,6 +348,11 @@ class Options:
         if unit in COST_UNITS and unit != self.cost_unit:
             raise UserError(f"--budget={self.budget}: expected --cost_unit={unit} beside it")
 
+    @property
+    def composition(self) -> Composition:
+        """How a round's batch is composed, what `selection` names."""
+        return compose(self.selection)
+
     @classmethod
     def of(cls, **given: Any) -> "Options":
         """Read options in their written forms, those of campaign.json; the others have defaults.
@@ -374,10 +398,21 @@ class Options:
 OPTIONS = options_of(Options)
 """All options of a campaign."""
 
+OF_0_1 = {"selection": "by_id"}
+"""What a campaign of version 0.1 does where its campaign.json has no such option."""
+
 GROUPS = {
     "Data": ("image_size",),
     "Regions and budget": ("region", "clicks", "max_overlap", "budget", "initial", "seed"),
-    "Information and cost": ("information", "committee", "fusion", "alpha", "cost"),
+    "Choice": (
+        "information",
+        "committee",
+        "fusion",
+        "alpha",
+        "cost",
+        "selection",
+        "max_per_image",
+    ),
     "Model": (
         "backbone",
         "width_multiplier",

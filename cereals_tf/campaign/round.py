@@ -36,7 +36,7 @@ from cereals_tf.campaign.learning.quality import segmentation_quality, training_
 from cereals_tf.campaign.learning.scorer import load_scorer
 from cereals_tf.campaign.learning.task import COST, SEGMENTATION, TASKS, Task
 from cereals_tf.campaign.learning.training import Training
-from cereals_tf.campaign.pool.choose import budget_of, choose_best, choose_initial
+from cereals_tf.campaign.pool.choose import budget_of, choose_initial, choose_scored
 from cereals_tf.campaign.pool.files import price_in
 from cereals_tf.campaign.pool.pool import Pool
 from cereals_tf.campaign.pool.scoring import score_pool
@@ -143,19 +143,19 @@ class Round:
         write_regions(self.folder / REGIONS, self.annotator.annotate(self._choose))
 
     def _choose(self) -> list[Chosen]:
-        chosen = choose_initial(self.pool) if self.number == 0 else self._choose_best()
+        chosen = choose_initial(self.pool) if self.number == 0 else self._choose_scored()
         if not chosen:
             shutil.rmtree(self.folder)
             raise PoolIsEmptyError
         return chosen
 
-    def _choose_best(self) -> list[Chosen]:
+    def _choose_scored(self) -> list[Chosen]:
         with self._clock.timed("score"):
             self.scoring()(ALL)
         with self._clock.timed("select"):
             budget, unit = budget_of(self.campaign.options, self.train.images)
             price = price_in(unit, self.pool, self.scores)
-            return choose_best(self.pool, self.scores, price, budget)
+            return choose_scored(self.pool, self.scores, price, budget, self.number)
 
     @cached_property
     def _regions(self) -> list[Annotated]:

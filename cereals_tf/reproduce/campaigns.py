@@ -18,7 +18,18 @@ from cereals_tf.tables import format_duration
 
 CAMPAIGNS = "campaigns"
 ADOPTED = ".adopted"
-CHOICE = ("region", "information", "committee", "fusion", "alpha", "cost", "max_overlap", "budget")
+CHOICE = (
+    "region",
+    "information",
+    "committee",
+    "fusion",
+    "alpha",
+    "cost",
+    "selection",
+    "max_per_image",
+    "max_overlap",
+    "budget",
+)
 """Options that say what is chosen from round 1 on; round 0 does not depend on them."""
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from cereals_tf.acquisition.regions import Region, window_grid, window_sums
 from cereals_tf.acquisition.selection import Chosen, Windows, select
 from cereals_tf.campaign.options import Options
-from cereals_tf.campaign.pool.choose import choose_best
+from cereals_tf.campaign.pool.choose import choose_scored
 from cereals_tf.campaign.pool.files import WindowScores, path_of, save_scores
 from cereals_tf.campaign.pool.pool import Pool
 from cereals_tf.data_prep.dataset import IMAGES, PreparedData
@@ -228,7 +228,8 @@ def open_pool(folder: Path, size: Size) -> Pool:
 
 def choose_from(pool: Pool, folder: Path, size: Size) -> list[Chosen]:
     """Choose `SHARE` of a pool's area."""
-    return choose_best(pool, folder, _area, SHARE * len(pool.candidates) * size.height * size.width)
+    budget = SHARE * len(pool.candidates) * size.height * size.width
+    return choose_scored(pool, folder, _area, budget, round_number=1)
 
 
 def choose_in(folder: str, images: int, quick: bool) -> int:

@@ -16,4 +16,5 @@ def load_scorer(campaign: Campaign, done: CommittedRound) -> Scorer:
         COST.load(campaign, done),
         campaign.options.information,
         campaign.options.committee,
+        campaign.options.composition.needs_classes,
     )

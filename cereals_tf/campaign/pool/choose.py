@@ -12,7 +12,7 @@ from cereals_tf.acquisition.regions import Region
 from cereals_tf.acquisition.selection import Chosen, Windows, best_first, select
 from cereals_tf.campaign.options import COST_UNITS, Options
 from cereals_tf.campaign.pool.files import WindowScores, load_scores, path_of
-from cereals_tf.campaign.pool.pool import Pool, region_of
+from cereals_tf.campaign.pool.pool import Pool, PoolImage, region_of
 from cereals_tf.data_prep.dataset import ImageEntry
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.grid import Box
@@ -53,45 +53,62 @@ def _random_regions(pool: Pool, count: int, seed: int) -> list[Chosen]:
     return [Chosen(drawn.region) for drawn in chosen]
 
 
-def choose_best(
-    pool: Pool, folder: Path, price: Callable[[Chosen], float], budget: float
+def choose_scored(
+    pool: Pool, folder: Path, price: Callable[[Chosen], float], budget: float, round_number: int
 ) -> list[Chosen]:
-    """Select the best regions of the scored pool within the budget, best first.
+    """Select regions of the scored pool within the budget, in the order of the selection.
 
     Args:
         pool: What there is to choose from.
         folder: The window scores that `score_pool` wrote.
         price: What a region takes from the budget.
         budget: The budget, in the unit of `price`.
+        round_number: The round; lots are drawn from the seed, it, the image and the window.
 
     Raises:
-        UserError: The budget does not pay for the best candidate.
+        UserError: The budget does not pay for the first candidate.
     """
     options = pool.options
     fusion = find_fusion(options.fusion, vars(options))
     scales = _scales(pool, folder) if fusion.scaled else UNSCALED
 
-    def fused(entry: ImageEntry, scores: WindowScores, allowed: np.ndarray) -> Windows:
+    composition = options.composition
+    seed = derive_seed(options.seed, round_number, "lots")
+
+    def fused(image: PoolImage, scores: WindowScores, allowed: np.ndarray) -> Windows:
         score = np.asarray(fusion.score(scores.information, scores.cost(options), scales))
-        size = region_of(options, entry)
         return Windows(
-            entry.image_id, *size, score, scores.information, scores.cost_estimated, allowed
+            image.entry.image_id,
+            *region_of(options, image.entry),
+            score,
+            scores.information,
+            scores.cost_estimated,
+            allowed,
+            random_windows(seed, image.number, score.shape) if composition.draws_lots else None,
+            scores.classes,
         )
 
-    windows = (fused(*scored) for scored in _scored(pool, folder))
-    selection = select(windows, price, budget, options.max_overlap)
+    selection = select(
+        (fused(*scored) for scored in _scored(pool, folder)),
+        price,
+        budget,
+        options.max_overlap,
+        composition,
+        options.max_per_image or None,
+    )
     if not selection.chosen and selection.next_price is not None:
         raise UserError(
-            f"--budget={options.budget}: does not pay for the best region, which takes "
+            f"--budget={options.budget}: does not pay for the first region, which takes "
             f"{selection.next_price:g} of {budget:g}"
         )
     return selection.chosen
 
 
-def _scored(pool: Pool, folder: Path) -> Iterator[tuple[ImageEntry, WindowScores, np.ndarray]]:
+def _scored(pool: Pool, folder: Path) -> Iterator[tuple[PoolImage, WindowScores, np.ndarray]]:
     """Yield each image that has candidates, with its window scores and its allowed windows."""
-    for number, entry in pool.candidates.values():
-        yield entry, load_scores(path_of(folder, number)), pool.allowed(entry)
+    for image in pool.candidates.values():
+        scores = load_scores(path_of(folder, image.number), pool.options)
+        yield image, scores, pool.allowed(image.entry)
 
 
 def _scales(pool: Pool, folder: Path) -> tuple[Scale, Scale]:

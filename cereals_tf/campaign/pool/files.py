@@ -1,4 +1,4 @@
-"""The scores of the pool on disk: a file per image, float32 [2 or 3, rows, columns]."""
+"""The scores of the pool on disk: a file per image, float32 [2 to 4, rows, columns]."""
 
 import os
 import secrets
@@ -25,11 +25,13 @@ class WindowScores(NamedTuple):
         information: Sum over a window's unlabelled positions (or random numbers).
         cost_estimated: Clicks that the cost model predicts there.
         clicks: True clicks of the kinds that count, where `needs_clicks`.
+        classes: The predicted class, where the options' selection needs it.
     """
 
     information: np.ndarray
     cost_estimated: np.ndarray
     clicks: np.ndarray | None = None
+    classes: np.ndarray | None = None
 
     def cost(self, options: Options) -> np.ndarray:
         """Return the clicks that the fusion uses: the estimated ones, or the ground truth's."""
@@ -66,9 +68,12 @@ def save_scores(path: Path, scores: WindowScores) -> None:
     partial.replace(path)
 
 
-def load_scores(path: Path) -> WindowScores:
+def load_scores(path: Path, options: Options) -> WindowScores:
     """Open the scores of one image, which are read from the disk where they are looked at."""
-    return WindowScores(*np.asarray(np.load(path, mmap_mode="r", allow_pickle=False)))
+    there = {"clicks": needs_clicks(options), "classes": options.composition.needs_classes}
+    names = [name for name in WindowScores._fields if there.get(name, True)]
+    arrays = np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+    return WindowScores(**dict(zip(names, arrays, strict=True)))
 
 
 LEAST_PRICE = 1.0
@@ -96,7 +101,8 @@ def _price_in_true_clicks(pool: Pool, folder: Path) -> Callable[[Chosen], float]
 
     @lru_cache(OPEN_FILES)
     def clicks_of(image_id: str) -> np.ndarray:
-        return load_scores(path_of(folder, pool.candidates[image_id].number)).true_clicks
+        path = path_of(folder, pool.candidates[image_id].number)
+        return load_scores(path, pool.options).true_clicks
 
     def price(chosen: Chosen) -> float:
         image_id, box = chosen.region

@@ -113,12 +113,12 @@ class _ScoredImage(NamedTuple):
 
     Attributes:
         place: The image.
-        sums: What `Scorer.compute_windows` gives for it, [1 or 2, rows, columns].
+        sums: What `Scorer.compute_windows` gives for it, float32 [rows, columns] each.
         record: The features that true clicks are counted by, where they are needed.
     """
 
     place: PoolImage
-    sums: np.ndarray
+    sums: dict[str, np.ndarray]
     record: Record
 
 
@@ -131,9 +131,11 @@ def _scored_images(
         if scorer.draws:
             _reseed(pool.options, scorer, entry.image_id, round_number)
         unlabelled = np.stack([pool.unlabelled(place.entry) for place in batch])
-        sums = scorer.windows(images, unlabelled, region_of(pool.options, entry)).numpy()
-        for place, part, record in zip(batch, sums, kept, strict=True):
-            if not np.isfinite(part).all():
+        sums = scorer.windows(images, unlabelled, region_of(pool.options, entry))
+        sums = {name: values.numpy() for name, values in sums.items()}
+        for index, (place, record) in enumerate(zip(batch, kept, strict=True)):
+            part = {name: values[index] for name, values in sums.items()}
+            if not all(np.isfinite(values).all() for values in part.values()):
                 raise UserError(
                     f"{place.entry.image_id}: the models of round {round_number - 1} give NaN or "
                     "infinity for this image, expected numbers: their training has diverged"
@@ -162,15 +164,16 @@ def _window_scores(
     options: Options, scorer: Scorer, image: _ScoredImage, round_number: int
 ) -> WindowScores:
     """Add to an image's sums what does not come from the models."""
-    (number, entry), (*information, cost) = image.place, image.sums
+    (number, entry), scores = image.place, dict(image.sums)
     if scorer.measure.of_windows:
         seed = derive_seed(options.seed, round_number, options.information)
-        information = [scorer.measure.function(seed, number, cost.shape)]
-    if not needs_clicks(options):
-        return WindowScores(*information, cost)
-    grid = records.click_grid_of(image.record, entry.height, entry.width)
-    clicks = grid.windows(*region_of(options, entry)).of(options.clicks)
-    return WindowScores(*information, cost, clicks.astype(np.float32))
+        shape = scores["cost_estimated"].shape
+        scores["information"] = scorer.measure.function(seed, number, shape)
+    if needs_clicks(options):
+        grid = records.click_grid_of(image.record, entry.height, entry.width)
+        clicks = grid.windows(*region_of(options, entry)).of(options.clicks)
+        scores["clicks"] = clicks.astype(np.float32)
+    return WindowScores(**scores)
 
 
 def image_maps(

@@ -44,6 +44,10 @@ called_yes.needs_committee = "yes"
 def root(information, cost): return information / (cost + 1) ** 0.5
 def bounded(information, cost): return ops.minimum(information, 1 - cost)
 bounded.scaled, bounded.unit = True, "{information} or {cost}"
+def weighted_sum(information, cost, alpha): return alpha * information + (1 - alpha) * (1 - cost)
+weighted_sum.parameters, weighted_sum.scaled = ("alpha",), True
+def unknown(information, cost, beta): return information
+unknown.parameters = ("beta",)
 def free(information, cost): return information / cost
 def one(information, cost): return 1.0
 def total(information, cost): return ops.sum(information - cost)
@@ -69,7 +73,7 @@ def measure(name, classes=3):
 
 
 def fusion(name):
-    return find_fusion(f"my_acquisition:{name}", {})
+    return find_fusion(f"my_acquisition:{name}", {"alpha": 0.25})
 
 
 def test_names_of_the_registries():
@@ -105,6 +109,7 @@ def test_what_a_fusion_says_of_itself():
     scores = found.score(np.float32([2, 8]), np.float32([1, 9]), (Scale(0, 8), Scale(1, 9)))
     assert keras.ops.convert_to_numpy(scores).tolist() == [0.25, 0]
     assert (fusion("root").unit, fusion("root").scaled) == ("score", False)
+    assert fusion("weighted_sum").function(0.5, 1.0) == 0.125
 
 
 @pytest.mark.parametrize(
@@ -138,6 +143,7 @@ def test_no_measure(name, message):
         ("total", r"found float32 \[\]"),
         ("double", r"found float64 \[2, 3, 4\]"),
         ("rooted", "tensors: .*symbolic"),
+        ("unknown", "its parameter 'beta' is no option"),
         ("drawn", "other scores for tensors than for NumPy arrays"),
         ("three", "NumPy arrays: TypeError: .*'more'"),
     ],

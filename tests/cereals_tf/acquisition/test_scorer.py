@@ -108,12 +108,15 @@ def test_windows_are_sums_of_the_maps_in_one_graph_for_all_sizes(information):
             scorer.reseed(7)
             maps = [part.numpy() for part in scorer.maps(images)]
             scorer.reseed(7)
-            windows = scorer.windows(images, unlabelled, region).numpy()
-            maps = maps[1:] if MEASURES[information].of_windows else maps
+            windows = scorer.windows(images, unlabelled, region)
+            named = dict(zip(("information", "cost_estimated"), maps, strict=True))
+            if MEASURES[information].of_windows:
+                del named["information"]
             rows, columns = window_grid(height, width, *region)
-            assert windows.shape == (number, len(maps), rows, columns)
-            for image in range(number):
-                for found, part in zip(windows[image], maps, strict=True):
+            assert set(windows) == set(named)
+            for name, part in named.items():
+                assert windows[name].shape == (number, rows, columns)
+                for image, found in enumerate(windows[name].numpy()):
                     sums = window_sums(part[image], tuple(map(cells, region)), unlabelled[image])
                     expected = sums[:rows, :columns].astype(np.float32)
                     np.testing.assert_array_equal(found, expected)
@@ -124,17 +127,22 @@ def test_windows_are_sums_of_the_maps_in_one_graph_for_all_sizes(information):
 def test_a_batch_scores_as_its_images_alone():
     scorer = Scorer(*models(), "entropy", members=0)
     images, unlabelled = some_images(5, 60, 90), np.ones((5, 8, 12), bool)
-    together = scorer.windows(images, unlabelled, (16, 24)).numpy()
+    together = scorer.windows(images, unlabelled, (16, 24))
     for image in range(5):
-        alone = scorer.windows(images[image : image + 1], unlabelled[:1], (16, 24)).numpy()[0]
-        np.testing.assert_allclose(together[image], alone, rtol=1e-5)
-    assert len(np.unique(together)) > together.size / 2
+        alone = scorer.windows(images[image : image + 1], unlabelled[:1], (16, 24))
+        for name, sums in together.items():
+            np.testing.assert_allclose(sums[image], alone[name][0], rtol=1e-5)
+            assert len(np.unique(sums)) > sums.numpy().size / 2
 
 
 def test_a_model_that_gives_nan_shows():
     segmentation, cost = models()
     segmentation.layers[-1].bias.assign(tf.fill([5], np.nan))
-    for information, planes in (("entropy", [True, False]), ("random", [False])):
+    for information, expected in (
+        ("entropy", {"information": True, "cost_estimated": False}),
+        ("random", {"cost_estimated": False}),
+    ):
         scorer = Scorer(segmentation, cost, information, members=0)
         windows = scorer.windows(some_images(1, 64, 96), np.ones((1, 8, 12), bool), (16, 16))
-        assert np.isnan(windows.numpy()).all(axis=(0, 2, 3)).tolist() == planes
+        found = {name: np.isnan(sums.numpy()).all() for name, sums in windows.items()}
+        assert found == expected

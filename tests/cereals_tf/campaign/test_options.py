@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cereals_tf.acquisition.composition import SELECTIONS
 from cereals_tf.acquisition.fusion import FUSIONS
 from cereals_tf.acquisition.information import MEASURES
 from cereals_tf.campaign.options import (
@@ -29,6 +30,8 @@ WRONG = {
     "alpha": [-0.01, 1.01, math.nan, math.inf],
     "cost": ["", "true"],
     "clicks": ["", "vertices,corners", "vertices+", "edges", "vertices+vertices"],
+    "selection": ["", "first", "best+power", "power+power", "stratified+power+best"],
+    "max_per_image": [-1],
     "max_overlap": [-0.1, 1.0, math.nan],
     "budget": [
         "",
@@ -71,6 +74,8 @@ RIGHT = {
     "alpha": [0.0, 0.5, 1.0],
     "cost": ["est", "gt"],
     "clicks": ["corners", "vertices+intersections+corners"],
+    "selection": [*SELECTIONS, "power+stratified", "stratified+power"],
+    "max_per_image": [0, 3],
     "max_overlap": [0.0, 0.99],
     "budget": ["1images", "0.1%", "100%", "3000clicks"],
     "initial": ["1images", "100%", "40regions"],

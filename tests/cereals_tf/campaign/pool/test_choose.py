@@ -1,5 +1,6 @@
 """Choosing regions, against loops over every window of every image."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
@@ -9,24 +10,27 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from cereals_tf.acquisition.regions import Region
+from cereals_tf.acquisition.regions import Region, window_grid
 from cereals_tf.acquisition.scorer import Scorer
 from cereals_tf.acquisition.selection import Chosen
 from cereals_tf.campaign.annotators.oracle import click_grids
 from cereals_tf.campaign.learning.task import COST, SEGMENTATION
 from cereals_tf.campaign.options import Options, Size
-from cereals_tf.campaign.pool.choose import budget_of, choose_best, choose_initial
+from cereals_tf.campaign.pool.choose import budget_of, choose_initial, choose_scored
 from cereals_tf.campaign.pool.files import WindowScores, load_scores, save_scores
 from cereals_tf.campaign.pool.pool import Pool, region_of, resolve_region
 from cereals_tf.campaign.pool.scoring import image_maps, score_pool
 from cereals_tf.data_prep.dataset import PreparedData
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.grid import Box
+from cereals_tf.trainers.randomness import derive_seed
 from cereals_tf.trainers.split import Split
+
+ROUND = 3
 
 
 class ScoredPool(NamedTuple):
-    """A scored pool: what `choose_best` is given."""
+    """A scored pool: what `choose_scored` is given."""
 
     options: Options
     reader: Split
@@ -66,9 +70,10 @@ def pool_of(toy_data, plugin_folder, tmp_path_factory):
         }
         segmentation = decided(SEGMENTATION.build_random(options, data.classes), bias=0.0)
         cost = decided(COST.build_random(options, data.classes), bias=4.0)
-        scorer = Scorer(segmentation, cost, options.information, options.committee)
+        predicts = options.composition.needs_classes
+        scorer = Scorer(segmentation, cost, options.information, options.committee, predicts)
         scores = tmp_path_factory.mktemp("scores")
-        score_pool(Pool(options, reader, labelled), scorer, 3, scores)
+        score_pool(Pool(options, reader, labelled), scorer, ROUND, scores)
         return ScoredPool(options, reader, labelled, scorer, scores)
 
     return score
@@ -113,12 +118,23 @@ def all_windows(pool):
             if not mask[y : y + height, x : x + width].any()
         ]
         if free:
-            scores = load_scores(pool.scores / f"{key:08d}.npy")
+            scores = load_scores(pool.scores / f"{key:08d}.npy", pool.options)
             arrays = [scores.information, scores.cost_estimated, scores.cost(pool.options)]
             for y, x in free:
                 values = (float(array[y // 8, x // 8]) for array in arrays)
                 found.append((Region(entry.image_id, Box(y, x, height, width)), *values))
     return found
+
+
+def lots_of(pool, regions):
+    """Return what settles ties between regions, before their order does."""
+    if pool.options.selection == ("by_id",):
+        return [0] * len(regions)
+    seed, lots = derive_seed(pool.options.seed, ROUND, "lots"), {}
+    for number, entry in enumerate(pool.reader.images):
+        grid = window_grid(entry.height, entry.width, *region_of(pool.options, entry))
+        lots[entry.image_id] = np.random.default_rng([seed, number]).random(grid, np.float32)
+    return [lots[image_id][box.y // 8, box.x // 8] for image_id, box in regions]
 
 
 def brute_force(pool, price, budget):
@@ -134,10 +150,11 @@ def brute_force(pool, price, budget):
         "product": gain * saving,
         "convex": alpha * gain + (1 - alpha) * saving,
     }[pool.options.fusion]
-    ranked = sorted(zip(-fused, (window[0] for window in everything), strict=True))
+    regions = [window[0] for window in everything]
+    ranked = sorted(zip(-fused, lots_of(pool, regions), regions, strict=True))
     entries = {entry.image_id: entry for entry in pool.reader.images}
     chosen, spent = [], 0.0
-    for _, region in ranked:
+    for *_, region in ranked:
         entry = entries[region.image_id]
         same_image = [other.box for other in chosen if other.image_id == region.image_id]
         if (covered(same_image, entry) & covered([region.box], entry)).any():
@@ -150,11 +167,12 @@ def brute_force(pool, price, budget):
 
 
 def choose(pool, price, budget):
-    return choose_best(
+    return choose_scored(
         Pool(pool.options, pool.reader, pool.labelled),
         pool.scores,
         lambda candidate: price(candidate.region),
         budget,
+        ROUND,
     )
 
 
@@ -195,15 +213,73 @@ def test_the_regions_tell_why_they_were_chosen(entropy_pool):
 
 
 @pytest.mark.parametrize("fusion", ["none", "ratio"])
-def test_ties_break_by_image_then_row_then_column(entropy_pool, tmp_path, fusion):
+def test_ties_are_settled_by_lot_or_by_place(entropy_pool, tmp_path, fusion):
     for path in entropy_pool.scores.iterdir():
-        parts = (part for part in load_scores(path) if part is not None)
+        parts = load_scores(path, entropy_pool.options)[:2]
         save_scores(tmp_path / path.name, WindowScores(*(np.rint(part / 4) for part in parts)))
-    options = replace(entropy_pool.options, fusion=fusion)
-    pool = entropy_pool._replace(options=options, scores=tmp_path)
+    found = {}
+    for selection, seed in (("best", 0), ("best", 1), ("by_id", 0), ("by_id", 1)):
+        options = replace(entropy_pool.options, fusion=fusion, selection=(selection,), seed=seed)
+        pool = entropy_pool._replace(options=options, scores=tmp_path)
+        chosen = choose(pool, area, np.inf)
+        assert len({candidate.score for candidate in chosen}) < len(chosen) / 2
+        found[selection, seed] = [candidate.region for candidate in chosen]
+        assert found[selection, seed] == brute_force(pool, area, np.inf)
+    assert found["by_id", 0] == found["by_id", 1]
+    assert len({tuple(regions) for regions in found.values()}) == 3
+
+
+def test_a_window_is_of_the_class_that_most_of_it_is_predicted_to_be(pool_of):
+    pool = pool_of(selection="power+stratified")
+    images = {record["image/id"].numpy().decode(): record for record in pool.reader.records()}
+    classes = set()
+    for key, entry in list(enumerate(pool.reader.images))[1:]:
+        image = pool.reader.image(images[entry.image_id])
+        predicted = pool.scorer.segmentation(image[None]).numpy()[0].argmax(-1)
+        unlabelled = ~covered(pool.labelled.get(entry.image_id, []), entry)[::8, ::8]
+        scores = load_scores(pool.scores / f"{key:08d}.npy", pool.options)
+        for y, x in windows(entry, 16, 24):
+            cut = np.s_[y // 8 : y // 8 + 2, x // 8 : x // 8 + 3]
+            found = scores.classes[y // 8, x // 8]
+            if unlabelled[cut].any():
+                assert found == np.bincount(predicted[cut][unlabelled[cut]]).argmax()
+                classes.add(found)
+    assert len(classes) > 1
+
+
+def test_power_draws_from_the_seed_and_the_round(pool_of, monkeypatch):
+    pool = pool_of(selection="power")
     chosen = choose(pool, area, np.inf)
-    assert len({candidate.score for candidate in chosen}) < len(chosen) / 2
-    assert [candidate.region for candidate in chosen] == brute_force(pool, area, np.inf)
+    assert choose(pool, area, np.inf) == chosen
+    assert [each.score for each in chosen] != sorted((each.score for each in chosen), reverse=True)
+    assert choose(pool._replace(options=replace(pool.options, seed=1)), area, np.inf) != chosen
+    monkeypatch.setattr(f"{__name__}.ROUND", ROUND + 1)
+    assert choose(pool, area, np.inf) != chosen
+
+
+@pytest.mark.parametrize("selection", ["stratified", "power+stratified"])
+def test_classes_take_turns(pool_of, tmp_path, selection):
+    pool, rng, classes = pool_of(selection=selection), np.random.default_rng(0), {}
+    for number, entry in list(enumerate(pool.reader.images))[1:]:
+        scores = load_scores(pool.scores / f"{number:08d}.npy", pool.options)
+        drawn = rng.integers(0, 3, scores.classes.shape).astype(np.float32)
+        save_scores(tmp_path / f"{number:08d}.npy", scores._replace(classes=drawn))
+        classes[entry.image_id] = drawn
+    turns, taken = [], Counter()
+    for image_id, box in (
+        each.region for each in choose(pool._replace(scores=tmp_path), area, 1e6)
+    ):
+        found = classes[image_id][box.y // 8, box.x // 8]
+        turns.append(taken[found])
+        taken[found] += 1
+    assert turns == sorted(turns) and len(taken) == 3
+
+
+@pytest.mark.parametrize("selection", ["best", "power+stratified"])
+def test_no_more_than_so_many_of_an_image(pool_of, selection):
+    pool = pool_of(selection=selection, max_per_image=2)
+    counts = Counter(each.region.image_id for each in choose(pool, area, np.inf))
+    assert list(counts.values()) == [2, 2, 2]
 
 
 def test_a_budget_below_the_best_region_is_refused(entropy_pool):
@@ -256,7 +332,7 @@ def test_score_files_hold_sums_over_what_is_unlabelled(request, fixture):
     for key, entry in list(enumerate(pool.reader.images))[1:]:
         maps = image_maps(pool.options, pool.scorer, entry.image_id, images[entry.image_id], 3)
         unlabelled = ~covered(pool.labelled.get(entry.image_id, []), entry)[::8, ::8]
-        scores = load_scores(pool.scores / f"{key:08d}.npy")
+        scores = load_scores(pool.scores / f"{key:08d}.npy", pool.options)
         rows, columns = scores.information.shape
         assert rows * columns == len(list(windows(entry, 16, 24)))
         for y, x in windows(entry, 16, 24):
@@ -276,7 +352,7 @@ def test_every_measure_scores_and_goes_on_alike(pool_of, information):
     pool = pool_of(information=information)
     before = {path.name: path.read_bytes() for path in pool.scores.iterdir()}
     for path in sorted(pool.scores.iterdir()):
-        values = load_scores(path).information
+        values = load_scores(path, pool.options).information
         assert np.isfinite(values).all() and values.min() >= 0 and values.max() > 0
     (pool.scores / "00000002.npy").unlink()
     arguments = (Pool(pool.options, pool.reader, pool.labelled), pool.scorer)
@@ -296,7 +372,7 @@ def test_random_information_is_uniform_over_windows(pool_of, tmp_path):
         whole = Pool(pool.options, pool.reader, pool.labelled)
         score_pool(whole, pool.scorer, round_number, scores)
         for path in scores.iterdir():
-            drawn.append(load_scores(path).information)
+            drawn.append(load_scores(path, pool.options).information)
     numbers = np.sort(np.concatenate([part.ravel() for part in drawn]))
     assert len(numbers) > 2000
     assert len(np.unique(numbers)) > 0.99 * len(numbers)

@@ -170,7 +170,8 @@ def test_images_in_batches_score_as_alone(tmp_path, pool_of, monkeypatch):
     assert {len(batch) for batch in plan_batches(pool, scorer)} == {1}
     score_pool(pool, scorer, 1, tmp_path / "alone")
     for path in (tmp_path / "batches").iterdir():
-        pairs = zip(load_scores(path), load_scores(tmp_path / "alone" / path.name), strict=True)
+        paths = (path, tmp_path / "alone" / path.name)
+        pairs = zip(*(load_scores(each, pool.options) for each in paths), strict=True)
         for found, expected in list(pairs)[:2]:
             np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
@@ -194,7 +195,7 @@ def test_prices_are_what_the_oracle_counts(tmp_path, pool_of, image_size):
 def test_clicks_are_kept_only_where_they_count(tmp_path, pool_of):
     pool, scorer = pool_of()
     score_pool(pool, scorer, 1, tmp_path)
-    assert load_scores(path_of(tmp_path, 0)).clicks is None
+    assert load_scores(path_of(tmp_path, 0), pool.options).clicks is None
 
 
 def test_a_model_that_gives_nan_is_refused_by_image(tmp_path, pool_of):
