@@ -32,8 +32,7 @@ def power(windows: "Windows") -> "np.ndarray":
     import numpy as np
 
     assert windows.lots is not None
-    with np.errstate(divide="ignore"):
-        return np.maximum(windows.score, 0) / -np.log(windows.lots)
+    return np.maximum(windows.score, 0) / windows.lots.exponential(windows.score.shape)
 
 
 def by_class(windows: "Windows") -> "np.ndarray":

@@ -10,12 +10,13 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from operator import itemgetter
+from operator import attrgetter
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from cereals_tf.acquisition.composition import SELECTIONS, Composition
+from cereals_tf.acquisition.lots import Lots
 from cereals_tf.acquisition.regions import Region
 from cereals_tf.data_prep.grid import STRIDE, Box, cells
 
@@ -31,8 +32,7 @@ class Windows(NamedTuple):
         information: float, what the score was made of.
         cost: float, what the score was made of, in clicks.
         allowed: bool, which windows are candidates.
-        lots: float in [0, 1), drawn for each window: the lower settles ties; None: the order of
-            image id, y and x does.
+        lots: settle ties, the lower goes first; None: image id, y and x settle them.
         classes: int >= 0, the class that most of a window is predicted to be, where that counts.
     """
 
@@ -43,7 +43,7 @@ class Windows(NamedTuple):
     information: np.ndarray
     cost: np.ndarray
     allowed: np.ndarray
-    lots: np.ndarray | None = None
+    lots: Lots | None = None
     classes: np.ndarray | None = None
 
 
@@ -70,7 +70,7 @@ def best_windows(
     region_width: int,
     max_overlap: float = 0.0,
     floor: float = -math.inf,
-    lots: np.ndarray | None = None,
+    lots: Lots | None = None,
 ) -> Iterator[tuple[int, int]]:
     """Yield the windows of one image best first, each suppressing what it overlaps.
 
@@ -82,8 +82,8 @@ def best_windows(
         max_overlap: in [0, 1], the share of a window's area that any one window yielded before
             may cover. No window is yielded twice.
         floor: windows that rank lower are not yielded.
-        lots: float [rows, columns]; of equal ranks the window with the lower lot goes first.
-            Without lots, or of equal ones, first the upper, then the left one.
+        lots: of equal ranks the window with the lower lot goes first. Without lots, or of equal
+            ones, first the upper, then the left one.
 
     Yields:
         (row, column) in the grid of windows.
@@ -108,7 +108,7 @@ def best_windows(
                 near &= kept[above:, before:][: near.shape[0], : near.shape[1]]
 
 
-def _best_to_worst(places: np.ndarray, ranks: np.ndarray, lots: np.ndarray | None) -> list[int]:
+def _best_to_worst(places: np.ndarray, ranks: np.ndarray, lots: Lots | None) -> list[int]:
     """Return the places with the `_BLOCK` best ranks, and their equals, in order.
 
     What these suppress need not be sorted, and that is most of a map.
@@ -116,9 +116,11 @@ def _best_to_worst(places: np.ndarray, ranks: np.ndarray, lots: np.ndarray | Non
     if len(ranks) > _BLOCK:
         best = ranks >= np.partition(ranks, -_BLOCK)[-_BLOCK]
         places, ranks = places[best], ranks[best]
-    if lots is None:
-        return places[np.argsort(-ranks, kind="stable")].tolist()
-    return places[np.lexsort((lots.reshape(-1)[places], -ranks))].tolist()
+    order = np.argsort(-ranks, kind="stable")
+    ordered = ranks[order]
+    if lots and (ordered[1:] == ordered[:-1]).any():
+        order = np.lexsort((lots.of(places.astype(np.uint64)), -ranks))
+    return places[order].tolist()
 
 
 _BLOCK = 512
@@ -175,12 +177,11 @@ def select(
         own = {key: lists[key] for key in _present(keys, windows.allowed)}
         floor = min((each.floor for each in own.values()), default=math.inf)
         spent = dict.fromkeys(own, 0.0)
-        for key, candidate in islice(
-            _candidates(windows, ranks, keys, max_overlap, floor), max_per_image
-        ):
-            if key in spent and candidate.rank >= own[key].floor:
-                amount = price(candidate.chosen)
-                own[key].add(candidate, amount)
+        found = _candidates(windows, ranks, keys, max_overlap, floor)
+        for key, rank, lot, chosen in islice(found, max_per_image):
+            if key in spent and rank >= own[key].floor:
+                amount = price(chosen)
+                own[key].candidates.append(_Candidate(-rank, lot, chosen, amount))
                 spent[key] += amount
                 if spent[key] > budget:
                     del spent[key]
@@ -208,19 +209,6 @@ def best_first(
     return select(pool, lambda chosen: 1.0, budget, max_overlap).chosen
 
 
-class _Candidate(NamedTuple):
-    """A region that may be chosen, and what decides when it is its turn."""
-
-    rank: float
-    lot: float
-    chosen: Chosen
-
-    @property
-    def order(self) -> tuple:
-        """What is least for the one that goes first."""
-        return -self.rank, self.lot, self.chosen.region
-
-
 def _present(keys: np.ndarray | None, allowed: np.ndarray) -> list[int]:
     """Return the lists that an image has candidates in; without keys there is one, 0."""
     return [0] if keys is None else np.flatnonzero(np.bincount(keys[allowed])).tolist()
@@ -228,22 +216,33 @@ def _present(keys: np.ndarray | None, allowed: np.ndarray) -> list[int]:
 
 def _candidates(
     windows: Windows, ranks: np.ndarray, keys: np.ndarray | None, max_overlap: float, floor: float
-) -> Iterator[tuple[int, _Candidate]]:
-    """Yield the candidates of an image that rank at least `floor`, best first, with their lists."""
+) -> Iterator[tuple[int, float, int, Chosen]]:
+    """Yield list, rank and lot of an image's candidates that rank at least `floor`, best first."""
     image_id, height, width, score, information, cost, allowed, lots, _ = windows
+    columns = score.shape[1]
     try:
         for place in best_windows(ranks, allowed, height, width, max_overlap, floor, lots):
             row, column = place
-            box = Box(row * STRIDE, column * STRIDE, height, width)
-            values = (float(array[place]) for array in (score, information, cost))
-            lot = 0.0 if lots is None else float(lots[place])
-            chosen = Chosen(Region(image_id, box), *values)
-            yield (
-                0 if keys is None else int(keys[place]),
-                _Candidate(float(ranks[place]), lot, chosen),
+            chosen = Chosen(
+                Region(image_id, Box(row * STRIDE, column * STRIDE, height, width)),
+                float(score[place]),
+                float(information[place]),
+                float(cost[place]),
             )
+            key = 0 if keys is None else int(keys[place])
+            lot = 0 if lots is None else lots.of(row * columns + column)
+            yield key, float(ranks[place]), lot, chosen
     except ValueError as error:
         raise ValueError(f"Image {image_id}: {error}") from error
+
+
+class _Candidate(NamedTuple):
+    """A region that may be chosen; of a list, the least goes first."""
+
+    minus_rank: float
+    lot: int
+    chosen: Chosen
+    price: float
 
 
 _SLACK = 1000
@@ -254,44 +253,38 @@ class _List:
     """The candidates of one list, of which those that can never be chosen are forgotten.
 
     Attributes:
+        candidates: in any order.
         floor: what ranks lower can never be chosen.
     """
 
     def __init__(self) -> None:
+        self.candidates: list[_Candidate] = []
         self.floor = -math.inf
-        self._priced: list[tuple[_Candidate, float]] = []
         self._affordable = 0
-
-    def add(self, candidate: _Candidate, price: float) -> None:
-        """Add a candidate, in any order."""
-        self._priced.append((candidate, price))
 
     def forget(self, budget: float) -> None:
         """Forget all behind the first that is too dear, once they are many."""
-        if len(self._priced) > 2 * self._affordable + _SLACK:
-            self.sorted_within(budget)
+        if len(self.candidates) > 2 * self._affordable + _SLACK:
+            self.in_order(budget)
 
-    def sorted_within(self, budget: float) -> list[tuple[_Candidate, float]]:
-        """Return candidates with their prices in order, up to the first that is too dear."""
-        self._priced.sort(key=lambda priced: priced[0].order)
-        self._affordable = len(within_budget(self._priced, itemgetter(1), budget))
-        del self._priced[self._affordable + 1 :]
-        if self._affordable < len(self._priced):
-            self.floor = self._priced[-1][0].rank
-        return self._priced
+    def in_order(self, budget: float) -> list[_Candidate]:
+        """Return the candidates in order, up to the first that is too dear."""
+        self.candidates.sort()
+        self._affordable = len(within_budget(self.candidates, attrgetter("price"), budget))
+        del self.candidates[self._affordable + 1 :]
+        if self._affordable < len(self.candidates):
+            self.floor = -self.candidates[-1].minus_rank
+        return self.candidates
 
 
 def _in_turn(lists: Iterable[_List], budget: float) -> Selection:
     """Choose the first of each list, the better ones first, then the second of each, and so on."""
-    turns = [
-        ((turn, candidate.order), candidate.chosen, amount)
-        for each in lists
-        for turn, (candidate, amount) in enumerate(each.sorted_within(budget))
-    ]
-    turns.sort(key=itemgetter(0))
-    affordable = len(within_budget(turns, itemgetter(2), budget))
-    left = turns[affordable:]
-    return Selection([chosen for _, chosen, _ in turns[:affordable]], left[0][2] if left else None)
+    turns = sorted(turn for each in lists for turn in enumerate(each.in_order(budget)))
+    candidates = [candidate for _, candidate in turns]
+    affordable = within_budget(candidates, attrgetter("price"), budget)
+    left = candidates[len(affordable) :]
+    chosen = [candidate.chosen for candidate in affordable]
+    return Selection(chosen, left[0].price if left else None)
 
 
 Priced = TypeVar("Priced")

@@ -7,6 +7,7 @@ import numpy as np
 
 from cereals_tf.acquisition.fusion import UNSCALED, Scale
 from cereals_tf.acquisition.information import random_windows
+from cereals_tf.acquisition.lots import Lots
 from cereals_tf.acquisition.plugins import find_fusion
 from cereals_tf.acquisition.regions import Region
 from cereals_tf.acquisition.selection import Chosen, Windows, best_first, select
@@ -73,7 +74,10 @@ def choose_scored(
     scales = _scales(pool, folder) if fusion.scaled else UNSCALED
 
     composition = options.composition
-    seed = derive_seed(options.seed, round_number, "lots")
+
+    def lots_of(image_id: str) -> Lots | None:
+        seed = derive_seed(options.seed, round_number, "lots", image_id)
+        return Lots(seed) if composition.draws_lots else None
 
     def fused(image: PoolImage, scores: WindowScores, allowed: np.ndarray) -> Windows:
         score = np.asarray(fusion.score(scores.information, scores.cost(options), scales))
@@ -84,7 +88,7 @@ def choose_scored(
             scores.information,
             scores.cost_estimated,
             allowed,
-            random_windows(seed, image.number, score.shape) if composition.draws_lots else None,
+            lots_of(image.entry.image_id),
             scores.classes,
         )
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
+from cereals_tf.acquisition.lots import Lots
 from cereals_tf.acquisition.regions import Region, window_grid
 from cereals_tf.acquisition.scorer import Scorer
 from cereals_tf.acquisition.selection import Chosen
@@ -130,11 +131,15 @@ def lots_of(pool, regions):
     """Return what settles ties between regions, before their order does."""
     if pool.options.selection == ("by_id",):
         return [0] * len(regions)
-    seed, lots = derive_seed(pool.options.seed, ROUND, "lots"), {}
-    for number, entry in enumerate(pool.reader.images):
-        grid = window_grid(entry.height, entry.width, *region_of(pool.options, entry))
-        lots[entry.image_id] = np.random.default_rng([seed, number]).random(grid, np.float32)
-    return [lots[image_id][box.y // 8, box.x // 8] for image_id, box in regions]
+    columns = {
+        entry.image_id: window_grid(entry.height, entry.width, *region_of(pool.options, entry))[1]
+        for entry in pool.reader.images
+    }
+    lots = (
+        Lots(derive_seed(pool.options.seed, ROUND, "lots", region.image_id)) for region in regions
+    )
+    places = (box.y // 8 * columns[image_id] + box.x // 8 for image_id, box in regions)
+    return [lot.of(place) for lot, place in zip(lots, places, strict=True)]
 
 
 def brute_force(pool, price, budget):
