@@ -34,6 +34,8 @@ def prepare(
     out: Folder,
     *,
     dataset: str,
+    invalid: str = "refuse",
+    problems: Folder = "",
     workers: int = 1,
     beam_options: str | None = None,
     note: Callable[[str], object] = lambda text: None,
@@ -42,19 +44,26 @@ def prepare(
     """Convert a data set to TFRecord splits; after an interruption, the same call goes on.
 
     Args:
-        source: The data set's folder.
+        source: The data set's folder, or a zip file of it.
         out: New folder for the prepared data set, also in an object store: s3://BUCKET/FOLDER.
         dataset: What `source` is, as `cereals prepare --dataset` names it.
+        invalid: What becomes of images and shapes that cannot be used: `refuse` (nothing is
+            written), or `skip` (they are left out, counted in dataset.json and listed in
+            left_out.csv of `out`).
+        problems: A file to list all of them in, as CSV.
         workers: Images that are converted at a time, large data sets in as many processes; 0: one
             per core. A script that asks for more than 1 does its work behind
             `if __name__ == "__main__"`.
         beam_options: Convert in a pipeline of Apache Beam, with these options of Beam's as on a
             command line. None: convert without Beam.
-        note: Told, before the work begins, in a sentence, if people will have to annotate train.
+        note: Told in sentences how the source is read, if people will have to annotate train,
+            and what is wrong.
         **options: How `source` is read: options of its kind, see `cereals prepare --help`.
 
     Raises:
-        UserError: The source is damaged or inconsistent, or `out` exists.
+        ProblemsError: Parts of the source cannot be used and `invalid` refuses that; its
+            `problems` are all of them.
+        UserError: The source cannot be used at all, or `out` exists.
     """
     load_tensorflow()
     from cereals_tf.data_prep.prepare import prepare as convert
@@ -67,6 +76,8 @@ def prepare(
         workers,
         beam_options,
         note,
+        invalid,
+        local_folder(str(problems)) if str(problems) else None,
     )
     return inspect(out)
 

@@ -52,7 +52,7 @@ class BeamWriter:
             bar: Makes the progress bar.
 
         Raises:
-            UserError: An item cannot be converted; it is the first one, in order.
+            UserError: The source cannot be opened by a worker.
             StoppedError: The pipeline failed for another reason.
         """
         place = Place(place.data.absolute(), place.notes.absolute())

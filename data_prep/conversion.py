@@ -9,7 +9,7 @@ import multiprocessing
 import os
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -23,7 +23,8 @@ import numpy as np
 
 from cereals_tf.data_prep.annotated_image import AnnotatedImage, encode_label
 from cereals_tf.data_prep.polygons import paint
-from cereals_tf.data_prep.sources.reading import IMAGE_FORMATS, read_header, refuse_rotated
+from cereals_tf.data_prep.problems import Problem, SourceLog
+from cereals_tf.data_prep.sources.images import StoredImage, read_image
 from cereals_tf.data_prep.sources.source import Annotation, Item, Source
 from cereals_tf.data_prep.statistics import Statistics
 
@@ -42,24 +43,52 @@ class Converted(NamedTuple):
     statistics: Statistics
 
 
-def convert_item(source: Source, item: Item) -> Converted:
+class Conversion(NamedTuple):
+    """What became of an item.
+
+    Attributes:
+        converted: What becomes its record; None if it cannot have one.
+        problems: What is wrong with it, or with parts of it that are left out.
+    """
+
+    converted: Converted | None
+    problems: Sequence[Problem]
+
+
+def convert_item(source: Source, item: Item) -> Conversion:
     """Read and check one image and its annotation, all but the image's pixels.
 
     Those are decoded where the record is made, with the decoder that will read it, which refuses
     whatever Pillow's refuses.
-
-    Raises:
-        UserError: A file is damaged, or image and annotation do not fit each other.
     """
-    image_format, height, width = read_header(item.image)
-    label, polygons = _annotation(source, item, height, width)
-    painted = paint(polygons, height, width, background=source.background)
+    log = SourceLog()
+    converted = None
+    with log.noted("annotations that cannot be used"):
+        image = read_image(item.image, source.options)
+        annotation = _annotation(source, item, image.height, image.width)
+        log.problems += annotation.problems
+        converted = _converted(source, item, image, annotation)
+    return Conversion(converted, log.problems)
+
+
+def _annotation(source: Source, item: Item, height: int, width: int) -> Annotation:
+    """Return an image's annotation, which is all ignored where people still have to annotate it."""
+    if item.annotation:
+        return source.annotation(item, height, width)
+    return Annotation(np.full((height, width), source.classes.ignore_id, np.uint8), [])
+
+
+def _converted(
+    source: Source, item: Item, stored: StoredImage, annotation: Annotation
+) -> Converted:
+    label, polygons, _ = annotation
+    painted = paint(polygons, stored.height, stored.width, background=source.background)
     image = AnnotatedImage(
         image_id=item.image_id,
-        image_encoded=item.image.read_bytes(),
-        image_format=IMAGE_FORMATS[image_format],
-        height=height,
-        width=width,
+        image_encoded=stored.encoded,
+        image_format=stored.format,
+        height=stored.height,
+        width=stored.width,
         label_encoded=encode_label(label),
         polygons=polygons,
     )
@@ -67,16 +96,8 @@ def convert_item(source: Source, item: Item) -> Converted:
     return Converted(image, item.image, statistics)
 
 
-def _annotation(source: Source, item: Item, height: int, width: int) -> Annotation:
-    """Return an image's annotation, which is all ignored where people still have to annotate it."""
-    if item.annotation:
-        return source.annotation(item, height, width)
-    refuse_rotated(item.image)
-    return Annotation(np.full((height, width), source.classes.ignore_id, np.uint8), [])
-
-
 @contextmanager
-def in_threads(source: Source) -> Iterator[Callable[[Item], Converted]]:
+def in_threads(source: Source) -> Iterator[Callable[[Item], Conversion]]:
     """Give a `convert_item` of this source that may be called from several threads."""
     with libraries_prepared():
         yield partial(convert_item, source)
@@ -101,7 +122,7 @@ def prepare_libraries() -> None:
 
 
 @contextmanager
-def in_processes(source: Source, workers: int) -> Iterator[Callable[[Item], Converted]]:
+def in_processes(source: Source, workers: int) -> Iterator[Callable[[Item], Conversion]]:
     """Give a `convert_item` of this source that runs in the next free one of so many processes.
 
     The processes start as they are needed, and end with this one, even if it is killed.
@@ -118,7 +139,7 @@ def _start_worker(source: Source) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
-def _convert_in_worker(item: Item) -> Converted:
+def _convert_in_worker(item: Item) -> Conversion:
     return convert_item(_source, item)
 
 

@@ -3,7 +3,7 @@
 import re
 import reprlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, NoReturn
 
@@ -82,11 +82,13 @@ class Description:
         source: The kind of data set that was converted.
         classes: Class names, palette and ignore id.
         splits: What each split holds, train first.
+        left_out: How many images and shapes of the source could not be used, by what was wrong.
     """
 
     source: str
     classes: Classes
     splits: Mapping[str, SplitDescription]
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, path: Path | RemotePath, content: Any) -> "Description":
@@ -113,6 +115,7 @@ class Description:
                 split: _split(splits.of(split), names, split == "train")
                 for split in dict.fromkeys((*splits.value, "train", "val"))
             },
+            root.of("left_out").counts() if "left_out" in root.value else {},
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -124,6 +127,7 @@ class Description:
             "palette": [list(colour) for colour in self.classes.palette],
             "ignore_id": self.classes.ignore_id,
             "splits": {name: split.to_json() for name, split in self.splits.items()},
+            **({"left_out": dict(self.left_out)} if self.left_out else {}),
         }
 
 

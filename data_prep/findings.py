@@ -10,6 +10,9 @@ IGNORED_SHARE = 0.25
 SHIFTED_SHARE = 0.1
 """Two splits differ if more than this of the pixels would have to change class to agree."""
 
+_OF_MASKS = ("masks", "camvid", "voc")
+"""Kinds of data sets whose masks' values may mean something else than was said."""
+
 POLYGON_IOU = 0.8
 """Polygons that agree less with their mask than this misstate its clicks."""
 
@@ -36,9 +39,20 @@ def _absent_classes(data: PreparedData) -> Iterator[str]:
     train, val = (_pixels(data, split) for split in ("train", "val"))
     in_train = [name for name, count in train.items() if count or not data.labelled("train")]
     if absent := [name for name in train if name not in in_train]:
-        yield f"no pixel of train shows: {', '.join(absent)}"
+        yield f"no pixel of train shows: {', '.join(absent)}{_black_and_white(data, in_train)}"
     if absent := [name for name in in_train if not val[name]]:
         yield f"no pixel of val shows, so that nothing is measured of: {', '.join(absent)}"
+
+
+def _black_and_white(data: PreparedData, shown: list[str]) -> str:
+    """Return what to say of masks that show one class and what is ignored."""
+    classes, ignored = data.classes, data.split("train").pixels_ignored
+    if data.description.source not in _OF_MASKS or len(shown) != 1 or not ignored:
+        return ""
+    return (
+        f"; {classes.ignore_id} is ignore_id: if the masks are of 0 and {classes.ignore_id}, "
+        f'"ids": [0, {classes.ignore_id}] among the classes says so'
+    )
 
 
 def _different_shares(data: PreparedData) -> Iterator[str]:

@@ -52,6 +52,11 @@ class Option:
         """The texts that it can be, where these can be listed."""
         return tuple(getattr(self._read, "choices", ()))
 
+    @property
+    def bare(self) -> str:
+        """What it is if it is typed without a value; empty: that is refused."""
+        return "true" if self.form is bool else getattr(self._read, "bare", "")
+
     def read(self, form: Any) -> Any:
         """Return the value of a written form.
 
@@ -183,6 +188,34 @@ def _chosen(text: str, choices: Sequence[str]) -> str:
     if text not in choices:
         raise ValueError(f"one of {', '.join(choices)}")
     return text
+
+
+@dataclass(frozen=True)
+class Share:
+    """Reads a share in percent, as `2%`; without a value, the option stands for 100%."""
+
+    bare: str = "100%"
+
+    def __call__(self, text: str) -> str:
+        """Check a share.
+
+        Raises:
+            ValueError: It is none.
+        """
+        self.of(text)
+        return text
+
+    def of(self, text: str) -> float:
+        """Return a share from 0 to 1; 0 for no text."""
+        if text.lower() in BOOLEANS:
+            return float(BOOLEANS[text.lower()])
+        try:
+            share = float(text.removesuffix("%")) / 100 if text else 0.0
+        except ValueError:
+            share = math.nan
+        if not 0 <= share <= 1 or (text and not text.endswith("%")):
+            raise ValueError("a share in percent, as 2%")
+        return share
 
 
 def number(low: float, high: float = math.inf, above: bool = False) -> Read:

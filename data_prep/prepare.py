@@ -7,6 +7,7 @@ import io
 import json
 import re
 import signal
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -27,10 +28,19 @@ from cereals_tf.data_prep.description import FORMAT_VERSION, Classes, Descriptio
 from cereals_tf.data_prep.errors import StoppedError, UserError
 from cereals_tf.data_prep.files import resumable_folder, resumable_objects
 from cereals_tf.data_prep.parallel import cores, ordered_map
+from cereals_tf.data_prep.problems import Problem, listed, report, summary
 from cereals_tf.data_prep.progress import Progress
 from cereals_tf.data_prep.remote import RemotePath
 from cereals_tf.data_prep.schema import schema_text
-from cereals_tf.data_prep.shards import Place, Shard, Write, image_count, serialize_item
+from cereals_tf.data_prep.shards import (
+    Place,
+    Serialized,
+    Shard,
+    Write,
+    image_count,
+    serialize_item,
+)
+from cereals_tf.data_prep.sources.reading import unpacked
 from cereals_tf.data_prep.sources.registry import NO_OPTIONS, kind_named, open_source
 from cereals_tf.data_prep.sources.source import Item, Source
 from cereals_tf.data_prep.statistics import Statistics
@@ -39,9 +49,10 @@ if TYPE_CHECKING:
     from cereals_tf.data_prep.beam import BeamWriter
 
 IMAGES_PER_SHARD = 100
+LEFT_OUT = "left_out.csv"
 # With fewer bytes of image files, what processes gain over threads does not pay their start.
 BYTES_WORTH_PROCESSES = 64_000_000
-_PARTS = re.compile(rf"Split-[^/]+/data_tfrecord-\d+-of-\d+|{SCHEMA}|{IMAGES}")
+_PARTS = re.compile(rf"Split-[^/]+/data_tfrecord-\d+-of-\d+|{SCHEMA}|{IMAGES}|{LEFT_OUT}")
 
 
 def prepare(
@@ -52,6 +63,8 @@ def prepare(
     workers: int = 1,
     beam_options: str | None = None,
     note: Callable[[str], object] = lambda text: None,
+    invalid: str = "refuse",
+    problems: Path | None = None,
 ) -> None:
     """Convert a source of a kind in `KINDS` into the prepared data set `out`.
 
@@ -60,7 +73,7 @@ def prepare(
     neither on the number of workers nor on who runs them.
 
     Args:
-        folder: The source.
+        folder: The source, or a zip file of it.
         out: The prepared data set.
         kind: What the source is.
         options: How it is read: those of the kind's options that do not have their defaults.
@@ -69,38 +82,96 @@ def prepare(
             that asks for them does its work behind `if __name__ == "__main__"`.
         beam_options: Convert in a pipeline of Apache Beam, with these options of Beam's as on a
             command line; `workers` has no say then. None: convert without Beam.
-        note: Told, before the work begins, in a sentence, if people will have to annotate train.
+        note: Told, in sentences, what the user should know: of how the source is read before the
+            work begins, and of problems after it.
+        invalid: What becomes of images and shapes with problems: `refuse`, or `skip`, which leaves
+            them out, counts them in `dataset.json` and lists them in `left_out.csv`.
+        problems: A file to list all problems in.
 
     Raises:
-        UserError: The source is damaged or inconsistent (the file is named), `out` exists,
-            another process is making it, or Beam is missing, refuses its options or fails.
+        ProblemsError: Parts of the source cannot be used, and `invalid` refuses that.
+        UserError: The source cannot be used at all (the file is named), `out` exists, another
+            process is making it, or Beam is missing, refuses its options or fails.
     """
     if workers < 0:
         raise UserError(f"--workers={workers}: expected 0 or more")
+    if invalid not in ("refuse", "skip"):
+        raise UserError(f"--invalid={invalid}: unknown, expected refuse or skip")
     writer = None if beam_options is None else _beam_writer(beam_options)
+    if writer and folder.is_file():
+        raise UserError(f"{folder}: expected a folder, which all workers see")
+    say = partial(_report, folder, note, invalid == "skip", problems)
+    with unpacked(folder) as inner:
+        _convert(inner, out, kind, options, workers or cores(), writer, note, say)
+
+
+def _convert(
+    folder: Path,
+    out: Path | RemotePath,
+    kind: str,
+    options: Mapping[str, Any],
+    workers: int,
+    writer: "BeamWriter | None",
+    note: Callable[[str], object],
+    say: Callable[[Sequence[Problem]], None],
+) -> None:
+    """Convert the source in a folder; what is wrong with it is said before `out` appears."""
     source = open_source(kind, folder, options)
-    shards = list(_shards(source.items()))
-    if not _labelled(shards, "train"):
-        note(f"{folder}: {_without_labels(source, shards)}")
-    fingerprint = _fingerprint(
-        kind, asdict(kind_named(kind).checked(options)), source.classes, shards
-    )
+    shards = _listed_shards(source, say)
+    for remark in _remarks(folder, source, shards):
+        note(remark)
     if writer is None:
-        write = partial(_write_here, source, workers or cores())
+        write = partial(_write_here, source, workers)
     else:
         write = partial(writer.write, partial(open_source, kind, folder.absolute(), options))
+    checked = asdict(kind_named(kind).checked(options))
     try:
-        with _resumable(out, fingerprint) as folders:
+        with _resumable(out, _fingerprint(kind, checked, source.classes, shards)) as folders:
             place = Place(*folders)
             (place.data / SCHEMA).write_bytes(schema_text(source.classes).encode())
             _write_missing(write, shards, place)
-            _describe(place, kind, source.classes, shards)
+            found = [*source.log.problems, *(p for shard in shards for p in place.problems(shard))]
+            say(found)
+            _describe(place, kind, source.classes, shards, found)
     except StoppedError as error:
         raise UserError(str(error)) from None
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise UserError(f"{out}: {error.strerror}, expected room for the data set") from None
+
+
+def _listed_shards(source: Source, say: Callable[[Sequence[Problem]], None]) -> list[Shard]:
+    """Return the shards of a source; if none can be made, what was wrong is said first."""
+    try:
+        return list(_shards(source.items()))
+    except UserError:
+        say(source.log.problems)
+        raise
+
+
+def _report(
+    folder: Path,
+    note: Callable[[str], object],
+    skip: bool,
+    file: Path | None,
+    problems: Sequence[Problem],
+) -> None:
+    """Say what is wrong with a source.
+
+    Raises:
+        ProblemsError: There is something, and it is not to be left out.
+    """
+    report(problems, note, skip, file)
+    if problems:
+        note(f"{folder}: left out: {summary(problems)}; {LEFT_OUT} lists them")
+
+
+def _remarks(folder: Path, source: Source, shards: Sequence[Shard]) -> list[str]:
+    remarks = list(source.log.remarks)
+    if not _labelled(shards, "train"):
+        remarks.append(f"{folder}: {_without_labels(source, shards)}")
+    return remarks
 
 
 def _resumable(
@@ -196,8 +267,8 @@ def _write_here(
 
 
 def _counted(
-    records: Iterable[tuple[bytes, Statistics]], progress: Callable[[int], object]
-) -> Iterator[tuple[bytes, Statistics]]:
+    records: Iterable[Serialized], progress: Callable[[int], object]
+) -> Iterator[Serialized]:
     for record in records:
         progress(1)
         yield record
@@ -206,7 +277,7 @@ def _counted(
 @contextmanager
 def _serialized(
     source: Source, items: Sequence[Item], workers: int
-) -> Iterator[Iterator[tuple[bytes, Statistics]]]:
+) -> Iterator[Iterator[Serialized]]:
     """Give the records of items, in order, converted on so many cores."""
     size = sum(item.image.stat().st_size for item in items)
     if workers > 1 and size >= BYTES_WORTH_PROCESSES:
@@ -228,21 +299,30 @@ def _leave_interrupts_to_main() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 
 
-def _describe(place: Place, kind: str, classes: Classes, shards: Sequence[Shard]) -> None:
+def _describe(
+    place: Place, kind: str, classes: Classes, shards: Sequence[Shard], problems: Sequence[Problem]
+) -> None:
     """Write what the shards' statistics say of them, `dataset.json` last."""
     data = place.data
     splits = {}
     rows = []
     for split in dict.fromkeys(shard.split for shard in shards):
-        of_split = [shard for shard in shards if shard.split == split]
-        total = Statistics.total(place.statistics(shard) for shard in of_split)
-        labelled = _labelled(shards, split)
-        splits[split] = total.describe(classes, [shard.name for shard in of_split], labelled)
+        counted = {shard.name: place.statistics(shard) for shard in shards if shard.split == split}
+        parts = {name: statistics for name, statistics in counted.items() if statistics}
+        if not parts:
+            raise UserError(f"no image is left for {split}: {problems[0].text}")
+        for name in counted.keys() - parts.keys():
+            (data / name).unlink()
+        total = Statistics.total(parts.values())
+        splits[split] = total.describe(classes, list(parts), _labelled(shards, split))
         rows += [(split, *row) for row in total.rows]
-    description = Description(kind, classes, splits).to_json()
-    listed = io.StringIO(newline="")
-    writer = csv.writer(listed)
+    left_out = dict(Counter(problem.kind for problem in problems))
+    description = Description(kind, classes, splits, left_out).to_json()
+    table = io.StringIO(newline="")
+    writer = csv.writer(table)
     writer.writerow(["split", "image_id", "height", "width", "clicks"])
     writer.writerows(rows)
-    (data / IMAGES).write_bytes(listed.getvalue().encode())
+    if problems:
+        (data / LEFT_OUT).write_bytes(listed(problems))
+    (data / IMAGES).write_bytes(table.getvalue().encode())
     (data / DESCRIPTION).write_bytes((json.dumps(description, indent=1) + "\n").encode())

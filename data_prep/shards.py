@@ -8,16 +8,18 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from cereals_tf.data_prep.conversion import Converted
+from cereals_tf.data_prep.conversion import Conversion, Converted
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.files import sync
+from cereals_tf.data_prep.problems import Problem, SourceLog
 from cereals_tf.data_prep.progress import Progress
 from cereals_tf.data_prep.records import decode_image, first_line, serialize
 from cereals_tf.data_prep.remote import RemotePath
+from cereals_tf.data_prep.sources.images import UNREADABLE
 from cereals_tf.data_prep.sources.source import Item
 from cereals_tf.data_prep.statistics import Statistics
 
@@ -30,6 +32,20 @@ class Shard(NamedTuple):
     split: str
     name: str
     items: Sequence[Item]
+
+
+class Serialized(NamedTuple):
+    """What became of an item.
+
+    Attributes:
+        record: Its serialised record; None if it has none.
+        statistics: The record's statistics.
+        problems: What is wrong with the item.
+    """
+
+    record: bytes | None
+    statistics: Statistics | None
+    problems: Sequence[Problem]
 
 
 def image_count(shards: Iterable[Shard]) -> int:
@@ -61,33 +77,45 @@ class Place:
             if shard.name not in noted or not (self.data / shard.name).is_file()
         ]
 
-    def statistics(self, shard: Shard) -> Statistics:
-        """Return the statistics of a finished shard."""
-        return Statistics.from_json(json.loads((self.notes / shard.name).read_bytes()))
+    def statistics(self, shard: Shard) -> Statistics | None:
+        """Return the statistics of a finished shard, None if it has no record."""
+        content = self._note(shard)["statistics"]
+        return None if content is None else Statistics.from_json(content)
+
+    def problems(self, shard: Shard) -> list[Problem]:
+        """Return what was wrong with the items of a finished shard."""
+        return [Problem(*problem) for problem in self._note(shard)["problems"]]
+
+    def _note(self, shard: Shard) -> dict[str, Any]:
+        return json.loads((self.notes / shard.name).read_bytes())
 
     def clear(self) -> None:
         """Remove what is left of shards whose writers were killed."""
         for path in self.notes.glob(f"{_PARTIAL}*"):
             path.unlink()
 
-    def write(self, shard: Shard, records: Iterable[tuple[bytes, Statistics]]) -> None:
+    def write(self, shard: Shard, results: Iterable[Serialized]) -> None:
         """Write a shard and its note.
 
         Args:
             shard: The shard.
-            records: The serialised record of each item, in order, and its statistics.
+            results: What became of each item, in order.
         """
         parts = []
+        problems: list[Problem] = []
         with (
             self._written(self.data / shard.name) as partial,
             _full_disk_as_in_python(),
             tf.io.TFRecordWriter(str(partial)) as writer,
         ):
-            for content, statistics in records:
-                writer.write(content)
-                parts.append(statistics)
+            for result in results:
+                problems += result.problems
+                if result.record is not None:
+                    writer.write(result.record)
+                    parts.append(result.statistics)
+        statistics = Statistics.total(parts).to_json() if parts else None
         with self._written(self.notes / shard.name) as partial:
-            partial.write_text(json.dumps(Statistics.total(parts).to_json()))
+            partial.write_text(json.dumps({"statistics": statistics, "problems": problems}))
 
     @contextmanager
     def _written(self, path: Path | RemotePath) -> Iterator[Path]:
@@ -122,10 +150,16 @@ Write = Callable[[Sequence[Shard], Place, Callable[..., Progress]], None]
 """Writes shards at a place, and shows it on the bar that it makes."""
 
 
-def serialize_item(convert: Callable[[Item], Converted], item: Item) -> tuple[bytes, Statistics]:
-    """Convert an item and return its record, as `serialize_checked` does, and its statistics."""
-    converted = convert(item)
-    return serialize_checked(converted), converted.statistics
+def serialize_item(convert: Callable[[Item], Conversion], item: Item) -> Serialized:
+    """Convert an item and serialize its record, as `serialize_checked` does."""
+    converted, problems = convert(item)
+    if converted is None:
+        return Serialized(None, None, problems)
+    log = SourceLog(list(problems))
+    record = None
+    with log.noted(UNREADABLE):
+        record = serialize_checked(converted)
+    return Serialized(record, converted.statistics, log.problems)
 
 
 def serialize_checked(converted: Converted) -> bytes:

@@ -2,34 +2,64 @@
 
 import os
 import reprlib
-from collections.abc import Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from types import ModuleType
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from cereals_tf.data_prep.description import Classes
 from cereals_tf.data_prep.errors import UserError
-from cereals_tf.data_prep.option import option
+from cereals_tf.data_prep.option import one_of, option
 from cereals_tf.data_prep.polygons import Polygon
-from cereals_tf.data_prep.sources.masks import OutlineOptions, evenly_spaced_palette, read_tolerance
+from cereals_tf.data_prep.problems import InvalidError, SourceLog
+from cereals_tf.data_prep.sources.coco_masks import coco_masks, drawable_parts
+from cereals_tf.data_prep.sources.images import images_below
+from cereals_tf.data_prep.sources.label_map import evenly_spaced_palette
+from cereals_tf.data_prep.sources.masks import OutlineOptions, read_tolerance
 from cereals_tf.data_prep.sources.reading import (
+    INVALID_SHAPES,
+    OTHER_SIZE,
     file_inside,
-    images_below,
     key_below,
     outline_object,
     read_json,
+    splits_matching,
 )
 from cereals_tf.data_prep.sources.source import Annotation, Item
-from cereals_tf.data_prep.sources.splits import DividedOptions, divided, pair, splits_of
+from cereals_tf.data_prep.sources.splits import (
+    DividedOptions,
+    divided,
+    known_splits,
+    pair,
+    split_names,
+    splits_of,
+)
 from cereals_tf.data_prep.text import is_unicode, shown
 
 IGNORE_ID = 255
 BACKGROUND = "background"
 _MAX_RUN_BITS = 30
-_MAX_OUTLINE = 1_000_000
+
+
+class _Layout(NamedTuple):
+    """Where the annotation file of a split is, and the folder of its images."""
+
+    annotations: str
+    images: str
+
+
+_LAYOUTS = (
+    _Layout("annotations/instances_{split}2017.json", "{split}2017"),
+    _Layout("annotations/instances_{split}.json", "images/{split}"),
+    _Layout("annotations/instances_{split}.json", "{split}"),
+    _Layout("{split}/_annotations.coco.json", "{split}"),
+    _Layout("annotations/instances_default.json", "images/default"),
+    _Layout("annotations/instances_default.json", "images"),
+    _Layout("result.json", "images"),
+)
+"""Those of COCO, CVAT (by subset), others, Roboflow, CVAT (two versions), and Label Studio."""
 
 
 class _Category(NamedTuple):
@@ -54,21 +84,39 @@ class _Object(NamedTuple):
     polygons: Sequence[Polygon]
 
 
+class _File(NamedTuple):
+    """An annotation file, its JSON and the folder of its images."""
+
+    split: str
+    path: Path
+    content: dict[str, Any]
+    pictures: Path
+
+
 @dataclass(frozen=True)
 class CocoOptions(OutlineOptions, DividedOptions):
     """How COCO is read."""
 
     images: str = option(
-        "{split}2017", "Folder of the images in SOURCE, {split} standing for train or val."
+        "",
+        "Folder of the images in SOURCE, {split} standing for the split's name there. By default "
+        "{split}2017, or where CVAT, Roboflow or Label Studio put them.",
     )
     annotations: str = option(
-        "annotations/instances_{split}2017.json",
-        "JSON file in SOURCE, {split} standing for train or val.",
+        "",
+        "JSON file in SOURCE, {split} standing for the split's name there. By default "
+        "annotations/instances_{split}2017.json, or as CVAT, Roboflow or Label Studio name it.",
     )
     tolerance: float = option(
         2.0,
         "How far the polygon of an object in run lengths may be from its mask, pixels.",
         read_tolerance,
+    )
+    crowds: str = option(
+        "class",
+        "Annotations with iscrowd, as which CVAT writes every mask: class (they are of their "
+        "class) or ignore.",
+        one_of("class", "ignore"),
     )
 
 
@@ -83,10 +131,10 @@ class CocoSource:
     and one file for all images makes val of those that have annotations and train of all others in
     the folder.
 
-    The classes are the categories in the order of their ids. Pixels without annotation belong to
-    the class `background`, which comes first unless a category has this name. Where a category is
-    marked as stuff (`isthing` is 0) they are void instead, and ignored. Crowds (`iscrowd`) are
-    ignored too, and painted like other objects.
+    The classes are the categories in the order of their ids, without an unused one that only groups
+    the others. Pixels without annotation belong to the class `background`, which comes first unless
+    a category has this name. Where a category is marked as stuff (`isthing` is 0) they are void
+    instead, and ignored.
 
     An object's pixels are those of `annToMask` of pycocotools. Larger objects are painted first,
     ties by the annotation's id. Polygons are the annotation's own, in COCO's coordinates, where
@@ -95,141 +143,296 @@ class CocoSource:
     """
 
     def __init__(self, folder: Path, options: CocoOptions) -> None:
-        self._rasterizer = _rasterizer()
-        self._options = options
-        images, annotations = options.images, options.annotations
+        self._rasterizer = coco_masks("coco")
+        self._folder = folder
+        self.options = options
+        self.log = SourceLog()
+        self._splits: dict[str, list[Item]] = {}
+        self._images: dict[Path, _Image] = {}
+        files = list(self._files(_layout(folder, options)))
+        categories = self._categories(files)
+        for file in files:
+            listed = self._listed(file, categories)
+            self._splits.setdefault(file.split, []).extend(self._items(file, listed))
+            self._images |= listed
+        self.classes_from = str(files[-1].path)
+        self.classes, self._train_ids, self.background = _classes(files[-1].path, categories)
+        self._remark_crowds(files)
+
+    def _files(self, layout: _Layout) -> Iterator[_File]:
+        """Give the annotation files; a train split without one goes to the splits at once."""
+        annotations, images = layout
         if "{split}" in images and "{split}" not in annotations:
             raise UserError(
                 f"--annotations={annotations} is one file for all images: expected one folder "
                 f"in --images, found {images}"
             )
-        self._splits: dict[str, list[Item]] = {}
-        self._images: dict[Path, _Image] = {}
-        categories: dict[int, _Category] = {}
-        files = _annotation_files(folder, annotations)
-        for split, path in files.items():
-            pictures = folder / images.replace("{split}", split)
-            if split == "train" and not os.path.lexists(path):
-                self._splits[split] = pair(images_below(pictures), {})
-                continue
-            content = read_json(path)
-            if split == "train" and options.unlabelled_train:
-                content.setdefault("annotations", [])
-            found = _categories(path, content)
-            if categories and found != categories:
-                raise UserError(f"{path}: its categories are not those of the other splits")
-            categories = found
-            listed = _images(path, content, pictures, categories)
-            self._splits[split] = _items(split, listed, pictures, options.unlabelled_train)
-            self._images |= listed
-        *_, last = files.values()
-        self.classes, self._train_ids, self.background = _classes(last, categories)
-        self.classes_from = str(last)
+        if "{split}" not in annotations:
+            path = self._folder / annotations
+            yield _File("", path, read_json(path), self._folder / images)
+            return
+        found = {name for part in layout for name in splits_matching(self._folder, part)}
+        place = str(self._folder / annotations)
+        for split, names in split_names(found, self.options, place).items():
+            for name in names:
+                path, pictures = (self._folder / part.replace("{split}", name) for part in layout)
+                if split == "val" or os.path.lexists(path):
+                    yield _File(split, path, read_json(path), pictures)
+                elif split == "train":
+                    self._splits[split] = pair(images_below(pictures, self.log), {}, self.log)
+                else:
+                    self.log.remarks.append(f"{pictures}: without {path.name}, it is left out")
+
+    def _categories(self, files: Sequence[_File]) -> dict[int, _Category]:
+        """Return the categories, which all files share, but for an unused one of their kind."""
+        used = {
+            entry.get("category_id")
+            for file in files
+            for entry in _listed(file, "annotations")
+            if isinstance(entry, dict) and type(entry.get("category_id")) is int
+        }
+        first, *others = files
+        entries = _entries(first.path, first.content, "categories", SourceLog())
+        groups = _groups([entry for _, entry in entries], used)
+        if groups:
+            named = ", ".join(sorted(str(entry.get("name")) for entry in groups))
+            self.log.remarks.append(
+                f"{first.path}: the category {shown(named)} has no annotations and groups the "
+                "others, it is no class"
+            )
+        left_out = {entry["id"] for entry in groups}
+        found = _read_categories(first, left_out)
+        for file in others:
+            if _read_categories(file, left_out) != found:
+                raise UserError(f"{file.path}: its categories are not those of the other splits")
+        return found
+
+    def _listed(self, file: _File, categories: Mapping[int, _Category]) -> dict[Path, _Image]:
+        """Return the images that a file lists, with their annotations, by the path of the image."""
+        if not file.pictures.is_dir():
+            raise UserError(f"{file.pictures}: no such folder")
+        by_id: dict[int, _Image | None] = {}
+        places: dict[str, str] = {}
+        for where, entry in _entries(file.path, file.content, "images", self.log):
+            by_id[entry["id"]] = None
+            with self.log.noted("images that are listed but cannot be used"):
+                image = self._find(file, entry.get("file_name"), where)
+                inside = file.pictures in image.parents
+                key = key_below(file.pictures if inside else self._folder, image)
+                if key in places:
+                    raise UserError(
+                        f"{where} has the image {key!r}, also the image of {places[key]}"
+                    )
+                places[key] = where
+                size = [entry.get("height"), entry.get("width")]
+                by_id[entry["id"]] = _Image(Item(key, image, file.path), size)
+        if not by_id:
+            raise self.log.nothing_left(f"{file.path}: no images")
+        if file.split == "train" and self.options.unlabelled_train:
+            file.content.setdefault("annotations", [])
+        for where, entry in _entries(file.path, file.content, "annotations", self.log):
+            with self.log.noted("annotations of no image or no category"):
+                image_id = _whole(where, entry, "image_id")
+                category = _whole(where, entry, "category_id")
+                if image_id not in by_id:
+                    raise UserError(
+                        f"{where} has the image_id {reprlib.repr(image_id)}, which no image has"
+                    )
+                if category not in categories:
+                    raise UserError(
+                        f"{where} has the category_id {reprlib.repr(category)}, which no category "
+                        "has"
+                    )
+                if found := by_id[image_id]:
+                    found.annotations.append(entry)
+        return {image.item.image: image for image in by_id.values() if image}
+
+    def _find(self, file: _File, name: Any, where: str) -> Path:
+        """Return the image that an entry names: in the images' folder, the file's, or the source.
+
+        Tools write backslashes, and folders that are not there: then, what of the name is there.
+        """
+        if not isinstance(name, str):
+            return file_inside(file.pictures, file.pictures, name, where)
+        named = PureWindowsPath(name).as_posix()
+        parts = PurePosixPath(named).parts
+        ends = [] if ".." in parts else ["/".join(parts[i:]) for i in range(1, len(parts))]
+        places = [
+            (file.pictures, file.pictures, named),
+            (self._folder, file.path.parent, named),
+            (self._folder, self._folder, named),
+            *((file.pictures, file.pictures, end) for end in ends),
+        ]
+        for root, place, candidate in places:
+            if os.path.isfile(place / candidate):
+                return file_inside(root, place, candidate, where)
+        return file_inside(file.pictures, file.pictures, named, where)
+
+    def _items(self, file: _File, listed: Mapping[Path, _Image]) -> list[Item]:
+        """Return the items of a file; where it is of all images, also of those it does not list."""
+        items = {image.item.image_id: image.item for image in listed.values()}
+        annotated = {image.item.image_id for image in listed.values() if image.annotations}
+        if file.split == "train" and self.options.unlabelled_train and not annotated:
+            items = {key: item._replace(annotation=None) for key, item in items.items()}
+        if not file.split and self.options.unlabelled_train:
+            unlisted = pair(images_below(file.pictures, self.log), {}, self.log)
+            items = {item.image_id: item for item in unlisted}
+            items |= {
+                image.item.image_id: image.item for image in listed.values() if image.annotations
+            }
+        return list(items.values())
+
+    def _remark_crowds(self, files: Sequence[_File]) -> None:
+        crowds = sum(
+            isinstance(entry, dict) and entry.get("iscrowd") == 1
+            for file in files
+            for entry in _listed(file, "annotations")
+        )
+        if crowds and self.options.crowds == "ignore":
+            self.log.remarks.append(f"{crowds} annotations are crowds, their pixels are ignored")
 
     def items(self) -> dict[str, list[Item]]:
         """See `Source.items`."""
         if "" in self._splits:
-            return divided(self._splits[""], self._options)
-        return splits_of(self._splits, self._options)
+            return divided(self._splits[""], self.options, self.log)
+        return splits_of(self._splits, self.options, self.log)
 
     def annotation(self, item: Item, height: int, width: int) -> Annotation:
         """See `Source.annotation`."""
         assert item.annotation
         image = self._images[item.image]
         if image.size != [height, width]:
-            raise UserError(
+            raise InvalidError(
+                OTHER_SIZE,
                 f"{item.annotation}: says [height, width] {reprlib.repr(image.size)} of "
-                f"{item.image.name}, the image is {[height, width]}"
+                f"{item.image.name}, the image is {[height, width]}",
             )
-        objects = [
-            self._object(item.annotation, annotation, height, width)
-            for annotation in sorted(image.annotations, key=lambda annotation: annotation["id"])
-        ]
+        log = SourceLog()
+        objects: list[_Object] = []
+        for entry in sorted(image.annotations, key=lambda entry: entry["id"]):
+            with log.noted(INVALID_SHAPES):
+                objects += self._objects(item.annotation, entry, height, width, log)
         objects.sort(key=lambda found: -int(self._rasterizer.area(found.rle)))
         label = np.full((height, width), self.background, np.uint8)
         for found in objects:
             label[self._rasterizer.decode(found.rle) > 0] = found.class_id
-        return Annotation(label, [polygon for found in objects for polygon in found.polygons])
+        polygons = [polygon for found in objects for polygon in found.polygons]
+        return Annotation(label, polygons, log.problems)
 
-    def _object(self, path: Path, annotation: dict[str, Any], height: int, width: int) -> _Object:
-        where = f"{path}: annotation {reprlib.repr(annotation['id'])}"
-        segmentation, crowd = annotation.get("segmentation"), annotation.get("iscrowd", 0)
+    def _objects(
+        self, path: Path, entry: dict[str, Any], height: int, width: int, log: SourceLog
+    ) -> list[_Object]:
+        """Return the object of an annotation, none if it has no polygon that can be painted."""
+        where = f"{path}: annotation {reprlib.repr(entry['id'])}"
+        segmentation, crowd = entry.get("segmentation"), entry.get("iscrowd", 0)
         if crowd not in (0, 1):
             raise UserError(f"{where} has 'iscrowd' {reprlib.repr(crowd)}, expected 0 or 1")
-        class_id = IGNORE_ID if crowd else self._train_ids[annotation["category_id"]]
+        ignored = crowd and self.options.crowds == "ignore"
+        class_id = IGNORE_ID if ignored else self._train_ids[entry["category_id"]]
         if isinstance(segmentation, list):
-            parts = _parts(where, segmentation, height, width)
+            parts = drawable_parts(where, segmentation, height, width, log)
+            if not parts:
+                return []
             polygons = [Polygon(class_id, np.reshape(part, (-1, 2))) for part in parts]
             rle = self._rasterizer.merge(self._rasterizer.frPyObjects(parts, height, width))
         else:
             runs = {"size": [height, width], "counts": _runs(where, segmentation, height, width)}
             rle = self._rasterizer.frPyObjects(runs, height, width)
             mask = self._rasterizer.decode(rle)
-            polygons = outline_object(mask, class_id, self._options.tolerance)
-        return _Object(class_id, rle, polygons)
+            polygons = outline_object(mask, class_id, self.options.tolerance)
+        return [_Object(class_id, rle, polygons)]
 
 
-def _rasterizer() -> ModuleType:
-    try:
-        from pycocotools import mask
-    except ImportError:
-        raise UserError(
-            "--dataset=coco: needs pycocotools, expected it from: pip install cereals-tf[coco]"
-        ) from None
-    return mask
+def _layout(folder: Path, options: CocoOptions) -> _Layout:
+    """Return the layout that the options name, or the first that is found."""
+    usual, *_ = _LAYOUTS
+    if options.annotations or options.images:
+        return _Layout(options.annotations or usual.annotations, options.images or usual.images)
+    for layout in _LAYOUTS:
+        if "{split}" not in layout.annotations:
+            if (folder / layout.annotations).is_file() and (folder / layout.images).is_dir():
+                return layout
+            continue
+        of_files, of_images = (
+            known_splits(splits_matching(folder, part), options) for part in layout
+        )
+        if "train" in of_images and {"train", "val"} & of_files.keys():
+            return layout
+    return usual
 
 
-def _annotation_files(folder: Path, pattern: str) -> dict[str, Path]:
-    """Return the annotation file of each split, or of the split "" that stands for all images."""
-    if "{split}" not in pattern:
-        return {"": folder / pattern}
-    files = {
-        split: folder / pattern.replace("{split}", split) for split in ("train", "val", "test")
-    }
-    return {split: path for split, path in files.items() if split != "test" or path.exists()}
+def _listed(file: _File, key: str) -> list[Any]:
+    """Return a list of a file, not checked yet, empty where it is none."""
+    content = file.content.get(key)
+    return content if isinstance(content, list) else []
 
 
-def _entries(path: Path, content: dict[str, Any], key: str) -> list[tuple[str, dict[str, Any]]]:
-    """Return the objects of a list, each with its place for messages; their ids are unique."""
+def _entries(
+    path: Path, content: Mapping[str, Any], key: str, log: SourceLog
+) -> list[tuple[str, dict[str, Any]]]:
+    """Return the objects of a list that have ids of their own, each with its place for messages."""
     entries = content.get(key)
     if not isinstance(entries, list):
         raise UserError(f"{path}: '{key}' is {type(entries).__name__}, expected a list")
-    seen = set()
+    found: dict[int, tuple[str, dict[str, Any]]] = {}
     for number, entry in enumerate(entries):
         where = f"{path}: {key}[{number}]"
-        if not isinstance(entry, dict):
-            raise UserError(f"{where} is {type(entry).__name__}, expected an object")
-        identity = _whole(where, entry, "id")
-        if identity in seen:
-            raise UserError(f"{where} has the duplicate id {reprlib.repr(identity)}")
-        seen.add(identity)
-    return [(f"{path}: {key}[{number}]", entry) for number, entry in enumerate(entries)]
+        with log.noted(f"damaged entries of {key}"):
+            if not isinstance(entry, dict):
+                raise UserError(f"{where} is {type(entry).__name__}, expected an object")
+            identity = _whole(where, entry, "id")
+            if identity in found:
+                raise UserError(f"{where} has the duplicate id {reprlib.repr(identity)}")
+            found[identity] = (where, entry)
+    return list(found.values())
 
 
-def _whole(where: str, entry: dict[str, Any], key: str) -> int:
+def _whole(where: str, entry: Mapping[str, Any], key: str) -> int:
     value = entry.get(key)
     if type(value) is not int:
         raise UserError(f"{where} has '{key}' {reprlib.repr(value)}, expected a whole number")
     return value
 
 
-def _categories(path: Path, content: dict[str, Any]) -> dict[int, _Category]:
+def _groups(entries: Sequence[dict[str, Any]], used: Container[int]) -> list[dict[str, Any]]:
+    """Return unused categories that only group the others, as the root that Roboflow writes."""
+    above = [entry.get("supercategory") for entry in entries if entry["id"] in used]
+    return [
+        entry
+        for entry in entries
+        if entry["id"] not in used
+        and above
+        and (
+            (isinstance(entry.get("name"), str) and entry["name"] in above)
+            or (entry.get("supercategory") == "none" and "none" not in above)
+        )
+    ]
+
+
+def _read_categories(file: _File, left_out: Container[int]) -> dict[int, _Category]:
+    log = SourceLog()
     categories: dict[int, _Category] = {}
     names = set()
-    for where, entry in _entries(path, content, "categories"):
+    for where, entry in _entries(file.path, file.content, "categories", log):
         name = entry.get("name")
+        if entry["id"] in left_out:
+            continue
         if not isinstance(name, str) or not name or not is_unicode(name):
             raise UserError(f"{where} has the name {reprlib.repr(name)}, expected text")
         if name in names:
             raise UserError(f"{where} has the duplicate name {shown(name)}")
         names.add(name)
         categories[entry["id"]] = _Category(name, entry.get("isthing") == 0)
+    for problem in log.problems:
+        raise UserError(problem.text)
     if not categories:
-        raise UserError(f"{path}: no categories")
+        raise UserError(f"{file.path}: no categories")
     return categories
 
 
-def _classes(path: Path, categories: dict[int, _Category]) -> tuple[Classes, dict[int, int], int]:
+def _classes(
+    path: Path, categories: Mapping[int, _Category]
+) -> tuple[Classes, dict[int, int], int]:
     """Return the classes, the train id of each category id, and that of unlabelled pixels."""
     names = [categories[identity].name for identity in sorted(categories)]
     if BACKGROUND in names:
@@ -246,88 +449,6 @@ def _classes(path: Path, categories: dict[int, _Category]) -> tuple[Classes, dic
         palette[background] = (0, 0, 0)
     train_ids = {identity: names.index(category.name) for identity, category in categories.items()}
     return Classes(tuple(names), tuple(palette), IGNORE_ID), train_ids, background
-
-
-def _images(
-    path: Path, content: dict[str, Any], folder: Path, categories: dict[int, _Category]
-) -> dict[Path, _Image]:
-    """Return the images that a file lists, with their annotations, by the path of the image."""
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder")
-    by_id: dict[int, _Image] = {}
-    places: dict[str, str] = {}
-    for where, entry in _entries(path, content, "images"):
-        image = file_inside(folder, folder, entry.get("file_name"), where)
-        key = key_below(folder, image)
-        if key in places:
-            raise UserError(f"{where} has the image {key!r}, also the image of {places[key]}")
-        places[key] = where
-        size = [entry.get("height"), entry.get("width")]
-        by_id[entry["id"]] = _Image(Item(key, image, path), size)
-    if not by_id:
-        raise UserError(f"{path}: no images")
-    for where, entry in _entries(path, content, "annotations"):
-        image_id, category = _whole(where, entry, "image_id"), _whole(where, entry, "category_id")
-        if image_id not in by_id:
-            raise UserError(
-                f"{where} has the image_id {reprlib.repr(image_id)}, which no image has"
-            )
-        if category not in categories:
-            raise UserError(
-                f"{where} has the category_id {reprlib.repr(category)}, which no category has"
-            )
-        by_id[image_id].annotations.append(entry)
-    return {image.item.image: image for image in by_id.values()}
-
-
-def _items(
-    split: str, listed: dict[Path, _Image], folder: Path, unlabelled_train: bool
-) -> list[Item]:
-    """Return the items of a split, or of the split "" that stands for all images."""
-    items = {image.item.image_id: image.item for image in listed.values()}
-    annotated = {image.item.image_id for image in listed.values() if image.annotations}
-    if split == "train" and unlabelled_train and not annotated:
-        items = {key: item._replace(annotation=None) for key, item in items.items()}
-    if not split and unlabelled_train:
-        unlisted = pair(images_below(folder), {})
-        items = {item.image_id: item for item in unlisted} | {key: items[key] for key in annotated}
-    return sorted(items.values())
-
-
-def _parts(where: str, parts: list[Any], height: int, width: int) -> list[list[float]]:
-    """Check the polygons [[x, y, x, y, ...], ...] of one annotation.
-
-    pycocotools would take four numbers for a box, fill memory for far points or for many that are
-    far from each other (some 100 bytes a pixel of outline), and hang on NaN.
-    """
-    margin = max(height, width)
-    limits = (width + margin, height + margin)
-    for number, part in enumerate(parts):
-        if not isinstance(part, list) or len(part) < 6 or len(part) % 2:
-            raise UserError(
-                f"{where}: polygon {number} is {reprlib.repr(part)}, expected [x, y, x, y, ...] "
-                "of three points or more"
-            )
-        for i, value in enumerate(part):
-            if type(value) not in (int, float) or not -margin <= value <= limits[i % 2]:
-                raise UserError(
-                    f"{where}: polygon {number} has the coordinate {reprlib.repr(value)}, expected "
-                    f"pixels of an image of {height}x{width}"
-                )
-    if not parts:
-        raise UserError(f"{where} has an empty segmentation")
-    length = sum(map(_outline_length, parts))
-    if length > _MAX_OUTLINE:
-        raise UserError(
-            f"{where} has an outline of {length:.0f} pixels, at most {_MAX_OUTLINE} are drawn"
-        )
-    return parts
-
-
-def _outline_length(part: list[float]) -> float:
-    """Return the pixels along the edges of a polygon [x, y, x, y, ...]."""
-    points = np.reshape(part, (-1, 2))
-    return np.abs(points - np.roll(points, 1, axis=0)).max(axis=1).sum()
 
 
 def _runs(where: str, segmentation: Any, height: int, width: int) -> list[int]:

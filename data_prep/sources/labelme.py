@@ -3,8 +3,11 @@
 import base64
 import io
 import math
+import os
 import reprlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
@@ -15,34 +18,50 @@ from cereals_tf.data_prep.description import Classes
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.option import option
 from cereals_tf.data_prep.polygons import Polygon
-from cereals_tf.data_prep.sources.masks import (
+from cereals_tf.data_prep.problems import InvalidError, SourceLog
+from cereals_tf.data_prep.sources.images import IMAGE_SUFFIXES, images_below, open_image
+from cereals_tf.data_prep.sources.label_map import (
     ClassesOptions,
-    OutlineOptions,
-    classes_if_given,
+    LabelMap,
     evenly_spaced_palette,
-    read_tolerance,
+    train_id_map,
 )
+from cereals_tf.data_prep.sources.label_sets import LabelSet, label_set_of
+from cereals_tf.data_prep.sources.masks import OutlineOptions, read_tolerance
 from cereals_tf.data_prep.sources.reading import (
-    IMAGE_SUFFIXES,
+    INVALID_SHAPES,
+    OTHER_SIZE,
     file_inside,
     files_below,
     key_below,
-    open_image,
     outline_object,
     read_json,
     read_points,
-    refuse_rotated,
+    splits_matching,
 )
 from cereals_tf.data_prep.sources.source import Annotation, Item
-from cereals_tf.data_prep.sources.splits import DividedOptions, divided, splits_of
-from cereals_tf.data_prep.text import is_unicode, shown
+from cereals_tf.data_prep.sources.splits import (
+    DividedOptions,
+    divided,
+    known_splits,
+    split_names,
+    splits_of,
+)
+from cereals_tf.data_prep.text import is_unicode
 
 BACKGROUND = "_background_"
 IGNORE = "__ignore__"
 IGNORE_ID = 255
 _FOUND = "the JSON files found (a classes file may name more, see --classes)"
-_SPLITS = ("train", "val", "test")
-_POINTS = {"polygon": None, "oriented_rectangle": 4, "rectangle": 2, "circle": 2, "mask": 2}
+_POINTS: dict[str, tuple[int, ...]] = {
+    "polygon": (),
+    "rotation": (4,),
+    "oriented_rectangle": (4,),
+    "rectangle": (2, 4),
+    "circle": (2,),
+    "mask": (2,),
+}
+"""How many points a shape of each type may have; a polygon has three or more."""
 
 
 @dataclass(frozen=True)
@@ -71,29 +90,71 @@ class LabelmeSource:
     """
 
     def __init__(self, folder: Path, options: LabelmeOptions) -> None:
-        self._options = options
+        self._folder = folder
+        self.options = options
+        self.log = SourceLog()
         classes_file = folder / options.classes
         self._splits: dict[str, list[Item]] = {}
         labels: set[str] = set()
-        for split, part in _parts(folder).items():
-            files = [path for path in files_below(part, [".json"]) if path != classes_file]
-            if not files and split != "train":
-                raise UserError(f"{part}: no JSON files of LabelMe, expected some: they make val")
-            self._splits[split] = _items(folder, part, files, labels)
-        given = classes_if_given(folder, options)
-        self.classes = given or _classes(folder, labels)
-        self.classes_from = str(classes_file) if given else _FOUND
-        if IGNORE in self.classes.names:
-            raise UserError(f"{classes_file}: {IGNORE} stands for 'ignore_id', it is no class")
-        self._train_ids = {name: i for i, name in enumerate(self.classes.names)}
-        self._train_ids[IGNORE] = self.classes.ignore_id
-        self.background = self._train_ids.get(BACKGROUND, self.classes.ignore_id)
+        for split, parts in _parts(folder, options).items():
+            found = [
+                (part, path)
+                for part in parts
+                for path in files_below(part, [".json"])
+                if path != classes_file
+            ]
+            if not found and split != "train":
+                raise UserError(
+                    f"{parts[0]}: no JSON files of LabelMe, expected some: they make val"
+                )
+            items = [
+                item
+                for part in parts
+                for item in self._items(part, [path for of, path in found if of == part], labels)
+            ]
+            self._splits[split] = items
+        self._labels_as = self._label_map(labels)
+        self.classes = self._labels_as.classes
+        self.background = self._labels_as.names.get(BACKGROUND, self.classes.ignore_id)
+
+    def _label_map(self, labels: set[str]) -> LabelMap:
+        """Return what the labels mean, by the classes file or as they were found."""
+        path = self._folder / self.options.classes
+        found = None
+        if not os.path.lexists(path) and self.options.classes == LabelmeOptions.classes:
+            found = LabelSet(_FOUND, train_id_map(_classes(self._folder, labels)))
+        self.classes_from, labels_as = label_set_of(self._folder, self.options, found)
+        if IGNORE in labels_as.classes.names:
+            raise UserError(f"{path}: {IGNORE} stands for 'ignore_id', it is no class")
+        return replace(labels_as, names={**labels_as.names, IGNORE: labels_as.classes.ignore_id})
+
+    def _items(self, part: Path, files: Sequence[Path], labels: set[str]) -> list[Item]:
+        """Return the items of a folder, and add the labels of their shapes to `labels`."""
+        items: dict[Path, Item] = {}
+        damaged = set()
+        for path in files:
+            with self.log.noted("annotation files that cannot be used"):
+                damaged.add(path.with_suffix(""))
+                content = read_json(path)
+                image = _image_of(self._folder, path, content)
+                if image in items:
+                    raise UserError(f"{path}: annotates {image}, as {items[image].annotation} does")
+                labels |= _labels_in(path, content)
+                items[image] = Item(key_below(part, path), image, path)
+                damaged.remove(path.with_suffix(""))
+        if files_below(part, IMAGE_SUFFIXES):
+            for key, path in images_below(part, self.log).items():
+                if path not in items and path.with_suffix("") not in damaged:
+                    items[path] = Item(key, path, None)
+        if not items:
+            raise self.log.nothing_left(f"{part}: no images")
+        return list(items.values())
 
     def items(self) -> dict[str, list[Item]]:
         """See `Source.items`."""
         if "" in self._splits:
-            return divided(self._splits[""], self._options)
-        return splits_of(self._splits, self._options)
+            return divided(self._splits[""], self.options, self.log)
+        return splits_of(self._splits, self.options, self.log)
 
     def annotation(self, item: Item, height: int, width: int) -> Annotation:
         """See `Source.annotation`."""
@@ -101,53 +162,47 @@ class LabelmeSource:
         content = read_json(item.annotation)
         stated = [content.get("imageHeight"), content.get("imageWidth")]
         if stated not in ([height, width], [None, None]):
-            raise UserError(
+            raise InvalidError(
+                OTHER_SIZE,
                 f"{item.annotation}: says [imageHeight, imageWidth] {reprlib.repr(stated)}, "
-                f"its image {item.image.name} is {[height, width]}"
+                f"its image {item.image.name} is {[height, width]}",
             )
-        refuse_rotated(item.image)
         label = np.full((height, width), self.background, np.uint8)
         polygons: list[Polygon] = []
+        log = SourceLog()
         for where, shape in shapes_of(item.annotation, content):
-            train_id = self._train_ids.get(label_of(where, shape))
-            if train_id is None:
-                raise UserError(f"{where} has the unknown class name {shown(shape['label'])}")
-            mask, outlines = drawn_shape(where, shape, height, width, self._options.tolerance)
-            label[mask] = train_id
-            polygons += [Polygon(train_id, points) for points in outlines]
-        return Annotation(label, polygons)
+            with log.noted(INVALID_SHAPES):
+                mask, outlines = drawn_shape(where, shape, height, width, self.options.tolerance)
+                train_id = self._labels_as.of_name(label_of(where, shape), where)
+                label[mask] = train_id
+                polygons += [Polygon(train_id, points) for points in outlines]
+        return Annotation(label, polygons, log.problems)
 
 
-def _parts(folder: Path) -> dict[str, Path]:
-    """Return the folder of each split, or of the split "" that stands for all images."""
-    parts = {split: folder / split for split in _SPLITS if (folder / split).is_dir()}
-    if not parts.keys() & {"train", "val"}:
-        return {"": folder}
-    for split in ("train", "val"):
-        if split not in parts:
-            raise UserError(f"{folder / split}: no such folder")
-    return parts
+def _parts(folder: Path, options: LabelmeOptions) -> dict[str, list[Path]]:
+    """Return the folders of each split, or of the split "" that stands for all images."""
+    found = [name for name in splits_matching(folder, "{split}") if (folder / name).is_dir()]
+    if not known_splits(found, options).keys() & {"train", "val"}:
+        return {"": [folder]}
+    names = split_names(found, options, str(folder / "{split}"))
+    return {split: [folder / name for name in of_split] for split, of_split in names.items()}
 
 
-def _items(source: Path, part: Path, files: list[Path], labels: set[str]) -> list[Item]:
-    """Return the items of one split, and add their labels to `labels`."""
-    items: dict[Path, Item] = {}
-    for path in files:
-        content = read_json(path)
-        name = content.get("imagePath")
-        if isinstance(name, str):
-            name = PureWindowsPath(name).as_posix()
-        image = file_inside(source, path.parent, name, f"{path}: 'imagePath'")
-        if image in items:
-            raise UserError(f"{path}: annotates {image}, as {items[image].annotation} does")
-        items[image] = Item(key_below(part, path), image, path)
-        labels.update(label_of(where, shape) for where, shape in shapes_of(path, content))
-    for path in files_below(part, IMAGE_SUFFIXES):
-        if path not in items:
-            items[path] = Item(key_below(part, path), path, None)
-    if not items:
-        raise UserError(f"{part}: no images (.png, .jpg or .jpeg)")
-    return sorted(items.values())
+def _image_of(source: Path, path: Path, content: dict[str, Any]) -> Path:
+    name = content.get("imagePath")
+    if isinstance(name, str):
+        name = PureWindowsPath(name).as_posix()
+    return file_inside(source, path.parent, name, f"{path}: 'imagePath'")
+
+
+def _labels_in(path: Path, content: dict[str, Any]) -> set[str]:
+    """Return the labels of the shapes that have an area."""
+    labels = set()
+    for where, shape in shapes_of(path, content):
+        with suppress(UserError):
+            _geometry(where, shape)
+            labels.add(label_of(where, shape))
+    return labels
 
 
 def _classes(folder: Path, labels: set[str]) -> Classes:
@@ -219,17 +274,17 @@ def _geometry(where: str, shape: dict[str, Any]) -> tuple[str, np.ndarray]:
     """Return a shape's type and points; LabelMe's first versions wrote polygons without a type."""
     kind = shape.get("shape_type") or "polygon"
     if not isinstance(kind, str) or kind not in _POINTS:
-        raise UserError(
+        raise InvalidError(
+            "shapes without an area",
             f"{where} has shape_type {reprlib.repr(kind)}, expected one with an area: "
-            f"{', '.join(_POINTS)}"
+            f"{', '.join(_POINTS)}",
         )
     points = read_points(where, shape.get("points"))
-    expected = _POINTS[kind]
-    if len(points) != expected if expected else len(points) < 3:
-        raise UserError(
-            f"{where} is a {kind} of {len(points)} points, expected {expected or 'at least 3'}"
-        )
-    return kind, points
+    allowed = _POINTS[kind]
+    if len(points) not in allowed if allowed else len(points) < 3:
+        expected = " or ".join(map(str, allowed)) or "at least 3"
+        raise UserError(f"{where} is a {kind} of {len(points)} points, expected {expected}")
+    return ("polygon" if len(points) == 4 else kind), points
 
 
 def _painted(
@@ -253,9 +308,13 @@ def _painted(
 
 
 def _pasted(where: str, encoded: Any, points: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Return the image of a mask: base64 of a PNG, filling the box from one pixel to another."""
+    """Return the image of a mask: base64 of a PNG, filling the box from one pixel to another.
+
+    What of the box lies beyond the image is in the mask or, as LabelMe writes it, is not.
+    """
     (left, top), (right, bottom) = points.astype(int).tolist()
-    if not (0 <= left <= right < width and 0 <= top <= bottom < height):
+    shown_box = (min(right + 1, width) - left, min(bottom + 1, height) - top)
+    if left < 0 or top < 0 or min(shown_box) < 1 or right < left or bottom < top:
         raise UserError(
             f"{where} has a mask from {[left, top]} to {[right, bottom]}, its image is "
             f"{height}x{width}"
@@ -266,13 +325,14 @@ def _pasted(where: str, encoded: Any, points: np.ndarray, height: int, width: in
         raise UserError(f"{where} has the mask {reprlib.repr(encoded)}, expected base64") from None
     image = open_image(io.BytesIO(content), f"{where}: its mask")
     box = (right - left + 1, bottom - top + 1)
-    if image.size != box or image.mode not in ("1", "L", "P"):
+    if image.size not in (box, shown_box) or image.mode not in ("1", "L", "P"):
         raise UserError(
             f"{where} has a mask of {image.height}x{image.width} in mode {image.mode}, expected "
             f"{box[1]}x{box[0]} in one channel"
         )
     mask = np.zeros((height, width), bool)
-    mask[top : bottom + 1, left : right + 1] = np.array(image) > 0
+    window = mask[top : bottom + 1, left : right + 1]
+    window[:] = np.array(image)[: window.shape[0], : window.shape[1]] > 0
     return mask
 
 

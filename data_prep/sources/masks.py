@@ -1,45 +1,44 @@
-"""Images with id masks: CamVid's layout, and any image folder with any mask folder."""
+"""Images with masks: any image folder with any mask folder, and CamVid's layouts."""
 
 import math
-import reprlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from cereals_tf.data_prep.description import Classes
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.option import option
 from cereals_tf.data_prep.polygons import outline_mask
+from cereals_tf.data_prep.problems import InvalidError, SourceLog
+from cereals_tf.data_prep.sources.images import images_below, open_image
+from cereals_tf.data_prep.sources.label_map import ClassesOptions, LabelMap
+from cereals_tf.data_prep.sources.label_sets import CAMVID, LabelSet, label_set_of
 from cereals_tf.data_prep.sources.reading import (
-    IMAGE_SUFFIXES,
-    annotations_below,
+    OTHER_SIZE,
+    files_below,
     files_by_key,
-    images_below,
-    open_image,
-    read_json,
+    folders_matching,
+    splits_matching,
 )
 from cereals_tf.data_prep.sources.source import Annotation, Item
 from cereals_tf.data_prep.sources.splits import (
     DividedOptions,
     SplitOptions,
     divided,
+    known_splits,
     pair,
+    split_names,
     splits_of,
 )
-from cereals_tf.data_prep.text import is_unicode
 
-_LAYOUTS = (
-    ("{split}/images", "{split}/labels"),
-    ("images/{split}", "labels/{split}"),
-    ("{split}/images", "{split}/masks"),
-    ("images/{split}", "masks/{split}"),
-    ("images", "labels"),
-    ("images", "masks"),
-)
-_SPLITS = ("train", "val", "test")
+MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".gif", ".jpg", ".jpeg")
+_MASK_FORMATS = ("PNG", "BMP", "TIFF", "GIF", "JPEG")
+_UNFIT = "masks of a wrong form"
+_STRETCHED = {"L;2": 85, "L;4": 17}
+"""Factors by which Pillow multiplies values of grey of 2 or 4 bits."""
 
 
 def read_tolerance(pixels: float) -> float:
@@ -59,28 +58,43 @@ class OutlineOptions(SplitOptions):
 
 
 @dataclass(frozen=True)
-class ClassesOptions(SplitOptions):
-    """Options of sources that may have a classes file."""
-
-    classes: str = option(
-        "classes.json", "JSON file in SOURCE with class names, palette and ignore_id."
-    )
-
-
-@dataclass(frozen=True)
 class MaskOptions(ClassesOptions, OutlineOptions, DividedOptions):
-    """How images with id masks are read."""
+    """How images with masks are read."""
 
     images: str = option(
         "",
-        "Folder of the images in SOURCE, {split} standing for train or val; by default the usual "
-        "places are looked at.",
+        "Folder of the images in SOURCE, {split} standing for the split's name there, * for any "
+        "folder's. By default the usual places are looked at.",
     )
-    labels: str = option("", "Folder of the id masks in SOURCE, likewise.")
+    labels: str = option("", "Folder of the masks in SOURCE, with {split} and * as for the images.")
+    image_suffix: str = option(
+        "", "What the images' names end in before the extension, as _sat; no part of the id."
+    )
+    label_suffix: str = option(
+        "", "What the masks' names have there instead, as _mask; others are no masks."
+    )
+
+
+class _Layout(NamedTuple):
+    """Folders of images and of masks, and what the masks' names end in."""
+
+    images: str
+    labels: str
+    label_suffix: str = ""
+
+
+_LAYOUTS = (
+    _Layout("{split}/images", "{split}/labels"),
+    _Layout("images/{split}", "labels/{split}"),
+    _Layout("{split}/images", "{split}/masks"),
+    _Layout("images/{split}", "masks/{split}"),
+    _Layout("images", "labels"),
+    _Layout("images", "masks"),
+)
 
 
 class MaskSource:
-    """Image files, 8-bit id masks of the same names, and a JSON file of classes.
+    """Image files, masks of the same names, and a JSON file of classes.
 
     Without `--images` and `--labels` the usual layouts are looked for, `train/images` beside
     `train/labels` first. A layout without `{split}` is divided into train and val. Train may have
@@ -89,162 +103,173 @@ class MaskSource:
     Polygons are the masks' contours, simplified at `tolerance` pixels; the mask stays the label.
     """
 
+    layouts = _LAYOUTS
+    own_labels: LabelSet | None = None
+
     def __init__(self, folder: Path, options: MaskOptions) -> None:
         self._folder = folder
-        self._options = options
-        self.classes = read_classes(folder / options.classes)
-        self.classes_from = str(folder / options.classes)
+        self.options = options
+        self.log = SourceLog()
+        self.classes_from, self._labels_as = label_set_of(folder, options, self.own_labels)
+        self.classes = self._labels_as.classes
         self.background = self.classes.ignore_id
-        self._images, self._labels = self._layout()
+        self._layout = self._given_layout() or self._found_layout()
 
-    def _layout(self) -> tuple[str, str]:
-        given = (self._options.images, self._options.labels)
-        if all(given):
-            if len({"{split}" in pattern for pattern in given}) > 1:
-                raise UserError(
-                    f"--images={given[0]} --labels={given[1]}: {{split}} belongs in both or neither"
-                )
-            return given
-        if any(given):
+    def _given_layout(self) -> _Layout | None:
+        images, labels = self.options.images, self.options.labels
+        if bool(images) != bool(labels):
             raise UserError("--images and --labels go together: give both or neither")
-        for images, labels in _LAYOUTS:
-            of_labels = (self._of_split(labels, split) for split in ("train", "val"))
-            if self._of_split(images, "train").is_dir() and any(map(Path.is_dir, of_labels)):
-                return images, labels
+        if images and ("{split}" in images) != ("{split}" in labels):
+            raise UserError(
+                f"--images={images} --labels={labels}: {{split}} belongs in both or neither"
+            )
+        return _Layout(images, labels, self.options.label_suffix) if images else None
+
+    def _found_layout(self) -> _Layout:
+        for layout in self.layouts:
+            of_images, of_labels = (self._splits_in(part) for part in layout[:2])
+            if "train" in of_images and {"train", "val"} & of_labels:
+                return layout._replace(
+                    label_suffix=self.options.label_suffix or layout.label_suffix
+                )
         raise UserError(
             f"{self._folder}: neither train/images with train/labels nor images with labels: "
             "give --images and --labels"
         )
 
+    def _splits_in(self, pattern: str) -> set[str]:
+        """Return the splits of which there is a folder; the folder of all images is train's."""
+        if "{split}" not in pattern:
+            return {"train"} if folders_matching(self._folder, pattern) else set()
+        return set(known_splits(splits_matching(self._folder, pattern), self.options))
+
     def items(self) -> dict[str, list[Item]]:
         """See `Source.items`."""
-        patterns = (self._images, self._labels)
-        if "{split}" not in self._images:
-            return divided(self._pairs(""), self._options)
-        present = [
-            split
-            for split in _SPLITS
-            if any(self._of_split(part, split).is_dir() for part in patterns)
-        ]
-        for split in ("train", "val"):
-            if split not in present:
-                raise UserError(f"{self._of_split(self._images, split)}: no such folder")
-        return splits_of({split: self._pairs(split) for split in present}, self._options)
+        images, labels, _ = self._layout
+        if "{split}" not in images:
+            return divided(self._pairs("", True), self.options, self.log)
+        found = {name for part in (images, labels) for name in splits_matching(self._folder, part)}
+        names = split_names(found, self.options, str(self._folder / images))
+        parts = {
+            split: [item for name in of_split for item in self._pairs(name, split != "val")]
+            for split, of_split in names.items()
+        }
+        return splits_of(parts, self.options, self.log)
 
-    def _of_split(self, pattern: str, split: str) -> Path:
-        return self._folder / pattern.replace("{split}", split)
-
-    def _pairs(self, split: str) -> list[Item]:
-        images = images_below(self._of_split(self._images, split))
-        folder = self._of_split(self._labels, split)
-        return pair(images, files_by_key(folder, annotations_below(folder, IMAGE_SUFFIXES, split)))
+    def _pairs(self, name: str, may_lack_labels: bool) -> list[Item]:
+        """Return the items of what a source calls a split."""
+        images, labels = (
+            folders_matching(self._folder, pattern, name) for pattern in self._layout[:2]
+        )
+        for found, pattern in ((images, self._layout.images), (labels, self._layout.labels)):
+            path = self._folder / pattern.replace("{split}", name)
+            missing = not found and not (found is labels and may_lack_labels)
+            if missing or (not found and os.path.lexists(path)):
+                raise UserError(f"{path}: no such folder")
+        ending, label_ending = self.options.image_suffix, self._layout.label_suffix
+        shared = set(images.values()) & set(labels.values())
+        of_images = {
+            f"{place}{key}": path
+            for place, folder in images.items()
+            for key, path in images_below(
+                folder, self.log, ending, label_ending if folder in shared else ""
+            ).items()
+        }
+        of_labels = {
+            f"{place}{key}": path
+            for place, folder in labels.items()
+            for key, path in files_by_key(
+                folder, files_below(folder, MASK_SUFFIXES), self.log, label_ending
+            ).items()
+        }
+        return pair(of_images, of_labels, self.log)
 
     def annotation(self, item: Item, height: int, width: int) -> Annotation:
         """See `Source.annotation`."""
-        return annotation_of_mask(item, height, width, self.classes, self._options.tolerance)
+        return annotation_of_mask(item, height, width, self._labels_as, self.options.tolerance)
+
+
+class CamvidSource(MaskSource):
+    """CamVid as Cambridge and SegNet distribute it, with SegNet's 11 classes unless a file says.
+
+    Other layouts are those of `MaskSource`.
+    """
+
+    layouts = (
+        *_LAYOUTS,
+        _Layout("{split}", "{split}annot"),
+        _Layout("{split}", "{split}_labels", "_L"),
+        _Layout("701_StillsRaw_full", "LabeledApproved_full", "_L"),
+    )
+    own_labels = CAMVID
 
 
 def annotation_of_mask(
-    item: Item, height: int, width: int, classes: Classes, tolerance: float
+    item: Item, height: int, width: int, labels_as: LabelMap, tolerance: float
 ) -> Annotation:
-    """Read an item's id mask and outline it at `tolerance` pixels.
+    """Read an item's mask and outline it at `tolerance` pixels.
 
     Raises:
-        UserError: The mask is damaged, of another size than its image or has an unknown id.
+        InvalidError: The mask is damaged, of another size than its image or has an unknown id.
     """
-    assert item.annotation
-    mask = read_id_mask(item.annotation)
+    mask = read_mask(item.annotation, labels_as)
     if mask.shape != (height, width):
-        raise UserError(
+        raise InvalidError(
+            OTHER_SIZE,
             f"{item.annotation}: mask is {mask.shape[0]}x{mask.shape[1]}, "
-            f"its image {item.image.name} is {height}x{width}"
+            f"its image {item.image.name} is {height}x{width}",
         )
-    unknown = np.setdiff1d(mask, [*range(len(classes)), classes.ignore_id])
-    if unknown.size:
-        raise UserError(
-            f"{item.annotation}: label id {unknown[0]} is neither one of the "
-            f"{len(classes)} classes nor the ignore id {classes.ignore_id}"
-        )
-    return Annotation(mask, outline_mask(mask, classes.ignore_id, tolerance))
+    return Annotation(mask, outline_mask(mask, labels_as.classes.ignore_id, tolerance))
 
 
-def read_id_mask(path: Path) -> np.ndarray:
-    """Read an 8-bit greyscale or palette PNG of ids as uint8 [H, W]; palette indices are the ids.
+def read_mask(path: Path, labels_as: LabelMap) -> np.ndarray:
+    """Read a mask as train ids, uint8 [H, W].
+
+    Grey values are ids. RGB has the colours of classes, or ids where it is grey. A palette's
+    indices are ids, unless its colours are those of other classes. Transparent pixels are ignored.
 
     Raises:
-        UserError: No image, of another mode, or stored with loss.
+        InvalidError: No image, of another mode, stored with loss, or a value that stands for
+            nothing.
     """
-    image = open_image(path)
-    if image.format != "PNG":
-        raise UserError(f"{path}: an id mask is a PNG, found {image.format}, which alters ids")
-    with Image.open(path) as header:
-        mode = header.tile[0][3]  # of greyscale of fewer bits, Pillow stretches the values
-    if mode != "L" and image.mode != "P":
-        raise UserError(f"{path}: an id mask is 8-bit greyscale or palette, found mode {mode}")
-    return np.array(image, np.uint8)
-
-
-def classes_if_given(folder: Path, options: ClassesOptions) -> Classes | None:
-    """Read the source's classes file; None if it has none and `--classes` names none.
-
-    Raises:
-        UserError: See `read_classes`.
-    """
-    path = folder / options.classes
-    if options.classes == ClassesOptions.classes and not path.exists():
-        return None
-    return read_classes(path)
-
-
-def read_classes(path: Path) -> Classes:
-    """Read a classes file: {"names": [...], "ignore_id": 255, "palette": [[r, g, b], ...]}.
-
-    `ignore_id` defaults to 255, a missing palette is drawn from evenly spaced hues.
-
-    Raises:
-        UserError: No such file, broken JSON, or a field of the wrong form.
-    """
-    if not path.exists():
-        raise UserError(f"{path}: no such classes file (see --classes)")
-    content = read_json(path)
-    names = _names(path, content.get("names"))
-    ignore_id = content.get("ignore_id", 255)
-    if type(ignore_id) is not int or not len(names) <= ignore_id <= 255:
-        raise UserError(
-            f"{path}: 'ignore_id' is {reprlib.repr(ignore_id)}, expected a whole number "
-            f"from {len(names)} to 255"
+    image = open_image(path, formats=_MASK_FORMATS)
+    if image.format not in _MASK_FORMATS[:-1]:
+        raise InvalidError(
+            _UNFIT, f"{path}: a mask is a PNG, found {image.format}, which alters ids"
         )
-    return Classes(names, _palette(path, content.get("palette"), len(names)), ignore_id)
-
-
-def _names(path: Path, names: Any) -> tuple[str, ...]:
-    valid = isinstance(names, list) and all(
-        isinstance(name, str) and name and is_unicode(name) for name in names
+    pixels = np.array(image)
+    where = str(path)
+    if image.mode == "P":
+        palette = np.zeros((256, 3), np.uint8)
+        colours = np.reshape(image.getpalette("RGB"), (-1, 3))
+        palette[: len(colours)] = colours
+        return labels_as.of_palette(pixels, palette, where)
+    if image.mode in ("1", "L", "I;16", "I"):
+        return labels_as.of_ids(_values(path, image, pixels), where)
+    if image.mode in ("LA", "RGB", "RGBA"):
+        return _of_opaque(pixels, image.mode, labels_as, where)
+    raise InvalidError(
+        _UNFIT, f"{path}: a mask is grey, RGB or has a palette, found mode {image.mode}"
     )
-    if not valid or not 2 <= len(names) <= 255:
-        raise UserError(f"{path}: 'names' must be a list of 2 to 255 class names")
-    if len(set(names)) != len(names):
-        raise UserError(f"{path}: 'names' has a name twice")
-    return tuple(names)
 
 
-def _palette(path: Path, palette: Any, classes: int) -> tuple[tuple[int, int, int], ...]:
-    if palette is None:
-        return evenly_spaced_palette(classes)
-    valid = isinstance(palette, list) and all(
-        isinstance(colour, list)
-        and len(colour) == 3
-        and all(type(part) is int and 0 <= part <= 255 for part in colour)
-        for colour in palette
-    )
-    if not valid or len(palette) != classes:
-        raise UserError(f"{path}: 'palette' must hold {classes} [red, green, blue] of 0 to 255")
-    return tuple((red, green, blue) for red, green, blue in palette)
+def _values(path: Path, image: Image.Image, pixels: np.ndarray) -> np.ndarray:
+    """Return the values of a grey mask, which Pillow stretches where they have few bits."""
+    if image.mode == "1":
+        return pixels.astype(np.uint8)
+    if image.mode == "L":
+        with Image.open(path) as header:
+            form = header.tile[0][3] if header.tile else ""
+        return pixels // _STRETCHED.get(form, 1)
+    return pixels.astype(np.uint16)
 
 
-def evenly_spaced_palette(classes: int) -> tuple[tuple[int, int, int], ...]:
-    """Return one colour per class, hues evenly spaced, two brightnesses in turn."""
-    from colorsys import hsv_to_rgb
-
-    colours = (hsv_to_rgb(i / classes, 0.65, (0.95, 0.7)[i % 2]) for i in range(classes))
-    return tuple((round(255 * r), round(255 * g), round(255 * b)) for r, g, b in colours)
+def _of_opaque(pixels: np.ndarray, mode: str, labels_as: LabelMap, where: str) -> np.ndarray:
+    """Return train ids of a mask in grey with alpha, RGB or RGBA, uint8 [H, W, 2 to 4]."""
+    opaque = pixels[..., -1] > 0 if mode in ("LA", "RGBA") else np.ones(pixels.shape[:2], bool)
+    label = np.full(opaque.shape, labels_as.classes.ignore_id, np.uint8)
+    shown = pixels[opaque]
+    if len(shown):
+        read = labels_as.of_ids if mode == "LA" else labels_as.of_rgb
+        label[opaque] = read(shown[:, 0] if mode == "LA" else shown[:, :3], where)
+    return label

@@ -1,104 +1,58 @@
-"""What the kinds of data sets share: reading images, JSON and folders that strangers made."""
+"""What the kinds of data sets share: reading JSON and folders that strangers made."""
 
-import io
+import glob
 import json
 import os
+import re
 import reprlib
+import tempfile
+import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from cereals_tf.data_prep.clicks import MAX_COORDINATE
-from cereals_tf.data_prep.dataset import MAX_PIXELS
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.polygons import Polygon, outline_mask
+from cereals_tf.data_prep.problems import InvalidError, SourceLog
 from cereals_tf.data_prep.text import is_unicode, shown
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
-# MPO is a JPEG file with further pictures behind the first, as many cameras write it.
-IMAGE_FORMATS = {"PNG": "png", "JPEG": "jpeg", "MPO": "jpeg"}
-# A scan that adds nothing is a few bytes, yet costs a pass over all pixels.
-MAX_JPEG_SCANS = 500
-
-
-class ImageHeader(NamedTuple):
-    """What an image file's header says: a key of `IMAGE_FORMATS`, and the size in pixels."""
-
-    format: str
-    height: int
-    width: int
-
-
-def read_header(file: Path | io.BytesIO, where: str = "") -> ImageHeader:
-    """Read a PNG or JPEG file's header, and check all that can be checked without its pixels.
-
-    Args:
-        file: The file's path, or its bytes.
-        where: What begins the message of an error, by default the path.
-
-    Raises:
-        UserError: No such image, damaged checksums, larger than `MAX_PIXELS`, or of more than
-            `MAX_JPEG_SCANS` scans.
-    """
-    where = where or str(file)
-    with _damage_named(where), Image.open(file, formats=("PNG", "JPEG")) as image:
-        _refuse_bomb(image, where)
-        header = ImageHeader(str(image.format), image.height, image.width)
-        image.verify()  # checksums, which `load` skips
-        return header
-
-
-def open_image(file: Path | io.BytesIO, where: str = "") -> Image.Image:
-    """Open and fully decode a PNG or JPEG file.
-
-    Args:
-        file: The file's path, or its bytes.
-        where: What begins the message of an error, by default the path.
-
-    Raises:
-        UserError: See `read_header`, or truncated.
-    """
-    where = where or str(file)
-    read_header(file, where)
-    with _damage_named(where), Image.open(file, formats=("PNG", "JPEG")) as image:
-        image.load()
-        return image
+UNREADABLE = "annotation files that cannot be read"
+DUPLICATES = "files of the same id"
+OTHER_SIZE = "annotations of another size than their image"
+INVALID_SHAPES = "shapes that cannot be painted"
+_LITTER = ("@eadir", "@recycle", "#recycle", "$recycle.bin", "__macosx", "thumbs.db")
+"""What file managers and storage leave behind in folders of images, in lower case."""
 
 
 @contextmanager
-def _damage_named(where: str) -> Iterator[None]:
-    """Turn whatever Pillow raises for an image into a UserError that begins with `where`."""
-    try:
-        yield
-    except UserError:
-        raise
-    except UnidentifiedImageError:
-        raise UserError(f"{where}: not a PNG or JPEG image") from None
-    except Exception as error:  # a decoder raises whatever it stumbles over
-        raise UserError(
-            f"{where}: cannot be decoded: {str(error) or type(error).__name__}"
-        ) from None
+def unpacked(source: Path) -> Iterator[Path]:
+    """Give a source's folder; a zip file is unpacked while the block runs.
 
-
-def _refuse_bomb(image: ImageFile.ImageFile, where: str) -> None:
-    """Refuse an image whose header or scans say that few bytes would keep a decoder busy."""
-    if image.width * image.height > MAX_PIXELS:
-        raise UserError(
-            f"{where}: claims {image.height}x{image.width} pixels, at most {MAX_PIXELS} are read"
-        )
-    if image.format != "PNG" and image.fp:
-        image.fp.seek(0)
-        scans = image.fp.read().count(b"\xff\xda")
-        if scans > MAX_JPEG_SCANS:
-            raise UserError(f"{where}: has {scans} scans, at most {MAX_JPEG_SCANS} are read")
+    Raises:
+        UserError: The zip file is damaged or has a password.
+    """
+    if not source.is_file() or not zipfile.is_zipfile(source):
+        yield source
+        return
+    with tempfile.TemporaryDirectory(prefix="cereals-") as folder:
+        try:
+            with zipfile.ZipFile(source) as archive:
+                archive.extractall(folder)
+        except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError) as error:
+            raise UserError(f"{source}: cannot be unpacked: {error}") from None
+        inner = Path(folder, source.stem)
+        yield inner if inner.is_dir() else Path(folder)
 
 
 def files_below(folder: Path, suffixes: Sequence[str]) -> list[Path]:
     """Return the files below a folder whose names end in one of the suffixes (lower case), sorted.
+
+    Hidden files and folders, and what file managers leave behind, are passed over.
 
     Raises:
         UserError: No such folder, one that cannot be listed or is a link (which might lead in
@@ -108,11 +62,16 @@ def files_below(folder: Path, suffixes: Sequence[str]) -> list[Path]:
         raise UserError(f"{folder}: no such folder")
     found = []
     for place, folders, files in os.walk(folder, onerror=_refuse_unlisted):
+        folders[:] = [name for name in folders if not is_litter(name)]
         for name in folders:
             if os.path.islink(os.path.join(place, name)):
                 link = os.path.join(place, name)
                 raise UserError(f"{link}: a link, expected a folder: links to one are not followed")
-        found += [Path(place, name) for name in files if Path(name).suffix.lower() in suffixes]
+        found += [
+            Path(place, name)
+            for name in files
+            if Path(name).suffix.lower() in suffixes and not is_litter(name)
+        ]
     for path in found:
         if not is_unicode(str(path.relative_to(folder))):
             raise UserError(f"{str(path)!a}: expected a file name in UTF-8")
@@ -125,40 +84,46 @@ def _refuse_unlisted(error: OSError) -> None:
     raise UserError(f"{error.filename}: cannot be read: {error.strerror}")
 
 
-def images_below(folder: Path) -> dict[str, Path]:
-    """Return image files below a folder by their relative path without its suffix.
+def is_litter(name: str) -> bool:
+    """Whether a file or folder of this name is hidden, or left behind by a file manager."""
+    return name.startswith(".") or name.lower() in _LITTER
+
+
+def files_by_key(
+    folder: Path, files: Sequence[Path], log: SourceLog, ending: str = ""
+) -> dict[str, Path]:
+    """Return files below a folder by their relative path without suffix and ending.
+
+    Args:
+        folder: The folder.
+        files: The files; those whose names, without the suffix, do not have the ending are not
+            returned.
+        log: Is told of files of the same key.
+        ending: What the names end in.
 
     Raises:
-        UserError: No image, two files of the same name, or see `files_below` and `key_below`.
-    """
-    found = files_by_key(folder, files_below(folder, IMAGE_SUFFIXES))
-    if not found:
-        raise UserError(f"{folder}: no images (.png, .jpg or .jpeg)")
-    return found
-
-
-def files_by_key(folder: Path, files: Sequence[Path]) -> dict[str, Path]:
-    """Return files below a folder by their relative path without its suffix.
-
-    Raises:
-        UserError: Two files of the same name, or see `key_below`.
+        UserError: See `key_below`.
     """
     found: dict[str, Path] = {}
     for path in files:
-        key = key_below(folder, path)
-        if key in found:
-            raise UserError(f"{path}: duplicate id {key!r}, also the name of {found[key].name}")
-        found[key] = path
+        if not path.stem.endswith(ending):
+            continue
+        key = key_below(folder, path, ending)
+        first = found.setdefault(key, path)
+        if first is not path:
+            text = f"{path}: duplicate id {key!r}, also the name of {first.name}"
+            log.invalid(DUPLICATES, text)
     return found
 
 
-def key_below(folder: Path, path: Path) -> str:
-    """Return a file's path relative to a folder above it, without its suffix.
+def key_below(folder: Path, path: Path, ending: str = "") -> str:
+    """Return a file's path relative to a folder above it, without its suffix and ending.
 
     Raises:
         UserError: See `checked_id`.
     """
-    return checked_id(path.relative_to(folder).with_suffix("").as_posix(), path)
+    key = path.relative_to(folder).with_suffix("").as_posix()
+    return checked_id(key.removesuffix(ending), path)
 
 
 def checked_id(image_id: str, path: Path) -> str:
@@ -174,43 +139,77 @@ def checked_id(image_id: str, path: Path) -> str:
     return image_id
 
 
-def annotations_below(folder: Path, suffixes: Sequence[str], split: str) -> list[Path]:
-    """Return the `files_below` a split's folder of annotations, which train may lack.
+def folders_matching(folder: Path, pattern: str, split: str = "") -> dict[str, Path]:
+    """Return the folders that a pattern stands for, by what `*` stands for in them.
 
-    Raises:
-        UserError: See `files_below`.
+    Args:
+        folder: Where the pattern begins.
+        pattern: A path; `{split}` stands for the split's name, `*` for any one folder.
+        split: What the source calls the split.
+
+    Returns:
+        The folders, in order; the keys end in `/`, or are empty where there is no `*`.
     """
-    if split == "train" and not os.path.lexists(folder):
-        return []
-    return files_below(folder, suffixes)
+    named = pattern.replace("{split}", split)
+    if "*" not in named:
+        return {"": folder / named} if (folder / named).is_dir() else {}
+    return {
+        "/".join([*match.groups(), ""]): path
+        for path, match in _matches(folder, named)
+        if path.is_dir()
+    }
 
 
-def read_file(path: Path) -> bytes:
+def splits_matching(folder: Path, pattern: str) -> list[str]:
+    """Return the names that `{split}` can stand for, in a pattern as of `folders_matching`."""
+    return sorted({match["split"] for _, match in _matches(folder, pattern)})
+
+
+def _matches(folder: Path, pattern: str) -> Iterator[tuple[Path, re.Match[str]]]:
+    """Give the paths that fit a pattern, and how they fit."""
+    parts = re.split(r"(\*|\{split\})", str(folder / pattern))
+    wild = "".join("*" if part in ("*", "{split}") else glob.escape(part) for part in parts)
+    expression = re.escape("".join(parts))
+    expression = expression.replace(r"\{split\}", "(?P<split>[^/]+)", 1)
+    expression = expression.replace(r"\{split\}", "(?P=split)").replace(r"\*", "([^/]+)")
+    for name in sorted(glob.glob(wild)):
+        match = re.fullmatch(expression, name)
+        if match and not any(map(is_litter, match.groups())):
+            yield Path(name), match
+
+
+def read_file(path: Path, kind: str = UNREADABLE) -> bytes:
     """Read a file that the source must have.
 
+    Args:
+        path: The file.
+        kind: What it is called among the problems if it cannot be read.
+
     Raises:
-        UserError: It cannot be read, or is something that may have no end, as a pipe.
+        InvalidError: It cannot be read, or is something that may have no end, as a pipe.
     """
     try:
         if path.exists() and not path.is_file():
-            raise UserError(f"{path}: expected a file, or a link to one")
+            raise InvalidError(kind, f"{path}: expected a file, or a link to one")
         return path.read_bytes()
     except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+        raise InvalidError(kind, f"{path}: cannot be read: {error.strerror}") from None
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON file that holds an object.
 
     Raises:
-        UserError: It cannot be read, is broken or holds something else.
+        InvalidError: It cannot be read, is broken or holds something else.
     """
     try:
         content = json.loads(read_file(path))
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: broken JSON: {error}") from None
+        raise InvalidError(UNREADABLE, f"{path}: broken JSON: {error}") from None
     if not isinstance(content, dict):
-        raise UserError(f"{path}: expected an object, found {type(content).__name__}")
+        raise InvalidError(
+            UNREADABLE, f"{path}: expected an object, found {type(content).__name__}"
+        )
     return content
 
 
@@ -252,24 +251,6 @@ def file_inside(source: Path, folder: Path, name: Any, where: str) -> Path:
     if not os.path.isfile(path):
         raise UserError(f"{where} names the file {shown(name)}, which is no file in {folder}")
     return path
-
-
-def refuse_rotated(path: Path) -> None:
-    """Refuse an image that tools show rotated, so that points drawn there are not of its pixels.
-
-    Raises:
-        UserError: The image's EXIF data say so, or cannot be read.
-    """
-    try:
-        with Image.open(path) as image:
-            orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception as error:  # Pillow raises whatever it stumbles over
-        raise UserError(f"{path}: its EXIF data cannot be read: {error}") from None
-    if orientation in range(2, 9):
-        raise UserError(
-            f"{path}: EXIF orientation {orientation}, expected an image that is stored upright "
-            "(ImageMagick: mogrify -auto-orient)"
-        )
 
 
 def outline_object(mask: np.ndarray, class_id: int, tolerance: float) -> list[Polygon]:

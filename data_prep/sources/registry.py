@@ -4,7 +4,7 @@ A new kind is a file with its `Source` and the dataclass of its options, and an 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -13,8 +13,9 @@ from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.option import Option, options_of, read_options
 from cereals_tf.data_prep.sources.cityscapes import CityscapesOptions, CityscapesSource
 from cereals_tf.data_prep.sources.coco import CocoOptions, CocoSource
+from cereals_tf.data_prep.sources.cvat import CvatOptions, CvatSource
 from cereals_tf.data_prep.sources.labelme import LabelmeOptions, LabelmeSource
-from cereals_tf.data_prep.sources.masks import MaskOptions, MaskSource
+from cereals_tf.data_prep.sources.masks import CamvidSource, MaskOptions, MaskSource
 from cereals_tf.data_prep.sources.source import Source
 from cereals_tf.data_prep.sources.voc import VocOptions, VocSource
 
@@ -66,10 +67,13 @@ _KINDS = (
     SourceKind(
         "coco", "COCO: instances in JSON files, as polygons or run lengths", CocoOptions, CocoSource
     ),
+    SourceKind("cvat", "CVAT for images 1.1: XML beside the images", CvatOptions, CvatSource),
     SourceKind("labelme", "LabelMe: a JSON file beside each image", LabelmeOptions, LabelmeSource),
-    SourceKind("camvid", "CamVid: images, id masks and classes.json", MaskOptions, MaskSource),
     SourceKind(
-        "masks", "any folders of images and of id masks, and classes.json", MaskOptions, MaskSource
+        "camvid", "CamVid as Cambridge or SegNet give it, or as masks", MaskOptions, CamvidSource
+    ),
+    SourceKind(
+        "masks", "any folders of images and of masks, and classes.json", MaskOptions, MaskSource
     ),
 )
 KINDS = {kind.name: kind for kind in _KINDS}
@@ -124,8 +128,6 @@ def _merged(name: str) -> Option:
     """Return an option of several kinds; where they have their own defaults, the help says them."""
     found = _kinds_with(name)
     first = found[0][1]
-    if len(found) == len(_KINDS):
-        return first
     defaults = {option.default for _, option in found}
     kinds_by_help: dict[str, list[str]] = {}
     for kind, option in found:
@@ -133,5 +135,13 @@ def _merged(name: str) -> Option:
             f" By default {option.default}." if len(defaults) > 1 and option.default else ""
         )
         kinds_by_help.setdefault(option.help + by_default, []).append(kind.name)
+    if list(map(len, kinds_by_help.values())) == [len(_KINDS)]:
+        return first
     text = " ".join(f"{', '.join(kinds)}: {words}" for words, kinds in kinds_by_help.items())
-    return replace(first, help=text, default=first.default if len(defaults) == 1 else first.form())
+    default = first.default if len(defaults) == 1 else first.form()
+    return Option(name, first.form, default, text, _read=_as_written)
+
+
+def _as_written(form: Any) -> Any:
+    """Read nothing into a written form, which the kind that takes it will read."""
+    return form

@@ -8,6 +8,8 @@ import numpy as np
 
 from cereals_tf.data_prep.description import Classes
 from cereals_tf.data_prep.polygons import Polygon
+from cereals_tf.data_prep.problems import Problem, SourceLog
+from cereals_tf.data_prep.sources.images import ImageOptions
 
 
 class Item(NamedTuple):
@@ -19,10 +21,17 @@ class Item(NamedTuple):
 
 
 class Annotation(NamedTuple):
-    """Train ids (uint8 [H, W]) and the polygons behind them, in painter's order."""
+    """What an annotation says of an image.
+
+    Attributes:
+        label: Train ids, uint8 [H, W].
+        polygons: The polygons behind them, in painter's order.
+        problems: What is wrong with shapes that are left out.
+    """
 
     label: np.ndarray
     polygons: Sequence[Polygon]
+    problems: Sequence[Problem] = ()
 
 
 class Source(Protocol):
@@ -32,19 +41,24 @@ class Source(Protocol):
         classes: Class names, palette and ignore id.
         classes_from: Where the names of the classes come from, for messages.
         background: Train id of the pixels that no polygon covers.
+        options: How its images are read.
+        log: What was met while it was opened and its items were listed.
     """
 
     classes: Classes
     classes_from: str
     background: int
+    options: ImageOptions
+    log: SourceLog
 
     def items(self) -> dict[str, list[Item]]:
-        """Return the items of each split, sorted by image id.
+        """Return the items of each split, sorted by image id; this is called once.
 
-        Either all images of a split have an annotation or, in train, none.
+        Either all images of a split have an annotation or, in train, none. What does not fit is
+        left out and noted in the log.
 
         Raises:
-            UserError: An image has no annotation, or the reverse, or a split is empty.
+            UserError: Not even a part of it can be used.
         """
         ...
 

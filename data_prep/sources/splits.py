@@ -1,21 +1,45 @@
 """Which images of a source are in which split, and with which annotation."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.option import option
+from cereals_tf.data_prep.problems import SourceLog
+from cereals_tf.data_prep.sources.images import ImageOptions
+from cereals_tf.data_prep.sources.reading import DUPLICATES
 from cereals_tf.data_prep.sources.source import Item
+
+_USUAL = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation"),
+    "test": ("test", "testing"),
+}
+"""What data sets usually call the splits, in lower case."""
+
+_WITHOUT_ANNOTATION = "images without an annotation"
+_WITHOUT_IMAGE = "annotations without an image"
+
+
+def _split_option(split: str) -> str:
+    usual = ", ".join(_USUAL[split])
+    return option(
+        "",
+        f"What SOURCE calls the split {split}, also several names joined by commas. Default: "
+        f"{usual}, in any case.",
+    )
 
 
 @dataclass(frozen=True)
-class SplitOptions:
-    """Options of sources that have their splits."""
+class SplitOptions(ImageOptions):
+    """Options of all sources."""
 
+    train: str = _split_option("train")
+    val: str = _split_option("val")
+    test: str = _split_option("test")
     unlabelled_train: bool = option(
         False,
         "People will annotate train (start --annotator=files). Where the source has no splits, "
@@ -33,66 +57,140 @@ class DividedOptions(SplitOptions):
     )
 
 
-def pair(images: dict[str, Path], annotations: dict[str, Path]) -> list[Item]:
-    """Return an item for each image, with the annotation of the same key if there is one.
+def known_splits(found: Collection[str], options: SplitOptions) -> dict[str, list[str]]:
+    """Return what a source calls its splits, of the names found in it."""
+    names = {}
+    for split, usual in _USUAL.items():
+        given = _given(split, options)
+        matching = [name for name in sorted(found) if name.lower() in usual]
+        if given or matching:
+            names[split] = given or matching
+    return names
+
+
+def split_names(found: Collection[str], options: SplitOptions, place: str) -> dict[str, list[str]]:
+    """Return what a source calls each split that it has, train and val at least.
+
+    Args:
+        found: The names that it has, of splits and perhaps of other things.
+        options: What it calls them, if that is unusual.
+        place: Where they were found, `{split}` standing for the name, for messages.
 
     Raises:
-        UserError: An annotation without an image.
+        UserError: Train or val is not there, or a name that an option gives, or two usual names of
+            one split.
     """
+    names = known_splits(found, options)
+    for split in ("train", "val", *names):
+        of_split = names.get(split, [split])
+        missing = [name for name in of_split if name not in found]
+        if missing:
+            there = ", ".join(sorted(found)) or "none"
+            raise UserError(
+                f"{place.replace('{split}', missing[0])}: no such folder or file, expected "
+                f"--{split}=NAME for another name, there are {there}"
+            )
+        if len(of_split) > 1 and not _given(split, options):
+            raise UserError(
+                f"{place.replace('{split}', of_split[0])}: there is {of_split[1]} too, expected "
+                f"--{split}=NAME to say which"
+            )
+    return names
+
+
+def _given(split: str, options: SplitOptions) -> list[str]:
+    return [name for name in map(str.strip, getattr(options, split).split(",")) if name]
+
+
+def pair(images: Mapping[str, Path], annotations: Mapping[str, Path], log: SourceLog) -> list[Item]:
+    """Return an item for each image, with the annotation of the same key if there is one."""
     for key in sorted(annotations.keys() - images.keys()):
-        raise UserError(f"{annotations[key]}: annotation without an image")
+        log.invalid(_WITHOUT_IMAGE, f"{annotations[key]}: annotation without an image")
     return [Item(key, images[key], annotations.get(key)) for key in sorted(images)]
 
 
-def splits_of(parts: dict[str, list[Item]], options: SplitOptions) -> dict[str, list[Item]]:
-    """Return a source's splits; of train none may have an annotation, else all images must.
+def splits_of(
+    parts: Mapping[str, Sequence[Item]], options: SplitOptions, log: SourceLog
+) -> dict[str, list[Item]]:
+    """Return the items of a source's splits that can be used.
+
+    Of train, none may have an annotation; otherwise all images must. A test split without any is
+    left out.
 
     Args:
         parts: The items of each split.
         options: Whether train has to lack annotations.
+        log: Is told of the others.
 
     Raises:
-        UserError: An image lacks an annotation, or has one in spite of `unlabelled_train`, or two
-            files without an annotation have the same id.
+        UserError: A split would be empty.
     """
+    splits = {}
     for split, items in parts.items():
         annotated = [item for item in items if item.annotation]
-        if split == "train" and annotated and options.unlabelled_train:
-            raise UserError(
-                f"--unlabelled_train: {annotated[0].annotation} annotates an image of train, "
-                "expected none that does"
-            )
-        if len(annotated) < len(items) and (split != "train" or annotated):
-            lacking = next(item for item in items if not item.annotation)
-            raise UserError(f"{lacking.image}: image without an annotation")
-        if not annotated:
-            _refuse_duplicates(items)
-    return parts
+        if split == "test" and not annotated:
+            log.remarks.append(f"test has no annotations, it is left out ({len(items)} images)")
+        elif split == "train" and (options.unlabelled_train or not annotated):
+            splits[split] = _unlabelled(items, log)
+        else:
+            splits[split] = _annotated(items, log)
+    for split, items in splits.items():
+        if not items:
+            raise log.nothing_left(f"no image is left for {split}")
+    return splits
 
 
-def divided(items: Sequence[Item], options: DividedOptions) -> dict[str, list[Item]]:
+def divided(
+    items: Sequence[Item], options: DividedOptions, log: SourceLog
+) -> dict[str, list[Item]]:
     """Return the splits of a source that has none.
 
     With `unlabelled_train` they are the images without and with an annotation. Otherwise every
     n-th image, by `val_percent`, is val, so that neighbours in a sequence are spread evenly.
 
     Raises:
-        UserError: An image lacks an annotation, a split would be empty, or two files without an
-            annotation have the same id.
+        UserError: A split would be empty.
     """
     if options.unlabelled_train:
-        return _divided_by_annotation(items)
+        return _divided_by_annotation(_of_different_ids(items, log))
+    hint = "; with --unlabelled_train such images are train, others val"
+    annotated = _annotated(items, log, hint)
+    if not annotated:
+        raise log.nothing_left("no image is left")
+    return divided_evenly(annotated, options.val_percent)
+
+
+def _annotated(items: Sequence[Item], log: SourceLog, hint: str = "") -> list[Item]:
     for item in items:
         if not item.annotation:
-            raise UserError(
-                f"{item.image}: image without an annotation; with --unlabelled_train such images "
-                "are train, others val"
+            text = f"{item.image}: image without an annotation{hint}"
+            log.invalid(_WITHOUT_ANNOTATION, text)
+    return _of_different_ids([item for item in items if item.annotation], log)
+
+
+def _unlabelled(items: Sequence[Item], log: SourceLog) -> list[Item]:
+    for item in items:
+        if item.annotation:
+            log.invalid(
+                "annotations of a train split that is to have none",
+                f"--unlabelled_train: {item.annotation} annotates an image of train, expected none "
+                "that does",
             )
-    return divided_evenly(items, options.val_percent)
+    return _of_different_ids([item for item in items if not item.annotation], log)
+
+
+def _of_different_ids(items: Sequence[Item], log: SourceLog) -> list[Item]:
+    """Return the first item of each id, in the order of the ids."""
+    first: dict[str, Item] = {}
+    for item in sorted(items, key=lambda item: item[:2]):
+        other = first.setdefault(item.image_id, item)
+        if other is not item:
+            text = f"{item.image}: duplicate id {item.image_id!r}, also of {other.image}"
+            log.invalid(DUPLICATES, text)
+    return list(first.values())
 
 
 def _divided_by_annotation(items: Sequence[Item]) -> dict[str, list[Item]]:
-    _refuse_duplicates(items)
     splits = {
         "train": [item for item in items if not item.annotation],
         "val": [item for item in items if item.annotation],
@@ -104,12 +202,6 @@ def _divided_by_annotation(items: Sequence[Item]) -> dict[str, list[Item]]:
                 f"expected some: they become {split}"
             )
     return splits
-
-
-def _refuse_duplicates(items: Sequence[Item]) -> None:
-    for item, other in pairwise(items):
-        if item.image_id == other.image_id:
-            raise UserError(f"{other.image}: duplicate id {item.image_id!r}, also of {item.image}")
 
 
 def divided_evenly(items: Sequence[Item], val_percent: float) -> dict[str, list[Item]]:

@@ -1,135 +1,171 @@
-"""PASCAL VOC: palette masks and lists of image names, for VOC's classes or any others."""
+"""PASCAL VOC: masks and lists of image names, for VOC's classes or any others."""
 
 import os
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from cereals_tf.data_prep.description import Classes
 from cereals_tf.data_prep.errors import UserError
-from cereals_tf.data_prep.sources.masks import (
+from cereals_tf.data_prep.problems import SourceLog
+from cereals_tf.data_prep.sources.label_map import (
     ClassesOptions,
-    OutlineOptions,
-    annotation_of_mask,
-    classes_if_given,
+    Colour,
+    LabelMap,
+    read_colour,
+    train_id_map,
 )
+from cereals_tf.data_prep.sources.label_sets import (
+    IGNORE_ID,
+    VOC,
+    VOC_VOID,
+    LabelSet,
+    label_set_of,
+    voc_palette,
+)
+from cereals_tf.data_prep.sources.masks import OutlineOptions, annotation_of_mask
 from cereals_tf.data_prep.sources.reading import file_inside, key_below, read_file
 from cereals_tf.data_prep.sources.source import Annotation, Item
-from cereals_tf.data_prep.sources.splits import splits_of
-
-_SUFFIXES = (".jpg", ".jpeg", ".png")
-_NAMES = (
-    "background",
-    "aeroplane",
-    "bicycle",
-    "bird",
-    "boat",
-    "bottle",
-    "bus",
-    "car",
-    "cat",
-    "chair",
-    "cow",
-    "diningtable",
-    "dog",
-    "horse",
-    "motorbike",
-    "person",
-    "pottedplant",
-    "sheep",
-    "sofa",
-    "train",
-    "tvmonitor",
+from cereals_tf.data_prep.sources.splits import (
+    DividedOptions,
+    divided,
+    known_splits,
+    split_names,
+    splits_of,
 )
+from cereals_tf.data_prep.text import shown
 
-
-def _palette(classes: int) -> tuple[tuple[int, int, int], ...]:
-    """Return VOC's colours: bits 0, 1, 2 of an id are the highest bits of red, green and blue.
-
-    Bits 3, 4, 5 are the second highest, and so on, as in `VOClabelcolormap` of the development kit
-    of the PASCAL Visual Object Classes Challenge 2012.
-    """
-
-    def part(class_id: int, first_bit: int) -> int:
-        return sum((class_id >> 3 * k + first_bit & 1) << 7 - k for k in range(8))
-
-    return tuple((part(i, 0), part(i, 1), part(i, 2)) for i in range(classes))
-
-
-CLASSES = Classes(_NAMES, _palette(len(_NAMES)), ignore_id=255)
+_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+_LISTS = "ImageSets/Segmentation"
+_LABELS = "labelmap.txt"
 
 
 @dataclass(frozen=True)
-class VocOptions(ClassesOptions, OutlineOptions):
+class VocOptions(ClassesOptions, OutlineOptions, DividedOptions):
     """How PASCAL VOC is read."""
+
+
+class _Listed(NamedTuple):
+    """A name in a list, and the place where it stands, for messages."""
+
+    name: str
+    where: str
 
 
 class VocSource:
     """`JPEGImages`, `SegmentationClass` and the lists `ImageSets/Segmentation/{train,val}.txt`.
 
-    They lie in the source or in its `VOCdevkit/VOC2012`. Only listed images are read. A mask's
-    palette indices are the ids. Train may have no mask at all: people will annotate its images.
+    They lie in the source or in its `VOCdevkit/VOC2012`. Only listed images are read; one list of
+    another name is divided into train and val. A mask has ids in grey or in a palette, or the
+    classes' colours. Train may have no mask at all: people will annotate its images.
 
-    The classes are VOC's, void (255) is ignored, unless there is a classes file. Polygons are the
-    masks' contours, simplified at `tolerance` pixels.
+    The classes are those of the classes file, or of CVAT's `labelmap.txt`, or else VOC's, whose
+    void (255) is ignored. Polygons are the masks' contours, simplified at `tolerance` pixels.
     """
 
     def __init__(self, folder: Path, options: VocOptions) -> None:
         inner = folder / "VOCdevkit" / "VOC2012"
         self._folder = inner if inner.is_dir() else folder
-        self._options = options
-        given = classes_if_given(folder, options)
-        self.classes = given or CLASSES
-        self.classes_from = str(folder / options.classes) if given else "PASCAL VOC"
+        self.options = options
+        self.log = SourceLog()
+        path = self._folder / _LABELS
+        own = LabelSet(str(path), _read_labelmap(path)) if path.is_file() else VOC
+        self.classes_from, self._labels_as = label_set_of(folder, options, own)
+        self.classes = self._labels_as.classes
         self.background = self.classes.ignore_id
 
     def items(self) -> dict[str, list[Item]]:
         """See `Source.items`."""
-        for part in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
+        for part in ("JPEGImages", "SegmentationClass", _LISTS):
             if not (self._folder / part).is_dir():
                 raise UserError(f"{self._folder / part}: no such folder")
-        splits: dict[str, list[Item]] = {}
+        lists = {path.stem for path in (self._folder / _LISTS).glob("[!.]*.txt")}
+        if len(lists) == 1 and not known_splits(lists, self.options):
+            return divided(self._listed_items(lists, True, {}), self.options, self.log)
+        names = split_names(lists, self.options, str(self._folder / _LISTS / "{split}.txt"))
         seen: dict[str, str] = {}
-        for split in ("train", "val"):
-            items = []
-            listed = _listed(self._folder / "ImageSets" / "Segmentation" / f"{split}.txt")
-            labelled = split != "train" or any(self._has_mask(name) for name, _ in listed)
-            for name, where in listed:
-                item = self._item(name, where, labelled)
+        parts = {
+            split: self._listed_items(of_split, split != "val", seen)
+            for split, of_split in names.items()
+        }
+        return splits_of(parts, self.options, self.log)
+
+    def _listed_items(
+        self, lists: Sequence[str], may_lack_masks: bool, seen: dict[str, str]
+    ) -> list[Item]:
+        """Return the items of some lists; `seen` has the places of ids that were listed before."""
+        listed = [
+            entry
+            for name in sorted(lists)
+            for entry in _read_list(self._folder / _LISTS / f"{name}.txt")
+        ]
+        masked = not may_lack_masks or any(self._has_mask(entry.name) for entry in listed)
+        items = []
+        for name, where in listed:
+            with self.log.noted("images or masks that are listed but not there"):
+                item = self._item(name, where, masked)
                 if item.image_id in seen:
                     first = seen[item.image_id]
                     raise UserError(f"{where}: {name!r} is listed twice, also at {first}")
                 seen[item.image_id] = where
                 items.append(item)
-            splits[split] = sorted(items)
-        return splits_of(splits, self._options)
+        return items
 
     def _has_mask(self, name: str) -> bool:
         return os.path.isfile(self._folder / "SegmentationClass" / f"{name}.png")
 
-    def _item(self, name: str, where: str, labelled: bool) -> Item:
+    def _item(self, name: str, where: str, masked: bool) -> Item:
         images, masks = (self._folder / part for part in ("JPEGImages", "SegmentationClass"))
         names = [f"{name}{suffix}" for suffix in _SUFFIXES]
         found = next((file for file in names if os.path.isfile(images / file)), names[0])
         image = file_inside(images, images, found, where)
-        mask = file_inside(masks, masks, f"{name}.png", where) if labelled else None
+        mask = file_inside(masks, masks, f"{name}.png", where) if masked else None
         return Item(key_below(images, image), image, mask)
 
     def annotation(self, item: Item, height: int, width: int) -> Annotation:
         """See `Source.annotation`."""
-        return annotation_of_mask(item, height, width, self.classes, self._options.tolerance)
+        return annotation_of_mask(item, height, width, self._labels_as, self.options.tolerance)
 
 
-def _listed(path: Path) -> list[tuple[str, str]]:
-    """Return the names in a list, each with the place where it stands, for messages."""
+def _read_list(path: Path) -> list[_Listed]:
     try:
         lines = read_file(path).decode("utf-8-sig").splitlines()
     except UnicodeDecodeError:
         raise UserError(f"{path}: expected a list of image names in UTF-8") from None
     names = [
-        (line.strip(), f"{path}: line {number}")
+        _Listed(line.strip(), f"{path}: line {number}")
         for number, line in enumerate(lines, 1)
         if line.strip()
     ]
     if not names:
         raise UserError(f"{path}: lists no image")
     return names
+
+
+def _read_labelmap(path: Path) -> LabelMap:
+    """Read CVAT's `labelmap.txt`, whose lines are `label:red,green,blue:parts:actions`.
+
+    A label without a colour has VOC's of its place.
+
+    Raises:
+        UserError: A line is of another form, or a label or a colour is there twice.
+    """
+    colours: dict[str, Colour] = {}
+    for line in read_file(path).decode("utf-8-sig", "replace").splitlines():
+        if not line.strip() or line.startswith("#"):
+            continue
+        name, *fields = line.strip().rsplit(":", 3)
+        try:
+            colour = read_colour(fields[0]) if fields[0] else voc_palette(len(colours) + 1)[-1]
+        except (IndexError, ValueError):
+            raise UserError(
+                f"{path}: {shown(line)}, expected label:red,green,blue:parts:actions"
+            ) from None
+        if name in colours or colour in colours.values():
+            raise UserError(f"{path}: {shown(line)}: its label or its colour is there twice")
+        colours[name] = colour
+    if not 2 <= len(colours) <= IGNORE_ID:
+        raise UserError(f"{path}: {len(colours)} labels, expected 2 to {IGNORE_ID}")
+    found = train_id_map(Classes(tuple(colours), tuple(colours.values()), IGNORE_ID))
+    return replace(found, colours={VOC_VOID: IGNORE_ID, **found.colours})

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from cereals_tf.data_prep.dataset import PreparedData
+from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.prepare import prepare
 from cereals_tf.data_prep.toy import write_toy
 
@@ -42,6 +43,32 @@ def write_masks():
         return folder
 
     return write
+
+
+class _Strict:
+    """A source whose first problem is raised."""
+
+    def __init__(self, source):
+        self._source = source
+
+    def items(self):
+        try:
+            splits = self._source.items()
+        finally:
+            for problem in self._source.log.problems:
+                raise UserError(problem.text)
+        return splits
+
+    def annotation(self, item, height, width):
+        found = self._source.annotation(item, height, width)
+        for problem in found.problems:
+            raise UserError(problem.text)
+        return found
+
+
+@pytest.fixture(scope="session")
+def strict():
+    return _Strict
 
 
 @pytest.fixture(scope="session")

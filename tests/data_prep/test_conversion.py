@@ -7,7 +7,7 @@ from PIL import Image
 
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.records import decode_image
-from cereals_tf.data_prep.sources.reading import open_image, read_header
+from cereals_tf.data_prep.sources.images import open_image, read_header
 
 FORMATS = {
     "png": {"format": "png"},

@@ -57,6 +57,14 @@ def _records(data, split):
     return {record["image/id"].numpy().decode(): record for record in parsed}
 
 
+def _converted(source, item):
+    """What becomes the item's record; raises its first problem."""
+    converted, problems = convert_item(source, item)
+    for problem in problems:
+        raise UserError(problem.text)
+    return converted
+
+
 # Sound sources.
 
 
@@ -227,8 +235,8 @@ def _replace(name, content):
     return lambda source: (source / name).write_bytes(content)
 
 
-def _image(name, mode, size=(30, 20)):
-    return lambda source: Image.new(mode, size).save(source / name, "png")
+def _image(name, mode, size=(30, 20), colour=0):
+    return lambda source: Image.new(mode, size, colour).save(source / name, "png")
 
 
 def _cut(name, count=20):
@@ -259,8 +267,8 @@ def _remove_each(*names):
     return lambda source: [shutil.rmtree(source / name) for name in names]
 
 
-def _remove_file(name):
-    return lambda source: (source / name).unlink()
+def _remove_files(*names):
+    return lambda source: [(source / name).unlink() for name in names]
 
 
 def _empty(name):
@@ -282,13 +290,13 @@ DAMAGED_MASKS = {
     "no labels of val": (_remove("val/labels"), "val/labels: no such folder"),
     "empty images": (_empty("train/images"), "train/images: no images"),
     "empty val": (_empty("val"), "val/images: no images"),
-    "image without mask": (_remove_file("train/labels/b.png"), "images/b.png: image without"),
-    "mask without image": (_remove_file("train/images/c.png"), "labels/c.png: annotation without"),
+    "image without mask": (_remove_files("train/labels/b.png"), "images/b.png: image without"),
+    "mask without image": (_remove_files("train/images/c.png"), "labels/c.png: annotation without"),
     "sizes differ": (_image("train/labels/b.png", "L", (20, 30)), "labels/b.png: mask is 30x20"),
     "image cut": (_cut("train/images/c.png"), "images/c.png: cannot be decoded"),
     "image cut at its end": (_cut("train/images/c.png", 1), "images/c.png: cannot be decoded"),
-    "image empty": (_replace("train/images/c.png", b""), "images/c.png: not a PNG"),
-    "image is text": (_replace("val/images/d.png", b"no image"), "images/d.png: not a PNG"),
+    "image empty": (_replace("train/images/c.png", b""), "images/c.png: not an image"),
+    "image is text": (_replace("val/images/d.png", b"no image"), "images/d.png: not an image"),
     "image claims much": (
         _replace("train/images/b.png", _png_claiming(60_000)),
         "images/b.png: (claims|cannot be decoded)",
@@ -298,27 +306,37 @@ DAMAGED_MASKS = {
         "labels/b.png: (claims|cannot be decoded)",
     ),
     "mask cut": (_cut("train/labels/c.png"), "labels/c.png: cannot be decoded"),
-    "mask of 16 bits": (_image("train/labels/a.png", "I;16"), "labels/a.png: an id mask is 8-bit"),
-    "mask in colour": (_image("train/labels/a.png", "RGB"), "labels/a.png: an id mask is 8-bit"),
+    "mask of 16 bits": (
+        _image("train/labels/a.png", "I;16", colour=300),
+        "labels/a.png: label id 300",
+    ),
+    "mask in colour": (
+        _image("train/labels/a.png", "RGB", colour=(1, 2, 3)),
+        "labels/a.png: an RGB mask, expected 'palette'",
+    ),
     "duplicate id": (_copy("train/images/a.png", "train/images/a.jpg"), "duplicate id 'a'"),
     "fewer classes": (_edit_json("classes.json", names=["a", "b"]), "labels/a.png: label id 2"),
     "other ignore id": (_edit_json("classes.json", ignore_id=255), "labels/a.png: label id 9"),
-    "no classes": (_remove_file("classes.json"), "classes.json: no such classes file"),
+    "no classes": (_remove_files("classes.json"), "classes.json: no such classes file"),
     "broken classes": (_replace("classes.json", b"{"), "classes.json: broken JSON"),
     "names no list": (_edit_json("classes.json", names="a"), "classes.json: 'names' must"),
     "bad palette": (_edit_json("classes.json", palette=[[1]]), "classes.json: 'palette' must"),
 }
 _TOWN = "train/toytown/toytown_000001_000000"
 _POLYGONS, _PICTURE = f"gtFine/{_TOWN}_gtFine_polygons.json", f"leftImg8bit/{_TOWN}_leftImg8bit.png"
+_LABEL_IDS = _POLYGONS.replace("polygons.json", "labelIds.png")
 _UNNAMED = "leftImg8bit/train/toytown/picture.png"
 DAMAGED_CITYSCAPES = {
-    "no images": (_remove("leftImg8bit"), "leftImg8bit/train: no such folder"),
+    "no images": (_remove("leftImg8bit"), "leftImg8bit: no such folder"),
     "no annotations": (_remove("gtFine"), "gtFine: no such folder"),
     "no val": (_remove("leftImg8bit/val"), "leftImg8bit/val: no such folder"),
     "empty images": (_empty("leftImg8bit/val"), "leftImg8bit/val: no images"),
     "empty annotations": (_empty("gtFine/val"), "_leftImg8bit.png: image without an annotation"),
-    "image without": (_remove_file(_POLYGONS), f"{_PICTURE}: image without an annotation"),
-    "annotation without": (_remove_file(_PICTURE), f"{_POLYGONS}: annotation without an image"),
+    "image without": (
+        _remove_files(_POLYGONS, _LABEL_IDS),
+        f"{_PICTURE}: image without an annotation",
+    ),
+    "annotation without": (_remove_files(_PICTURE), f"{_POLYGONS}: annotation without an image"),
     "unknown name": (_move(_PICTURE, _UNNAMED), "picture.png: expected a name that ends in"),
     "broken JSON": (_cut(_POLYGONS), f"{_POLYGONS}: broken JSON"),
     "sizes differ": (_edit_json(_POLYGONS, imgHeight=96, imgWidth=64), f"{_POLYGONS}: says"),
@@ -333,11 +351,11 @@ DAMAGED_CITYSCAPES = {
     ),
     "same frame in two towns": (
         _copy(_PICTURE, _PICTURE.replace("/toytown/", "/other/")),
-        "duplicate id 'toytown_000001_000000'",
+        "/other/toytown_000001_000000_leftImg8bit.png: image without an annotation",
     ),
     "same annotation in two towns": (
         _copy(_POLYGONS, _POLYGONS.replace("/toytown/", "/other/")),
-        "duplicate id 'toytown_000001_000000'",
+        "/other/toytown_000001_000000_gtFine_polygons.json: annotation without an image",
     ),
     "PNG and JPEG": (_copy(_PICTURE, _PICTURE.replace(".png", ".jpg")), "duplicate id"),
 }
@@ -455,14 +473,14 @@ def test_every_kind_of_source_can_be_sent_to_a_worker(tmp_path, cityscapes_sourc
         sources.append((source, source.items()["train"][0]))
     for source, item in sources:
         sent = pickle.loads(ForkingPickler.dumps(source))
-        there, here = convert_item(sent, item), convert_item(source, item)
+        there, here = _converted(sent, item), _converted(source, item)
         assert serialize_checked(there) == serialize_checked(here)
         assert there.statistics.to_json() == here.statistics.to_json()
 
 
 def test_a_worker_starts_without_tensorflow():
     code = (
-        "import sys, cereals_tf.data_prep.conversion, cereals_tf.data_prep.sources; "
+        "import sys, cereals_tf.data_prep.conversion, cereals_tf.data_prep.sources.registry; "
         "print('tensorflow' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -730,7 +748,7 @@ def test_fuzzed_images_convert_soundly_or_are_refused(masks_source, tmp_path, ki
     for _ in range(200):
         path.write_bytes(_altered(content, dice))
         try:
-            image = convert_item(source, item)
+            image = _converted(source, item)
             converted.append(serialize_checked(image))
         except UserError as error:
             assert str(path) in str(error)
@@ -780,7 +798,7 @@ def fuzzed_annotation(cityscapes_source, tmp_path_factory):
         path.write_bytes(content)
         try:
             item = Item("a", cityscapes_source / _PICTURE, path)
-            converted = convert_item(source, item)
+            converted = _converted(source, item)
             record = serialize_checked(converted)
         except UserError as error:
             assert str(path) in str(error)

@@ -38,7 +38,10 @@ def _written(folder, objects, height=20, width=30):
 
 def _annotation(path, height=20, width=30):
     source = CityscapesSource(path.parent, CityscapesOptions())
-    return source.annotation(Item("town", path.parent / "image.png", path), height, width)
+    found = source.annotation(Item("town", path.parent / "image.png", path), height, width)
+    for problem in found.problems:
+        raise UserError(problem.text)
+    return found
 
 
 def test_labels_are_those_of_the_official_tools():
@@ -55,7 +58,7 @@ def test_every_kind_of_object_is_painted_as_the_official_tools_paint_it(tmp_path
     path = _written(tmp_path, OBJECTS)
     reference = OfficialAnnotation()
     reference.fromJsonFile(str(path))
-    label, polygons = _annotation(path)
+    label, polygons, _ = _annotation(path)
     np.testing.assert_array_equal(label, createLabelImage(reference, "trainIds"))
     assert len(np.unique(label)) == 6
     drawn = {0: "road", 1: "car", 3: "polegroup", 4: "person", 6: "static", 7: "pole", 8: "bicycle"}

@@ -101,7 +101,7 @@ def _official(path):
         return COCO(str(path))
 
 
-def _slow_label(coco, image_id):
+def _slow_label(coco, image_id, crowd=None):
     """The train id of every pixel: that of the smallest object over it, the last of equal ones."""
     annotations = coco.loadAnns(coco.getAnnIds(image_id))
     masks = [coco.annToMask(annotation) for annotation in annotations]
@@ -115,14 +115,15 @@ def _slow_label(coco, image_id):
             ]
             if over:
                 top = max(over, key=lambda entry: entry[:2])[2]
-                label[y, x] = 255 if top["iscrowd"] else TRAIN_IDS[top["category_id"]]
+                ignored = top["iscrowd"] and crowd is not None
+                label[y, x] = crowd if ignored else TRAIN_IDS[top["category_id"]]
     return label
 
 
 def test_records_hold_the_masks_of_pycocotools_and_the_annotations_polygons(tmp_path, convert):
     source = _write_coco(tmp_path / "source")
     _write_image(source / "train2017/not_listed.jpg")
-    data = convert(source, tmp_path / "out", "coco")
+    data = convert(source, tmp_path / "out", "coco", crowds="ignore")
     assert data.classes.names == ("background", "person", "dog", "chair")
     assert data.classes.ignore_id == 255
     records = {}
@@ -139,7 +140,7 @@ def test_records_hold_the_masks_of_pycocotools_and_the_annotations_polygons(tmp_
             path = source / f"{split}2017" / image["file_name"]
             assert record["image/encoded"].numpy() == path.read_bytes()
             np.testing.assert_array_equal(
-                decode_label(record["label/encoded"]), _slow_label(coco, image["id"])
+                decode_label(record["label/encoded"]), _slow_label(coco, image["id"], 255)
             )
     label = decode_label(records["train"]["000000000007"]["label/encoded"])
     assert set(np.unique(label)) == {0, 1, 2, 3, 255}
@@ -153,6 +154,22 @@ def test_records_hold_the_masks_of_pycocotools_and_the_annotations_polygons(tmp_
     assert [p.class_id for p in last] == [1, 2, 3, 3]
     assert polygons_of(records["train"]["000000000009"]) == []
     assert data.split("val").polygon_iou_per_class["background"] > 0.9
+
+
+def test_a_crowd_is_of_its_class_unless_crowds_are_ignored(tmp_path):
+    """CVAT writes every mask that was brushed as a crowd."""
+    folder = _write_coco(tmp_path)
+    coco = _official(folder / "annotations/instances_train2017.json")
+    for crowds, crowd in (("class", None), ("ignore", 255)):
+        source = open_source("coco", folder, {"crowds": crowds})
+        item = source.items()["train"][0]
+        found = source.annotation(item, HEIGHT, WIDTH).label
+        np.testing.assert_array_equal(found, _slow_label(coco, 7, crowd))
+        assert (255 in found) == (crowd == 255)
+        assert (
+            source.log.remarks
+            == ["1 annotations are crowds, their pixels are ignored"][: crowd == 255]
+        )
 
 
 def test_run_lengths_of_any_mask_are_read_as_pycocotools_reads_them(tmp_path):
@@ -179,7 +196,7 @@ def test_run_lengths_of_any_mask_are_read_as_pycocotools_reads_them(tmp_path):
     assert len(splits["val"]) == len(masks) // 5
     for item in splits["train"] + splits["val"]:
         mask = masks[int(item.image_id)]
-        label, polygons = source.annotation(item, *mask.shape)
+        label, polygons, _ = source.annotation(item, *mask.shape)
         np.testing.assert_array_equal(label, 2 * mask)
         assert {polygon.class_id for polygon in polygons} == ({2} if mask.any() else set())
 
@@ -292,11 +309,11 @@ LONG = _compressed(np.ones((HEIGHT, WIDTH + 1), np.uint8))["counts"]
         (_segmentation({"size": SIZE, "counts": "  "}), "wrong character ' '"),
     ],
 )
-def test_damage_is_refused_and_named(tmp_path, change, message):
+def test_damage_is_refused_and_named(tmp_path, strict, change, message):
     content = deepcopy(VAL)
     change(content)
     with pytest.raises(UserError, match=message) as caught:
-        source = open_source("coco", _write_coco(tmp_path, val=content))
+        source = strict(open_source("coco", _write_coco(tmp_path, val=content)))
         (item,) = source.items()["val"]
         source.annotation(item, HEIGHT, WIDTH)
     assert "instances_val2017.json" in str(caught.value)

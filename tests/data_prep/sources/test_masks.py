@@ -1,4 +1,6 @@
-import json
+import struct
+import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,14 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from cereals_tf.data_prep.description import Classes
 from cereals_tf.data_prep.errors import UserError
-from cereals_tf.data_prep.sources.masks import (
-    MaskOptions,
-    MaskSource,
-    evenly_spaced_palette,
-    read_classes,
-    read_id_mask,
-)
+from cereals_tf.data_prep.sources.label_map import train_id_map
+from cereals_tf.data_prep.sources.masks import MaskOptions, MaskSource, read_mask
 from cereals_tf.data_prep.sources.registry import open_source
 from cereals_tf.data_prep.sources.source import Item
 from cereals_tf.data_prep.sources.splits import divided_evenly
@@ -109,115 +107,130 @@ def test_folders_of_no_known_layout_are_refused(tmp_path, write_masks):
 
 # Masks.
 
+THREE = train_id_map(Classes(("a", "b", "c"), ((0, 0, 0), (128, 0, 0), (0, 128, 0)), 9))
+COLOURS = np.zeros((10, 3), np.uint8)
+COLOURS[:3] = THREE.classes.palette
+WITHOUT_COLOURS = replace(THREE, colours={})
+
+
+def _read(folder, image, labels_as=THREE, **options):
+    image.save(folder / "mask.png", **options)
+    found = read_mask(folder / "mask.png", labels_as)
+    assert found.dtype == np.uint8
+    return found
+
 
 @pytest.mark.parametrize("bits", [4, 8])
-def test_palette_masks_keep_their_indices(tmp_path, bits):
+def test_palettes_without_a_class_s_colour_leave_the_indices(tmp_path, bits):
     image = Image.fromarray(MASK)
-    image.putpalette(np.random.default_rng(0).integers(0, 256, 48 if bits == 4 else 768).tolist())
-    image.save(tmp_path / "mask.png", bits=bits)
+    image.putpalette(np.random.default_rng(0).integers(1, 128, 48 if bits == 4 else 768).tolist())
+    np.testing.assert_array_equal(_read(tmp_path, image, bits=bits), MASK)
     assert Image.open(tmp_path / "mask.png").mode == "P"
-    found = read_id_mask(tmp_path / "mask.png")
-    assert found.dtype == np.uint8
-    np.testing.assert_array_equal(found, MASK)
 
 
-def test_greyscale_masks_keep_their_values(tmp_path):
-    mask = np.arange(256, dtype=np.uint8).reshape(8, 32)
-    Image.fromarray(mask).save(tmp_path / "mask.png")
-    np.testing.assert_array_equal(read_id_mask(tmp_path / "mask.png"), mask)
+@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize("void", [9, 7])
+def test_palettes_with_the_colours_of_other_classes_have_the_say(tmp_path, place, void):
+    """Tools that sort the colours, or number them as they meet them, write such masks."""
+    rank = np.roll(np.arange(3), place)
+    indices = np.where(MASK == 9, void, rank[np.minimum(MASK, 2)]).astype(np.uint8)
+    palette = np.full((256, 3), 77, np.uint8)
+    palette[rank] = COLOURS[:3]
+    image = Image.fromarray(indices)
+    image.putpalette(palette.ravel().tolist())
+    if void == 7:
+        named = "label id 7 is neither" if place == 0 else "expected 'ids' among the classes"
+        with pytest.raises(UserError, match=rf"mask\.png: .*{named}"):
+            _read(tmp_path, image)
+        return
+    np.testing.assert_array_equal(_read(tmp_path, image), MASK)
+    stated = replace(THREE, ids_are_stated=True)
+    np.testing.assert_array_equal(_read(tmp_path, image, stated), indices)
 
 
-@pytest.mark.parametrize(
-    "image",
-    [
-        Image.fromarray(MASK.astype(np.uint16)),
-        Image.fromarray(np.repeat(MASK[..., None], 3, axis=2)),
-        Image.fromarray(MASK).convert("RGBA"),
-        Image.fromarray(MASK).convert("LA"),
-        Image.fromarray(MASK).convert("1"),
-    ],
-    ids=lambda image: image.mode,
-)
-def test_masks_of_other_modes_are_refused(tmp_path, image):
-    image.save(tmp_path / "mask.png")
-    with pytest.raises(UserError, match=r"mask\.png: an id mask is 8-bit"):
-        read_id_mask(tmp_path / "mask.png")
+def test_palettes_of_grey_are_read_as_grey(tmp_path):
+    """Programs that make PNG files small turn grey into palettes."""
+    indices = np.searchsorted([0, 1, 2, 9], MASK).astype(np.uint8)
+    image = Image.fromarray(indices)
+    image.putpalette([0, 0, 0, 1, 1, 1, 2, 2, 2, 9, 9, 9])
+    np.testing.assert_array_equal(_read(tmp_path, image), MASK)
 
 
-def test_masks_stored_with_loss_are_refused(tmp_path):
-    Image.fromarray(MASK).save(tmp_path / "mask.png", "jpeg")
-    with pytest.raises(UserError, match=r"mask\.png: .*JPEG"):
-        read_id_mask(tmp_path / "mask.png")
+def test_palettes_of_one_colour_leave_the_indices(tmp_path):
+    image = Image.fromarray(MASK)
+    image.putpalette([0] * 768)
+    np.testing.assert_array_equal(_read(tmp_path, image), MASK)
 
 
-# Classes.
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA", "I;16"])
+def test_grey_values_are_ids_in_every_mode(tmp_path, mode):
+    grey = Image.fromarray(MASK.astype(np.uint16)) if mode == "I;16" else Image.fromarray(MASK)
+    image = grey if mode == "I;16" else grey.convert(mode)
+    np.testing.assert_array_equal(_read(tmp_path, image), MASK)
 
 
-def _classes(tmp_path, content):
-    path = tmp_path / "classes.json"
-    text = content if isinstance(content, str | bytes) else json.dumps(content)
-    path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return read_classes(path)
+def test_masks_of_few_bits_keep_their_values(tmp_path):
+    """Written by hand, as Pillow writes none of 2 or 4 bits without a palette."""
+    for bits in (1, 2, 4):
+        mask = np.minimum(MASK, 2**bits - 1)
+        mask[mask == 3] = 2
+        path = tmp_path / f"{bits}.png"
+        path.write_bytes(_grey_png(mask, bits))
+        labels_as = replace(WITHOUT_COLOURS, ids={0: 0, 1: 1, 2: 2, 9: 9})
+        np.testing.assert_array_equal(read_mask(path, labels_as), mask)
 
 
-def test_classes_have_defaults(tmp_path):
-    found = _classes(tmp_path, {"names": ["straße", "auto"]})
-    assert found.names == ("straße", "auto")
-    assert found.ignore_id == 255
-    assert found.palette == evenly_spaced_palette(2)
-    found = _classes(
-        tmp_path, {"names": ["a", "b"], "ignore_id": 2, "palette": [[0, 1, 2], [253, 254, 255]]}
+def _grey_png(mask, bits):
+    height, width = mask.shape
+    header = struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0)
+    binary = (mask[..., None] >> np.arange(bits)[::-1] & 1).reshape(height, -1).astype(np.uint8)
+    rows = b"".join(b"\0" + np.packbits(row).tobytes() for row in binary)
+    parts = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in parts
     )
-    assert found.ignore_id == 2
-    assert found.palette == ((0, 1, 2), (253, 254, 255))
 
 
-@pytest.mark.parametrize("classes", [2, 12, 255])
-def test_drawn_palette_is_of_distinct_colours(classes):
-    palette = evenly_spaced_palette(classes)
-    assert len(set(palette)) == classes
-    assert all(0 <= part <= 255 for colour in palette for part in colour)
+@pytest.mark.parametrize("suffix", ["png", "bmp", "tif", "gif"])
+def test_colours_are_the_classes(tmp_path, suffix):
+    known = np.minimum(MASK, 2)
+    path = tmp_path / f"mask.{suffix}"
+    Image.fromarray(COLOURS[known]).save(path)
+    np.testing.assert_array_equal(read_mask(path, THREE), known)
 
 
-TWO = {"names": ["a", "b"]}
-BAD_CLASSES = {
-    "no JSON": "names: [a, b]",
-    "nothing": "",
-    "no text": b"\xff\xfe\x00",
-    "nested": "[" * 10**5,
-    "a list": ["a", "b"],
-    "no names": {"ignore_id": 255},
-    "names by id": {"names": {"0": "a", "1": "b"}},
-    "names are numbers": {"names": [0, 1]},
-    "an empty name": {"names": ["a", ""]},
-    "one name": {"names": ["a"]},
-    "256 names": {"names": [str(i) for i in range(256)]},
-    "a name twice": {"names": ["a", "b", "a"]},
-    "ignore_id of a class": {**TWO, "ignore_id": 1},
-    "ignore_id too large": {**TWO, "ignore_id": 256},
-    "ignore_id negative": {**TWO, "ignore_id": -1},
-    "ignore_id a fraction": {**TWO, "ignore_id": 2.5},
-    "ignore_id true": {**TWO, "ignore_id": True},
-    "ignore_id nothing": {**TWO, "ignore_id": None},
-    "palette too short": {**TWO, "palette": [[1, 2, 3]]},
-    "palette of pairs": {**TWO, "palette": [[1, 2], [3, 4]]},
-    "palette ragged": {**TWO, "palette": [[1, 2, 3], [3, 4]]},
-    "palette of texts": {**TWO, "palette": ["#ff0000", "#00ff00"]},
-    "palette of fractions": {**TWO, "palette": [[0.5, 0.5, 0.5], [1, 1, 1]]},
-    "palette beyond 255": {**TWO, "palette": [[1, 2, 3], [1, 2, 256]]},
-    "palette by name": {**TWO, "palette": {"a": [1, 2, 3], "b": [4, 5, 6]}},
-    "palette nested": {**TWO, "palette": [[1, 2, 3], [1, 2, [3]]]},
-}
+def test_transparent_pixels_are_ignored_whatever_their_colour(tmp_path):
+    rgba = np.dstack([COLOURS[np.minimum(MASK, 2)], np.where(MASK == 9, 0, 255)])
+    rgba[MASK == 9, :3] = 200
+    np.testing.assert_array_equal(_read(tmp_path, Image.fromarray(rgba.astype(np.uint8))), MASK)
 
 
-@pytest.mark.parametrize("content", list(BAD_CLASSES.values()), ids=list(BAD_CLASSES))
-def test_bad_classes_are_refused_and_the_file_named(tmp_path, content):
-    with pytest.raises(UserError, match=r"classes\.json") as caught:
-        _classes(tmp_path, content)
-    assert "\n" not in str(caught.value)
+def test_what_stands_for_nothing_is_refused_or_ignored(tmp_path):
+    strange = COLOURS[np.minimum(MASK, 2)]
+    strange[0, 0] = 1, 2, 3
+    image = Image.fromarray(strange)
+    with pytest.raises(UserError, match=r"mask\.png: 1 pixels .* no class, as \[1, 2, 3\]"):
+        _read(tmp_path, image)
+    with pytest.raises(UserError, match="an RGB mask, expected 'palette'"):
+        _read(tmp_path, image, WITHOUT_COLOURS)
+    expected = np.minimum(MASK, 2)
+    expected[0, 0] = 9
+    others = replace(THREE, others=True)
+    np.testing.assert_array_equal(_read(tmp_path, image, others), expected)
+    values = Image.fromarray(np.where(MASK == 9, 77, MASK).astype(np.uint8))
+    np.testing.assert_array_equal(_read(tmp_path, values, others), MASK)
+    with pytest.raises(UserError, match="label id 77 is neither one of the 3 classes"):
+        _read(tmp_path, values)
 
 
-def test_missing_classes_are_refused(tmp_path):
-    for path in (tmp_path / "classes.json", tmp_path):
-        with pytest.raises(UserError, match=str(path)):
-            read_classes(path)
+def test_masks_stored_with_loss_or_in_other_modes_are_refused(tmp_path):
+    path = tmp_path / "mask.png"
+    for form in ("JPEG", "MPO"):
+        more = {"save_all": True, "append_images": [Image.fromarray(MASK)]}
+        Image.fromarray(MASK).save(path, form, **(more if form == "MPO" else {}))
+        with pytest.raises(UserError, match=rf"mask\.png: .*{form}, which alters ids"):
+            read_mask(path, THREE)
+    Image.fromarray(MASK.astype(np.float32)).save(path, "TIFF")
+    with pytest.raises(UserError, match=r"mask\.png: a mask is grey, RGB .*, found mode F"):
+        read_mask(path, THREE)

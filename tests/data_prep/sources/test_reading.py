@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from cereals_tf.data_prep.errors import UserError
-from cereals_tf.data_prep.sources.reading import MAX_PIXELS, images_below, open_image
+from cereals_tf.data_prep.problems import SourceLog
+from cereals_tf.data_prep.sources.images import MAX_PIXELS, images_below, open_image
 from cereals_tf.data_prep.sources.splits import pair
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
@@ -71,41 +72,48 @@ def test_claimed_sizes_cost_neither_memory_nor_a_warning(tmp_path, height, width
 
 
 def test_images_below_a_folder_are_found_by_name(tmp_path):
-    for name in ("b.png", "deep/er/a.JPG", "deep/a.jpeg", "a.b.png", "notes.txt", "c.tif"):
+    for name in ("b.png", "deep/er/a.JPG", "deep/a.jpeg", "a.b.png", "notes.txt", "c.tif", "d.nef"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "folder.png").mkdir()
-    found = images_below(tmp_path)
+    log = SourceLog()
+    found = images_below(tmp_path, log)
     assert {key: path.name for key, path in found.items()} == {
         "b": "b.png",
         "deep/er/a": "a.JPG",
         "deep/a": "a.jpeg",
         "a.b": "a.b.png",
+        "c": "c.tif",
     }
+    assert log.remarks == [f"{tmp_path}: 1 files are of formats that are not read, as d.nef"]
 
 
 def test_folders_that_hold_no_images_or_two_of_a_name_are_refused(tmp_path):
+    log = SourceLog()
     with pytest.raises(UserError, match="no images"):
-        images_below(tmp_path)
+        images_below(tmp_path, log)
     with pytest.raises(UserError, match="nowhere: no such folder"):
-        images_below(tmp_path / "nowhere")
+        images_below(tmp_path / "nowhere", log)
     (tmp_path / "a.png").touch()
     (tmp_path / "a.jpg").touch()
-    with pytest.raises(UserError, match=r"a\.png: duplicate id 'a', also the name of a\.jpg"):
-        images_below(tmp_path)
+    assert images_below(tmp_path, log) == {"a": tmp_path / "a.jpg"}
+    (problem,) = log.problems
+    assert problem.text == f"{tmp_path}/a.png: duplicate id 'a', also the name of a.jpg"
 
 
 def test_names_that_are_not_utf8_are_refused(tmp_path):
     (tmp_path / os.fsdecode(b"caf\xe9.png")).touch()
     with pytest.raises(UserError, match="UTF-8") as caught:
-        images_below(tmp_path)
+        images_below(tmp_path, SourceLog())
     str(caught.value).encode()
 
 
 def test_annotations_are_paired_with_their_images(tmp_path):
     a, b = tmp_path / "a.png", tmp_path / "b.png"
-    (item,) = pair({"x": a}, {"x": b})
-    assert item == ("x", a, b)
-    assert pair({"y": a, "x": a}, {"y": b}) == [("x", a, None), ("y", a, b)]
-    with pytest.raises(UserError, match=r"b\.png: annotation without an image"):
-        pair({"y": a}, {"x": b, "y": b})
+    log = SourceLog()
+    assert pair({"x": a}, {"x": b}, log) == [("x", a, b)]
+    assert pair({"y": a, "x": a}, {"y": b}, log) == [("x", a, None), ("y", a, b)]
+    assert not log.problems
+    assert pair({"y": a}, {"x": b, "y": b}, log) == [("y", a, b)]
+    (problem,) = log.problems
+    assert problem.text == f"{b}: annotation without an image"
