@@ -126,9 +126,9 @@ def _command(name: str) -> Command:
 
 
 def _value_after(found: Option, left: list[str]) -> str:
-    """Take an option's value from the arguments after it; a bare boolean option is true."""
-    if found.form is bool:
-        return left.pop(0) if left and left[0].lower() in BOOLEANS else "true"
+    """Take an option's value from the arguments after it, or what it is without one."""
+    if found.bare:
+        return left.pop(0) if left and left[0].lower() in BOOLEANS else found.bare
     if not left or _is_option(left[0]):
         raise UserError(f"--{found.name}: expected a value, as --{found.name}=VALUE")
     return left.pop(0)

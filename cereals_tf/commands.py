@@ -6,11 +6,11 @@ line that comes next. TensorFlow is imported only by the functions that need it.
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cereals_tf.data_prep.errors import UserError
-from cereals_tf.data_prep.option import KeyOf, Need, number, one_of
+from cereals_tf.data_prep.option import KeyOf, Need, Share, number, one_of
 from cereals_tf.data_prep.quiet import load_tensorflow
 from cereals_tf.data_prep.remote import folder_at, local_folder
 from cereals_tf.trainers.choices import STRATEGIES
@@ -22,11 +22,13 @@ if TYPE_CHECKING:
 
 Runner = Annotated[str, one_of("local", "beam")]
 Strategy = Annotated[str, one_of(*STRATEGIES)]
+Invalid = Annotated[str, one_of("refuse", "skip")]
 Format = Annotated[str, KeyOf("cereals_tf.annotation.formats", "FORMATS")]
 WITH_BEAM = Need("with --runner=beam", lambda values: values["runner"] == "beam")
 WITHOUT_BEAM = Need("with --runner=local", lambda values: values["runner"] == "local")
 WITH_SERVER = Need("with a --format whose tool has servers", lambda values: _live(values["format"]))
 WITH_URL = Need("with --url", lambda values: bool(values["url"]))
+SHARE = Share()
 WITH_FUSIONS = Need("with --fusions", lambda values: bool(values["fusions"]))
 
 
@@ -69,6 +71,8 @@ def prepare(
     out: str,
     *,
     dataset: Annotated[str, KeyOf("cereals_tf.data_prep.sources.registry", "KINDS")],
+    invalid: Invalid = "refuse",
+    problems: str = "",
     workers: Annotated[int, WITHOUT_BEAM] = 0,
     runner: Runner = "local",
     beam_options: Annotated[str, WITH_BEAM] = "",
@@ -77,9 +81,13 @@ def prepare(
     """Convert a data set to TFRecord splits; after an interruption, the same command goes on.
 
     Args:
-        source: The data set's folder.
+        source: The data set's folder, or a zip file of it.
         out: New folder for the prepared data set, also in an object store: s3://BUCKET/FOLDER.
         dataset: What SOURCE is: {choices}.
+        invalid: What becomes of images and shapes that cannot be used: refuse (nothing is
+            written), or skip (they are left out, counted in dataset.json and listed in
+            left_out.csv of OUT).
+        problems: A file to list all of them in, as CSV.
         workers: Images that are converted at a time, large data sets in as many processes; 0: one
             per core.
         runner: local, or beam: as a pipeline of Apache Beam (pip install 'cereals-tf[beam]'), so
@@ -98,7 +106,15 @@ def prepare(
 
     in_beam = beam_options if runner == "beam" else None
     prepared = api.prepare(
-        source, out, dataset=dataset, workers=workers, beam_options=in_beam, note=_note, **options
+        source,
+        out,
+        dataset=dataset,
+        invalid=invalid,
+        problems=problems,
+        workers=workers,
+        beam_options=in_beam,
+        note=_note,
+        **options,
     )
     tables.show_dataset(prepared)
     return next_command.after_prepare(prepared)
@@ -370,24 +386,32 @@ def collect(
     source: str = "",
     *,
     format: Format = "labelme",
-    partial: bool = False,
+    partial: Annotated[str, SHARE] = "",
     skip: str = "",
+    invalid: Invalid = "refuse",
+    problems: str = "",
     url: Annotated[str, WITH_SERVER] = "",
     project: Annotated[str, WITH_URL] = "",
     token: Annotated[str, WITH_URL] = "",
 ) -> str:
     """Take in what annotators drew inside the regions of the round that waits.
 
-    Can be called as often as work comes in. All is checked before anything is stored.
+    Can be called as often as work comes in. All is checked before anything is stored, and all that
+    is wrong is said.
 
     Args:
         campaign: The campaign's folder.
         source: What annotators made: the folder with LabelMe's JSON files, or the file that Label
             Studio exports as JSON. May be left out with --skip; left out with --url.
         format: The annotation tool: {choices}.
-        partial: Keep pixels without a shape as ignored, instead of refusing the region.
+        partial: Keep pixels without a shape as ignored, instead of refusing the region; with
+            --partial=2% if they are at most 2 percent of it.
         skip: Numbers of regions that nobody will annotate, joined by commas. They are never
             proposed again.
+        invalid: What becomes of wrong shapes, and of regions that are not complete: refuse (nothing
+            is stored), or skip (what is right is stored: regions that are complete, of files and
+            tasks without a wrong shape).
+        problems: A file to list all that is wrong in, as CSV.
         url: Address of a running server of the tool, whose submitted annotations are taken (for
             Label Studio, pip install 'cereals-tf[labelstudio]').
         project: Number or name of its project.
@@ -400,20 +424,26 @@ def collect(
     from cereals_tf.annotation import formats
     from cereals_tf.annotation.collect import collect as collect_drawings
     from cereals_tf.campaign.folder.campaign import Campaign
+    from cereals_tf.data_prep.problems import Problem, SourceLog, report
 
     chosen, skipped = formats.named(format), _numbers("skip", skip)
     server = _server(chosen, url, project, token, source)
     if not source and not skipped and server is None:
         raise UserError("collect: SOURCE is missing, expected what annotators made")
-    opened = Campaign.open(campaign)
+    opened, log = Campaign.open(campaign), SourceLog()
     if server and chosen.live:
         from cereals_tf.annotation.tasks import request_id
         from cereals_tf.campaign.folder.waiting import refuse_not_waiting
 
-        drawings = chosen.live.pull(server, request_id(refuse_not_waiting(opened).request))
+        drawings = chosen.live.pull(server, request_id(refuse_not_waiting(opened).request), log)
     else:
-        drawings = chosen.read_drawings(local_folder(source)) if source else []
-    collected = collect_drawings(opened, drawings, partial, skipped)
+        drawings = chosen.read_drawings(local_folder(source), log) if source else []
+
+    def say(found: Sequence[Problem]) -> None:
+        file = local_folder(problems) if problems else None
+        report([*log.problems, *found], _note, invalid == "skip", file)
+
+    collected = collect_drawings(opened, drawings, SHARE.of(partial), skipped, say)
     _note(f"{campaign}: {collected.summary}")
     if not collected.waiting.missing or not (source or server):
         return next_command.after_step(opened)

@@ -11,9 +11,7 @@ def bash() -> str:
     """Return a script for bash, 3.2 or newer."""
     options, values = [], []
     for command in map(command_named, COMMANDS):
-        names = [
-            f"--{found.name}{'' if found.form is bool else '='}" for found in command.all_options
-        ]
+        names = [f"--{found.name}{'' if found.bare else '='}" for found in command.all_options]
         options.append(f"{command.name}) words={_quoted(names)} ;;")
         values += [
             f"{command.name}:{place}) words={_quoted(found.choices)} ;;"
@@ -63,7 +61,7 @@ def _zsh_specs(command: Command) -> list[str]:
             text = text.replace(character, f"\\{character}")
         if place.isdigit():
             specs.append(f"{place}:{found.name}:{action}")
-        elif found.form is bool:
+        elif found.bare:
             specs.append(f"--{found.name}[{text}]")
         else:
             specs.append(f"--{found.name}=[{text}]:{found.name}:{action}")

@@ -69,8 +69,8 @@ def _place(found: Option) -> str:
 
 def _label(found: Option) -> str:
     """Return an option as it is typed."""
-    if found.form is bool:
-        return f"--{found.name}"
+    if found.bare:
+        return f"--{found.name}" if found.form is bool else f"--{found.name}[=VALUE]"
     listed = "|".join(found.choices)
     short = listed and len(f"--{found.name}={listed}") <= COLUMN - 2 * MARGIN
     return f"--{found.name}={listed if short else _VALUES.get(found.form, found.name.upper())}"

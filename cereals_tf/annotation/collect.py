@@ -1,6 +1,6 @@
 """Taking in what annotators drew: everything is checked before anything is stored."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,11 +16,15 @@ from cereals_tf.data_prep.dataset import Classes, ImageEntry
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.grid import Box
 from cereals_tf.data_prep.polygons import Polygon
+from cereals_tf.data_prep.problems import Problem, SourceLog, refuse
 from cereals_tf.data_prep.sources.labelme import BACKGROUND
 from cereals_tf.data_prep.text import shown
 
-_MAX_PROBLEMS = 5
 _MAX_LISTED = 20
+_UNKNOWN = "shapes of unknown classes"
+_MISPLACED = "files and tasks that are of something else"
+_INCOMPLETE = "regions that are not complete"
+_TWICE = "regions that are drawn twice"
 
 
 @dataclass(frozen=True)
@@ -31,11 +35,15 @@ class Collected:
         waiting: What the round has.
         new: How many regions this collection added.
         changed: How many regions it replaced by something else.
+        reasons: Why regions of what came back are missing, by number.
+        ignored: What share of regions has no shape and is ignored, by number, above 0, at most 1.
     """
 
     waiting: Waiting
     new: int
     changed: int
+    reasons: Mapping[int, str]
+    ignored: Mapping[int, float]
 
     @property
     def summary(self) -> str:
@@ -45,11 +53,27 @@ class Collected:
             f"{len(waiting.annotated)} of {len(waiting.request)} regions are annotated "
             f"({self.new} new, {self.changed} changed)"
         ]
+        if self.ignored:
+            most = max(self.ignored, key=lambda number: self.ignored[number])
+            parts.append(
+                f"parts without a shape are ignored in regions {_listed(sorted(self.ignored))}, at "
+                f"most {_percent(self.ignored[most])} of one (region {most})"
+            )
         if waiting.skipped:
             parts.append(f"regions skipped: {_listed(sorted(waiting.skipped))}")
         if waiting.missing:
-            parts.append(f"regions missing: {_listed(waiting.missing)}")
+            parts.append(f"regions missing: {self._missing()}")
         return "; ".join(parts)
+
+    def _missing(self) -> str:
+        """Return the numbers of missing regions, those of a reason together."""
+        of_reason: dict[str, list[int]] = {}
+        for number in self.waiting.missing:
+            of_reason.setdefault(self.reasons.get(number, ""), []).append(number)
+        return ", ".join(
+            _listed(numbers) + (f" ({reason})" if reason else "")
+            for reason, numbers in of_reason.items()
+        )
 
 
 def _listed(numbers: Sequence[int]) -> str:
@@ -58,20 +82,30 @@ def _listed(numbers: Sequence[int]) -> str:
     return f"{listed} and {more} more" if more > 0 else listed
 
 
+def _percent(share: float) -> str:
+    return f"{100 * share:.2g} %"
+
+
 def collect(
-    campaign: Campaign, drawings: Sequence[Drawn], partial: bool = False, skip: Sequence[int] = ()
+    campaign: Campaign,
+    drawings: Sequence[Drawn],
+    partial: float = 0.0,
+    skip: Sequence[int] = (),
+    say: Callable[[Sequence[Problem]], None] = refuse,
 ) -> Collected:
     """Store what was drawn inside the regions that the campaign's round asked for.
 
     Args:
         campaign: A campaign that waits.
         drawings: What came back.
-        partial: Keep pixels without a shape as ignored, instead of refusing them.
+        partial: The share of a region's pixels, 0 to 1, that may have no shape and is ignored then.
         skip: Numbers of regions that nobody will annotate, whatever was drawn there.
+        say: Told what is wrong, before anything is stored. What it does not raise an error for is
+            left out: a drawing with a wrong shape, or a region that is not complete.
 
     Raises:
-        UserError: The campaign is busy or does not wait, or a drawing is not of what was asked for,
-            of an unknown class or leaves a part of a region empty. Nothing was stored then.
+        UserError: The campaign is busy or does not wait, or what `say` raises. Nothing was stored
+            then.
     """
     refuse_not_waiting(campaign)
     with campaign.lock():
@@ -81,7 +115,7 @@ def collect(
                 raise UserError(f"--skip={number}: the request has regions 0 to {len(request) - 1}")
         check = _Checked(campaign, request, partial, skip)
         annotations = [found for drawn in drawings for found in check.annotations(drawn)]
-        check.refuse_problems()
+        say(check.log.problems)
         store = campaign.annotations
         before = store.annotated()
         for annotation in annotations:
@@ -95,7 +129,8 @@ def collect(
             annotation.number in before and not _same(annotation, before[annotation.number])
             for annotation in annotations
         )
-        return Collected(refuse_not_waiting(campaign), new, changed)
+        now = refuse_not_waiting(campaign)
+        return Collected(now, new, changed, check.reasons, check.ignored)
 
 
 def _same(one: RegionAnnotation, other: RegionAnnotation) -> bool:
@@ -103,15 +138,20 @@ def _same(one: RegionAnnotation, other: RegionAnnotation) -> bool:
 
 
 class _Checked:
-    """Turns drawings into annotations, and gathers what is wrong with them."""
+    """Turns drawings into annotations.
+
+    Attributes:
+        log: Is told of what is wrong with them.
+        reasons: Why a region is missing, by number.
+        ignored: What share of a region has no shape, by number.
+    """
 
     def __init__(
-        self,
-        campaign: Campaign,
-        request: Sequence[Chosen],
-        partial: bool,
-        skip: Sequence[int],
+        self, campaign: Campaign, request: Sequence[Chosen], partial: float, skip: Sequence[int]
     ) -> None:
+        self.log = SourceLog()
+        self.reasons: dict[int, str] = {}
+        self.ignored: dict[int, float] = {}
         self._round = len(campaign.rounds())
         self._request_id = request_id(request)
         self._classes: Classes = campaign.data.classes
@@ -124,28 +164,26 @@ class _Checked:
         self._partial = partial
         self._skip = frozenset(skip)
         self._seen: dict[int, str] = {}
-        self._problems: list[str] = []
-
-    def refuse_problems(self) -> None:
-        """Raise UserError if any drawing was wrong."""
-        if self._problems:
-            more = len(self._problems) - _MAX_PROBLEMS
-            named = "; ".join(self._problems[:_MAX_PROBLEMS])
-            raise UserError(named + (f"; and {more} more" if more > 0 else ""))
 
     def annotations(self, drawn: Drawn) -> Iterator[RegionAnnotation]:
         """Give the annotations of the regions that are complete in a drawing."""
-        problem = self._misplaced(drawn) or self._unknown_class(drawn.shapes)
-        if problem:
-            self._problems.append(problem)
+        if misplaced := self._misplaced(drawn):
+            self.log.invalid(_MISPLACED, misplaced)
+            return
+        numbers = sorted(set(drawn.regions) - self._skip)
+        if problems := [*drawn.problems, *self._unknown_classes(drawn.shapes)]:
+            self.log.problems += problems
+            self.reasons |= dict.fromkeys(numbers, "what came back has problems")
             return
         if drawn.skipped:
             return
         labels = painted(drawn.shapes, self._ids, *drawn.size)
-        for number in sorted(set(drawn.regions) - self._skip):
+        for number in numbers:
             window = self._window(number)
             label = labels[window.slices]
-            if not self._is_missing(drawn, number, label):
+            if reason := self._missing(drawn, number, label):
+                self.reasons.setdefault(number, reason)
+            else:
                 yield from self._annotation(drawn, number, window, label)
 
     def _misplaced(self, drawn: Drawn) -> str | None:
@@ -172,38 +210,47 @@ class _Checked:
             )
         return None
 
-    def _unknown_class(self, shapes: Iterable[Shape]) -> str | None:
-        for shape in shapes:
-            if shape.class_name not in self._ids:
-                return f"{shape.where} has the unknown class name {shown(shape.class_name)}"
-        return None
+    def _unknown_classes(self, shapes: Iterable[Shape]) -> list[Problem]:
+        return [
+            Problem(_UNKNOWN, f"{shape.where} has the unknown class name {shown(shape.class_name)}")
+            for shape in shapes
+            if shape.class_name not in self._ids
+        ]
 
     def _window(self, number: int) -> Box:
         image_id, box = self._request[number].region
         return own_window(box, self._entries[image_id], self._image_size)
 
-    def _is_missing(self, drawn: Drawn, number: int, label: np.ndarray) -> bool:
-        """Whether nobody has worked on a region yet."""
+    def _missing(self, drawn: Drawn, number: int, label: np.ndarray) -> str:
+        """Return why nobody seems to have worked on a region yet; empty if somebody has."""
         if (label == EMPTY).all():
-            return not (drawn.finished and BACKGROUND in self._classes.names)
-        return not drawn.finished and drawn.handed_out.get(number) == labels_digest(label)
+            if drawn.finished and BACKGROUND in self._classes.names:
+                return ""
+            return "nothing is drawn there"
+        if not drawn.finished and drawn.handed_out.get(number) == labels_digest(label):
+            return "unchanged from the prediction: tick done if it is right"
+        return ""
 
     def _annotation(
         self, drawn: Drawn, number: int, window: Box, label: np.ndarray
     ) -> Iterator[RegionAnnotation]:
         if number in self._seen:
-            self._problems.append(
-                f"{drawn.where}: region {number} is drawn in {self._seen[number]} too"
+            self.log.invalid(
+                _TWICE, f"{drawn.where}: region {number} is drawn in {self._seen[number]} too"
             )
             return
         self._seen[number] = drawn.where
         empty = label == EMPTY
-        if empty.any() and BACKGROUND not in self._classes.names and not self._partial:
-            self._problems.append(
-                f"{drawn.where}: region {number} has no shape on {100 * empty.mean():.2g} % of its "
-                "pixels; draw there, or --partial keeps them as ignored"
-            )
-            return
+        if empty.any() and BACKGROUND not in self._classes.names:
+            if empty.mean() > self._partial:
+                self.log.invalid(
+                    _INCOMPLETE,
+                    f"{drawn.where}: region {number} has no shape on {_percent(empty.mean())} of "
+                    "its pixels; draw there, or --partial keeps them as ignored",
+                )
+                self.reasons[number] = "not complete"
+                return
+            self.ignored[number] = float(empty.mean())
         rest = self._ids.get(BACKGROUND, self._classes.ignore_id)
         polygons = [
             Polygon(self._ids[shape.class_name], points)

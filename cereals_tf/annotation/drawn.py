@@ -9,10 +9,13 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from cereals_tf.data_prep.dataset import MAX_PIXELS
+from cereals_tf.data_prep.problems import Problem
 from cereals_tf.data_prep.text import is_unicode
 
 REGION = "__region__"
 """Label of the rectangles that show annotators the requested regions."""
+NOT_HANDED_OUT = "files and tasks that were not handed out"
+"""A kind of problems."""
 EMPTY = -1
 """Value of the pixels that no shape covers."""
 
@@ -70,6 +73,7 @@ class Drawn:
             look as they were handed out are missing.
         handed_out: Digest, by region, of the labels that it showed when it was handed out
             (pre-annotation); see `labels_digest`.
+        problems: What is wrong with shapes, which are not among `shapes`.
     """
 
     where: str
@@ -83,6 +87,7 @@ class Drawn:
     skipped: bool = False
     finished: bool = False
     handed_out: Mapping[int, str] = field(default_factory=dict)
+    problems: Sequence[Problem] = ()
 
 
 def is_request(image_id: Any, size: Any, request: Any, number: Any) -> bool:

@@ -6,15 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from cereals_tf.annotation import labelme, labelstudio, labelstudio_server
+from cereals_tf.annotation import cvat, labelme, labelstudio, labelstudio_server
 from cereals_tf.annotation.drawn import Drawn
 from cereals_tf.annotation.labelstudio_server import Pushed, Server
 from cereals_tf.annotation.tasks import ImageTask
 from cereals_tf.data_prep.dataset import Classes
 from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.problems import SourceLog
 
 EXPORT = "export.json"
-"""Where the export of a tool that makes one is looked for, in the folder of its tasks."""
+CVAT_EXPORT = "export.zip"
+"""Where the exports of tools that make one are looked for, in the folder of their tasks."""
 
 
 class Live(NamedTuple):
@@ -28,7 +30,7 @@ class Live(NamedTuple):
 
     open: Callable[[str, str, str], Server]
     push: Callable[[Server, Iterable[ImageTask], Classes], Pushed]
-    pull: Callable[[Server, str], list[Drawn]]
+    pull: Callable[[Server, str, SourceLog], list[Drawn]]
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Format:
     name: str
     help: str
     write_tasks: Callable[[Path, Iterable[ImageTask], Classes], int]
-    read_drawings: Callable[[Path], list[Drawn]]
+    read_drawings: Callable[[Path, SourceLog], list[Drawn]]
     advice: Callable[[Path], str]
     result: Callable[[Path], Path]
     live: Live | None = None
@@ -80,6 +82,19 @@ FORMATS = {
         ),
         lambda out: out / EXPORT,
         Live(Server.of, labelstudio_server.push, labelstudio_server.pull),
+    ),
+    "cvat": Format(
+        "cvat",
+        f"{cvat.IMAGES}/, {cvat.LABELS} and {cvat.ANNOTATIONS} for a task; its export as CVAT for "
+        "images 1.1 comes back",
+        cvat.write_tasks,
+        cvat.read_drawings,
+        lambda out: (
+            f"a task of CVAT with the labels of {out / cvat.LABELS} (Raw) and the files of "
+            f"{out / cvat.IMAGES}; upload {out / cvat.ANNOTATIONS} to it as CVAT 1.1; save its "
+            f"export, as CVAT for images 1.1, as {out / CVAT_EXPORT}"
+        ),
+        lambda out: out / CVAT_EXPORT,
     ),
 }
 """The annotation tools by name."""

@@ -10,7 +10,14 @@ from collections.abc import Iterable
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
-from cereals_tf.annotation.drawn import REGION, Drawn, PlacedMask, Shape, is_request
+from cereals_tf.annotation.drawn import (
+    NOT_HANDED_OUT,
+    REGION,
+    Drawn,
+    PlacedMask,
+    Shape,
+    is_request,
+)
 from cereals_tf.annotation.tasks import (
     ImageTask,
     RegionTask,
@@ -25,8 +32,9 @@ from cereals_tf.annotation.tasks import (
 from cereals_tf.data_prep.dataset import Classes
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.files import write_atomically
+from cereals_tf.data_prep.problems import SourceLog
 from cereals_tf.data_prep.sources.labelme import drawn_shape, label_of, shapes_of
-from cereals_tf.data_prep.sources.reading import files_below, read_json
+from cereals_tf.data_prep.sources.reading import INVALID_SHAPES, files_below, read_json
 from cereals_tf.data_prep.text import shown
 
 LABELS = "labels.txt"
@@ -130,16 +138,24 @@ def _shape(label: str, kind: str, points: list[list[float]]) -> dict[str, Any]:
     }
 
 
-def read_drawings(source: Path) -> list[Drawn]:
+def read_drawings(source: Path, log: SourceLog) -> list[Drawn]:
     """Read the JSON files in a folder, or one of them.
 
+    Args:
+        source: The folder or the file.
+        log: Is told of files that are damaged or were not handed out.
+
     Raises:
-        UserError: A file is damaged or not one that was handed out, or there is none.
+        UserError: There is no such file.
     """
     files = [source] if source.is_file() else files_below(source, [".json"])
     if not files:
         raise UserError(f"{source}: no JSON files of LabelMe")
-    return [_drawings_in(path) for path in files]
+    drawings = []
+    for path in files:
+        with log.noted(NOT_HANDED_OUT):
+            drawings.append(_drawings_in(path))
+    return drawings
 
 
 def _drawings_in(path: Path) -> Drawn:
@@ -147,16 +163,18 @@ def _drawings_in(path: Path) -> Drawn:
     asked = _asked(path, content)
     height, width = asked["size"]
     shapes = []
+    log = SourceLog()
     for where, shape in shapes_of(path, content):
-        label = label_of(where, shape)
-        if label == REGION:
-            _refuse_foreign(where, shape, asked)
-            continue
-        mask, outlines = drawn_shape(where, shape, height, width, TOLERANCE)
-        shapes.append(Shape(where, label, outlines, PlacedMask.of(mask)))
+        with log.noted(INVALID_SHAPES):
+            label = label_of(where, shape)
+            if label == REGION:
+                _refuse_foreign(where, shape, asked)
+                continue
+            mask, outlines = drawn_shape(where, shape, height, width, TOLERANCE)
+            shapes.append(Shape(where, label, outlines, PlacedMask.of(mask)))
     flags = content.get("flags")
     finished = isinstance(flags, dict) and flags.get(DONE) is True
-    return Drawn(str(path), **asked, shapes=shapes, finished=finished)
+    return Drawn(str(path), **asked, shapes=shapes, finished=finished, problems=log.problems)
 
 
 def _refuse_foreign(where: str, shape: dict[str, Any], asked: dict[str, Any]) -> None:

@@ -15,7 +15,14 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from cereals_tf.annotation.drawn import REGION, Drawn, PlacedMask, Shape, is_request
+from cereals_tf.annotation.drawn import (
+    NOT_HANDED_OUT,
+    REGION,
+    Drawn,
+    PlacedMask,
+    Shape,
+    is_request,
+)
 from cereals_tf.annotation.rle import decode_mask
 from cereals_tf.annotation.tasks import (
     ImageTask,
@@ -30,7 +37,13 @@ from cereals_tf.data_prep.clicks import MAX_COORDINATE
 from cereals_tf.data_prep.dataset import Classes
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.files import write_atomically
-from cereals_tf.data_prep.sources.reading import outline_object, read_file, read_points
+from cereals_tf.data_prep.problems import SourceLog
+from cereals_tf.data_prep.sources.reading import (
+    INVALID_SHAPES,
+    outline_object,
+    read_file,
+    read_points,
+)
 
 TASKS = "tasks.json"
 CONFIGURATION = "config.xml"
@@ -39,6 +52,11 @@ TOLERANCE = 2.0
 """How far the polygon by which clicks are counted may be from a brush mask, pixels."""
 MODEL_VERSION = "CEREALS"
 """One for all rounds: a project shows the predictions of one version only."""
+_OF_NO_REGION = (
+    *("relation", "choices", "textarea", "rating", "number", "datetime", "taxonomy", "pairwise"),
+    *("ranker", "list", "chat"),
+)
+"""Types of results that say something of the task or of a region, and draw nothing."""
 _FRAME = {"opacity": "0.1", "strokeWidth": "3", "canRotate": "false"}
 
 
@@ -149,11 +167,15 @@ def write_tasks(folder: Path, tasks: Iterable[ImageTask], classes: Classes) -> i
     return len(listed)
 
 
-def read_drawings(source: Path) -> list[Drawn]:
+def read_drawings(source: Path, log: SourceLog) -> list[Drawn]:
     """Read a JSON export of Label Studio.
 
+    Args:
+        source: The file.
+        log: Is told of tasks that are damaged or were not handed out.
+
     Raises:
-        UserError: It is none, or a task in it is damaged or not one that was handed out.
+        UserError: It is no such export.
     """
     try:
         content = json.loads(read_file(source))
@@ -164,27 +186,49 @@ def read_drawings(source: Path) -> list[Drawn]:
             f"{source}: expected a list of tasks, Label Studio's export as JSON, found "
             f"{type(content).__name__}"
         )
-    return [drawings_of(task, f"{source}: task {place}") for place, task in enumerate(content)]
+    return drawings_in(str(source), content, log)
 
 
-def drawings_of(task: Any, where: str = "") -> Drawn:
+def drawings_in(where: str, tasks: Iterable[Any], log: SourceLog) -> list[Drawn]:
+    """Return what annotators drew in tasks.
+
+    Args:
+        where: What begins a message about them.
+        tasks: As Label Studio exports them.
+        log: Is told of those that are damaged or were not handed out.
+    """
+    drawings = []
+    for place, task in enumerate(tasks):
+        with log.noted(NOT_HANDED_OUT):
+            drawings.append(drawings_of(task, f"{where}: {_named(task, place)}"))
+    return drawings
+
+
+def _named(task: Any, place: int) -> str:
+    """Return what Label Studio calls a task: its id, where it has one."""
+    found = task.get("id") if isinstance(task, dict) else None
+    return f"entry {place}" if found is None else f"task {reprlib.repr(found)}"
+
+
+def drawings_of(task: Any, where: str) -> Drawn:
     """Return what annotators drew in one task.
 
-    Of several annotations the newest counts; one that was skipped counts only if all were.
+    Of several annotations the one that is starred as ground truth counts, or else the newest; one
+    that was skipped counts only if all were. Results that are no regions of the image are passed
+    over.
 
     Args:
         task: The task as Label Studio exports it, with `data` and `annotations`.
-        where: What begins a message about it. Default: its id.
+        where: What begins a message about it.
 
     Raises:
         UserError: It is damaged, or was not handed out by a campaign.
     """
     if not isinstance(task, dict) or not isinstance(task.get("annotations"), list):
         raise UserError(
-            f"{where or 'a task'}: has no list of annotations, expected Label Studio's export as "
-            "JSON (not JSON-MIN)"
+            f"{where}: has no list of annotations, expected Label Studio's export as JSON (not "
+            "JSON-MIN)"
         )
-    where = where or f"task {reprlib.repr(task.get('id'))}"
     asked = _asked(where, task.get("data"))
     for number, annotation in enumerate(task["annotations"]):
         if not isinstance(annotation, dict):
@@ -192,23 +236,36 @@ def drawings_of(task: Any, where: str = "") -> Drawn:
     kept = [found for found in task["annotations"] if not found.get("was_cancelled")]
     if not kept:
         return Drawn(where, **asked, skipped=bool(task["annotations"]))
-    newest = max(kept, key=_age)
-    results = newest.get("result")
+    chosen = max(kept, key=_precedence)
+    results = chosen.get("result")
     if not isinstance(results, list):
         raise UserError(f"{where}: its annotation has no list 'result'")
-    shapes = [
-        shape
-        for number, result in enumerate(results)
-        for shape in _shapes(f"{where}: result {number}", result, asked["size"])
-    ]
-    return Drawn(where, **asked, shapes=shapes, seconds=_seconds(where, newest), finished=True)
+    shapes: list[Shape] = []
+    log = SourceLog()
+    for number, result in enumerate(results):
+        with log.noted(INVALID_SHAPES):
+            shapes += _shapes(f"{where}: {_result_name(result, number)}", result, asked["size"])
+    seconds = _seconds(where, chosen)
+    return Drawn(
+        where, **asked, shapes=shapes, seconds=seconds, finished=True, problems=log.problems
+    )
 
 
-def _age(annotation: dict[str, Any]) -> tuple[str, int]:
-    """Return what is largest for the newest annotation."""
+def _result_name(result: Any, number: int) -> str:
+    """Return what Label Studio calls a result: its id, where it has one."""
+    found = result.get("id") if isinstance(result, dict) else None
+    return f"result {number}" if found is None else f"result {reprlib.repr(found)}"
+
+
+def _precedence(annotation: dict[str, Any]) -> tuple[bool, str, int]:
+    """Return what is largest for the annotation that counts."""
     stamp = annotation.get("updated_at") or annotation.get("created_at")
     number = annotation.get("id")
-    return (stamp if isinstance(stamp, str) else "", number if type(number) is int else -1)
+    return (
+        annotation.get("ground_truth") is True,
+        stamp if isinstance(stamp, str) else "",
+        number if type(number) is int else -1,
+    )
 
 
 def _asked(where: str, data: Any) -> dict[str, Any]:
@@ -248,11 +305,14 @@ def _seconds(where: str, annotation: dict[str, Any]) -> float | None:
 
 
 def _shapes(where: str, result: Any, size: tuple[int, int]) -> list[Shape]:
-    """Return the shape of one result; none for the rectangles of regions."""
-    value = result.get("value") if isinstance(result, dict) else None
+    """Return the shape of one result; none for the frames of regions and what is no region."""
+    if not isinstance(result, dict):
+        raise UserError(f"{where} is {reprlib.repr(result)}, expected an object")
+    kind, value = result.get("type"), result.get("value")
+    if kind in _OF_NO_REGION:
+        return []
     if not isinstance(value, dict):
-        raise UserError(f"{where} is {reprlib.repr(result)}, expected an object with a 'value'")
-    kind = result.get("type")
+        raise UserError(f"{where} has the value {reprlib.repr(value)}, expected an object")
     if kind == "rectanglelabels" and value.get(kind) == [REGION]:
         return []
     if kind not in ("polygonlabels", "brushlabels"):

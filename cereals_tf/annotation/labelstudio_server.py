@@ -14,10 +14,11 @@ from urllib.parse import urlsplit
 from xml.etree import ElementTree
 
 from cereals_tf.annotation.drawn import Drawn
-from cereals_tf.annotation.labelstudio import configuration, drawings_of, task_json
+from cereals_tf.annotation.labelstudio import configuration, drawings_in, task_json
 from cereals_tf.annotation.tasks import ImageTask
 from cereals_tf.data_prep.dataset import Classes
 from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.problems import SourceLog
 from cereals_tf.data_prep.text import shown
 
 if TYPE_CHECKING:
@@ -124,17 +125,18 @@ def push(server: Server, tasks: Iterable[ImageTask], classes: Classes) -> Pushed
         return Pushed(project, len(waiting), before)
 
 
-def pull(server: Server, request: str) -> list[Drawn]:
+def pull(server: Server, request: str, log: SourceLog) -> list[Drawn]:
     """Return what annotators drew in the tasks of one request.
 
     Args:
         server: Where the tasks are.
         request: See `cereals_tf.annotation.tasks.request_id`. Other tasks of the project are left
             alone.
+        log: Is told of tasks that are damaged.
 
     Raises:
-        UserError: The server cannot be reached or refuses, the project does not exist or has no
-            such task, or a task is damaged.
+        UserError: The server cannot be reached or refuses, or the project does not exist or has no
+            such task.
     """
     with _connected(server) as client:
         project = _project(client, server)
@@ -147,7 +149,7 @@ def pull(server: Server, request: str) -> list[Drawn]:
     asked = [task for task in exported if task["data"].get("request") == request]
     if not asked:
         raise UserError(f"{where}: has no task of this round, run: cereals tasks")
-    return [drawings_of(task, f"{where}: task {task['id']}") for task in asked]
+    return drawings_in(where, asked, log)
 
 
 @contextmanager

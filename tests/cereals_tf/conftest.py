@@ -145,15 +145,17 @@ def following():
 def refused(cereals, tmp_path, snapshot):
     """Checks that a command line is refused in one line and leaves `tmp_path` as it was.
 
-    Returns the line.
+    Returns what is said: the line, after a list of problems if there are several.
     """
 
     def run(*arguments) -> str:
         before = snapshot(tmp_path)
         status, out, err = cereals(*arguments)
         assert (status, out) == (2, "")
-        assert err.startswith("cereals: error: ")
-        assert err.endswith("\n") and err.count("\n") == 1, err
+        assert err.endswith("\n")
+        *listed, line = err.splitlines()
+        assert line.startswith("cereals: error: ")
+        assert all(problem.startswith("  ") for problem in listed), err
         assert snapshot(tmp_path) == before
         return err
 

@@ -18,7 +18,8 @@ def unwrapped(text):
 
 
 def typed_for(found):
-    return rf"--{found.name}" if found.form is bool else rf"--{found.name}=\S+"
+    value = r"\[=\S+\]" if found.bare else r"=\S+"
+    return rf"--{found.name}{'' if found.form is bool else value}"
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -3,14 +3,14 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
 from cereals_tf.acquisition.regions import Region
 from cereals_tf.acquisition.selection import Chosen
-from cereals_tf.annotation.labelme import read_drawings as read_labelme
-from cereals_tf.annotation.labelstudio import read_drawings as read_labelstudio
 from cereals_tf.campaign.folder.request import write_request
 from cereals_tf.data_prep import records
 from cereals_tf.data_prep.grid import Box
@@ -70,7 +70,6 @@ class LabelMe:
     """Draws as LabelMe saves it."""
 
     name = "labelme"
-    read = staticmethod(read_labelme)
 
     def draw(self, out, objects_of, done=False):
         """Append polygons to the file of each image; returns what to collect."""
@@ -97,7 +96,6 @@ class LabelStudio:
     """Draws as Label Studio exports it: every point in percent, a task a region."""
 
     name = "labelstudio"
-    read = staticmethod(read_labelstudio)
 
     def draw(self, out, objects_of, done=True):
         tasks = json.loads((out / "tasks.json").read_text())
@@ -137,7 +135,29 @@ class LabelStudio:
         return export
 
 
-@pytest.fixture(params=[LabelMe, LabelStudio], ids=lambda tool: tool.name)
+class Cvat:
+    """Draws as CVAT exports it: a shape of an image after the other."""
+
+    name = "cvat"
+
+    def draw(self, out, objects_of, done=False):
+        root = ElementTree.parse(out / "annotations.xml").getroot()
+        for image in root.iter("image"):
+            frames = image.findall("box")
+            image_id = unquote(frames[0].find("attribute[@name='image']").text)
+            for name, points in objects_of(image_id):
+                text = ";".join(f"{x!r},{y!r}" for x, y in points.tolist())
+                ElementTree.SubElement(
+                    image, "polygon", label=name, source="manual", points=text, z_order="9"
+                )
+            for frame in frames:
+                frame.find("attribute[@name='done']").text = "true" if done else "false"
+        export = out.parent / f"{out.name}-export.xml"
+        ElementTree.ElementTree(root).write(export, encoding="utf-8")
+        return export
+
+
+@pytest.fixture(params=[LabelMe, LabelStudio, Cvat], ids=lambda tool: tool.name)
 def tool(request):
     return request.param()
 
@@ -150,3 +170,8 @@ def labelme():
 @pytest.fixture
 def labelstudio():
     return LabelStudio()
+
+
+@pytest.fixture
+def cvat():
+    return Cvat()

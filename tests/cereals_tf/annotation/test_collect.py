@@ -1,6 +1,8 @@
 """From a waiting campaign to its collected labels, through each tool's own files."""
 
+import csv
 import json
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -224,23 +226,78 @@ def test_another_round_is_refused(waiting, tool, handed_out, refused, truth_of):
     campaign = waiting()
     source = tool.draw(handed_out(campaign, tool), everything(truth_of(campaign)))
     for path in source.glob("*.json") if source.is_dir() else [source]:
-        path.write_text(path.read_text().replace('"round": 0', '"round": 4'))
+        text = path.read_text().replace('"round": 0', '"round": 4')
+        path.write_text(text.replace('name="round">0<', 'name="round">4<'))
     said = refused("collect", campaign.folder, source, f"--format={tool.name}")
     assert "is of round 4, the campaign waits for round 0" in said
 
 
-def test_only_the_first_problems_are_named(waiting, tool, handed_out, refused, truth_of):
+def test_all_problems_are_counted_and_the_first_are_shown(
+    waiting, tool, handed_out, refused, truth_of
+):
     campaign = waiting()
     request = campaign.working / "request.csv"
     lines = request.read_text().splitlines()
     place = lines[-1].partition(",")[2]
-    more = [f"{number},{place}" for number in range(3, 12)]
+    more = [f"{number},{place}" for number in range(3, 33)]
     request.write_text("\n".join([*lines, *more, ""]))
     out = handed_out(campaign, tool)
     source = tool.draw(out, half_drawn_vertically(truth_of(campaign)))
     said = refused("collect", campaign.folder, source, f"--format={tool.name}")
-    assert said.count("has no shape") == 5
-    assert "; and 6 more" in said
+    *listed, last, line = said.splitlines()
+    assert len(listed) == 20 and all("has no shape" in problem for problem in listed)
+    assert last == "  and 12 more"
+    assert "32 problems in all: 32 regions that are not complete" in line
+
+
+def test_what_is_right_is_taken_and_the_rest_listed(
+    waiting, tool, handed_out, collected, truth_of, tmp_path
+):
+    campaign = waiting()
+    source = tool.draw(handed_out(campaign, tool), half_drawn(truth_of(campaign)))
+    file = tmp_path / "problems.csv"
+    said = collected(campaign, tool, source, "--invalid=skip", f"--problems={file}")
+    assert sorted(campaign.annotations.annotated()) == [2]
+    assert "1 of 3 regions are annotated (1 new, 0 changed)" in said
+    assert "regions missing: 0, 1 (not complete)\nnext: cereals collect" in said
+    kinds = [row["kind"] for row in csv.DictReader(file.open())]
+    assert kinds == ["regions that are not complete"] * 2
+    assert said.count("has no shape on") == 2
+
+
+def test_a_drawing_with_a_wrong_shape_is_left_out(waiting, tool, handed_out, collected, truth_of):
+    campaign = waiting()
+    first = campaign.request()[1].region.image_id
+    truth = truth_of(campaign)
+    wrong = [("dog", np.array([[0.0, 0], [9, 0], [9, 9]]))]
+
+    def objects_of(image_id):
+        return everything(truth)(image_id) + (wrong if image_id == first else [])
+
+    source = tool.draw(handed_out(campaign, tool), objects_of)
+    said = collected(campaign, tool, source, "--invalid=skip")
+    assert list(campaign.annotations.annotated()) == [0]
+    assert "has the unknown class name 'dog'" in said
+    assert "regions missing: 1, 2 (what came back has problems)" in said
+
+
+@pytest.mark.parametrize(("share", "kept"), [("69%", [2]), ("71%", [1, 2]), ("73%", [0, 1, 2])])
+def test_small_parts_without_a_shape_are_ignored(
+    waiting, tool, handed_out, collected, truth_of, share, kept
+):
+    """Region 0 lacks 72.2 %, region 1 69.8 %."""
+    campaign = waiting()
+    source = tool.draw(handed_out(campaign, tool), half_drawn(truth_of(campaign)))
+    said = collected(campaign, tool, source, f"--partial={share}", "--invalid=skip")
+    assert sorted(campaign.annotations.annotated()) == kept
+    most = {"69%": "", "71%": "at most 70 % of one (region 1)", "73%": "72 % of one (region 0)"}
+    assert most[share] in said
+
+
+@pytest.mark.parametrize("share", ["2", "-1%", "101%", "nan%", "a"])
+def test_a_share_that_is_none_is_refused(waiting, refused, share):
+    said = refused("collect", waiting().folder, "--skip=0", f"--partial={share}")
+    assert f"--partial={share}: expected a share in percent, as 2%" in said
 
 
 def half_drawn_vertically(truth):
@@ -270,7 +327,9 @@ def test_image_or_region_that_was_not_asked_for_is_refused(
     for path in source.glob("*.json") if source.is_dir() else [source]:
         text = path.read_text()
         path.write_text(
-            text.replace('"region": 0', '"region": 7').replace('"group_id": 0', '"group_id": 7')
+            text.replace('"region": 0', '"region": 7')
+            .replace('"group_id": 0', '"group_id": 7')
+            .replace('name="region">0<', 'name="region">7<')
         )
     said = refused("collect", campaign.folder, source, f"--format={tool.name}")
     assert "region 7 of the image" in said and "was not asked for" in said
@@ -282,6 +341,7 @@ def test_other_sizes_are_refused(waiting, tool, handed_out, refused, truth_of):
     for path in source.glob("*.json") if source.is_dir() else [source]:
         text = path.read_text().replace('"imageHeight": 64', '"imageHeight": 65')
         text = text.replace('"size": [64, 96]', '"size": [65, 96]')
+        text = text.replace('height="64"', 'height="65"')
         path.write_text(text.replace('"original_height": 64', '"original_height": 65'))
     said = refused("collect", campaign.folder, source, f"--format={tool.name}")
     assert "says that the image is 65x96 pixels, it is 64x96" in said
@@ -293,6 +353,10 @@ def test_one_region_drawn_twice_is_refused(waiting, tool, handed_out, refused, t
     if source.is_dir():
         path = min(source.glob("*.json"))
         path.with_stem("again").write_bytes(path.read_bytes())
+    elif tool.name == "cvat":
+        root = ElementTree.parse(source).getroot()
+        root.append(root.find("image"))
+        ElementTree.ElementTree(root).write(source)
     else:
         tasks = json.loads(source.read_text())
         source.write_text(json.dumps([*tasks, tasks[0]]))
@@ -323,8 +387,8 @@ def test_campaign_that_does_not_wait_is_refused(begin, tool, refused, tmp_path):
 def test_unknown_format_is_refused(waiting, refused, tmp_path):
     campaign = waiting()
     for command in ("tasks", "collect"):
-        said = refused(command, campaign.folder, tmp_path / "out", "--format=cvat")
-        assert "--format=cvat: expected one of labelme, labelstudio" in said
+        said = refused(command, campaign.folder, tmp_path / "out", "--format=vgg")
+        assert "--format=vgg: expected one of labelme, labelstudio, cvat" in said
 
 
 def test_busy_campaign_is_refused(waiting, refused):

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import math
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -19,6 +20,7 @@ from cereals_tf.data_prep.dataset import Classes, ImageEntry
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.grid import Box
 from cereals_tf.data_prep.polygons import Polygon
+from cereals_tf.data_prep.problems import SourceLog
 
 CLASSES = Classes(("road", '<"a" & b>', "日本"), ((128, 64, 128), (0, 255, 9), (1, 2, 3)), 255)
 ENTRY = ImageEntry("../a'b", 60, 90, 0)
@@ -73,6 +75,21 @@ def shape(label="road", kind="polygon", points=((1, 2), (9, 2), (9, 11)), **othe
         "mask": None,
         **other,
     }
+
+
+def read(source):
+    """Read drawings that have no problem."""
+    log = SourceLog()
+    drawings = read_drawings(source, log)
+    assert not log.problems and not any(drawn.problems for drawn in drawings)
+    return drawings
+
+
+def problems(source):
+    """Return the texts of all problems."""
+    log = SourceLog()
+    drawings = read_drawings(source, log)
+    return [text for _, text in [*log.problems, *(p for found in drawings for p in found.problems)]]
 
 
 def test_files_beside_the_image(path):
@@ -130,7 +147,7 @@ def test_drawn_files_are_never_overwritten(path):
 
 
 def test_what_was_asked_comes_back(path):
-    (drawn,) = read_drawings(path.parent)
+    (drawn,) = read(path.parent)
     assert (drawn.round, drawn.request, drawn.image_id) == (3, "cafe", "../a'b")
     assert (drawn.size, drawn.regions, list(drawn.shapes)) == ((60, 90), (12, 4), [])
     assert (drawn.finished, drawn.skipped, drawn.seconds) == (False, False, None)
@@ -138,12 +155,12 @@ def test_what_was_asked_comes_back(path):
 
 def test_files_may_lie_elsewhere_than_their_images(path, edit):
     edit(imagePath=f"..\\pictures\\{STEM}.png")
-    assert len(read_drawings(path)) == 1
+    assert len(read(path)) == 1
 
 
 def test_flag_tells_that_an_image_is_done(path, edit):
     edit(flags={"done": True})
-    (drawn,) = read_drawings(path)
+    (drawn,) = read(path)
     assert drawn.finished
 
 
@@ -165,7 +182,7 @@ def test_every_kind_of_shape_with_an_area(path, edit):
             ),
         ]
     )
-    (drawn,) = read_drawings(path)
+    (drawn,) = read(path)
     labels = painted(drawn.shapes, IDS, 60, 90)
     assert (labels[2, 1], labels[40, 30], labels[41, 30]) == (0, 0, -1)
     assert (labels[5:31, 11:21] == 1).all() and labels[31, 15] == 0
@@ -180,7 +197,7 @@ def test_every_kind_of_shape_with_an_area(path, edit):
 def test_later_shapes_lie_on_earlier_ones(path, edit):
     square = [[0, 0], [20, 0], [20, 20], [0, 20]]
     edit(shapes=[shape("road", points=square), shape("日本", points=square)])
-    (drawn,) = read_drawings(path)
+    (drawn,) = read(path)
     assert (painted(drawn.shapes, IDS, 60, 90)[:21, :21] == 2).all()
 
 
@@ -215,9 +232,19 @@ def test_predictions_are_drawn_and_told_from_work():
 )
 def test_damaged_files_are_named(path, edit, fields, message):
     edit(**fields)
-    with pytest.raises(UserError, match=message) as caught:
-        read_drawings(path.parent)
-    assert str(caught.value).startswith(str(path))
+    (text,) = problems(path.parent)
+    assert text.startswith(str(path)) and re.search(message, text)
+
+
+def test_all_problems_of_all_files_are_told(path, edit):
+    edit(shapes=[shape(label=7), shape(), shape(kind="line"), shape(points=[[1, 2]])])
+    (path.parent / "other.json").write_text("{")
+    assert [re.search("shape .|broken", text)[0] for text in problems(path.parent)] == [
+        "broken",
+        "shape 0",
+        "shape 2",
+        "shape 3",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -237,13 +264,12 @@ def test_damaged_files_are_named(path, edit, fields, message):
 def test_damage_of_what_was_asked_is_named(path, edit, changed):
     asked = json.loads(path.read_text())["cereals"]
     edit(cereals={**asked, **changed})
-    with pytest.raises(UserError) as caught:
-        read_drawings(path)
-    assert str(caught.value).startswith(str(path))
+    (text,) = problems(path)
+    assert text.startswith(str(path))
 
 
 def test_folder_without_files_is_refused(tmp_path):
     with pytest.raises(UserError, match="no JSON files of LabelMe"):
-        read_drawings(tmp_path)
+        read(tmp_path)
     with pytest.raises(UserError, match="no such folder"):
-        read_drawings(tmp_path / "nothing")
+        read(tmp_path / "nothing")

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from dataclasses import replace
 from xml.etree import ElementTree
 
@@ -13,6 +14,7 @@ from cereals_tf.acquisition.selection import Chosen
 from cereals_tf.annotation.drawn import painted
 from cereals_tf.annotation.labelstudio import (
     configuration,
+    drawings_in,
     drawings_of,
     read_drawings,
     task_json,
@@ -23,6 +25,7 @@ from cereals_tf.data_prep.dataset import Classes, ImageEntry
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.grid import Box
 from cereals_tf.data_prep.polygons import Polygon
+from cereals_tf.data_prep.problems import SourceLog
 
 CLASSES = Classes(("road", '<"a" & b>', "日本"), ((128, 64, 128), (0, 255, 9), (1, 2, 3)), 255)
 ENTRY = ImageEntry("a/b", 60, 90, 0)
@@ -107,13 +110,13 @@ def test_predictions_are_polygons_that_come_back_as_they_were():
     with_them = replace(TASK, predicted=predicted)
     sent = json.loads(json.dumps(task_json(with_them, "x.png", CLASSES)))
     accepted = annotation(*sent["predictions"][0]["result"])
-    drawn = drawings_of({**sent, "annotations": [accepted]})
+    drawn = drawings_of({**sent, "annotations": [accepted]}, "task 5")
     assert [shape.class_name for shape in drawn.shapes] == ['<"a" & b>', "日本"]
     np.testing.assert_array_equal(drawn.shapes[0].outlines[0], points)
 
 
 def test_what_was_asked_comes_back(task):
-    drawn = drawings_of(task)
+    drawn = drawings_of(task, "task 5")
     assert (drawn.round, drawn.request, drawn.image_id) == (3, "cafe", "a/b")
     assert (drawn.size, drawn.regions, drawn.shapes) == ((60, 90), (12,), ())
     assert (drawn.finished, drawn.skipped, drawn.seconds) == (False, False, None)
@@ -121,7 +124,7 @@ def test_what_was_asked_comes_back(task):
 
 def test_polygon_in_pixels(task):
     task["annotations"] = [annotation(TRIANGLE, lead_time=12.5)]
-    drawn = drawings_of(task)
+    drawn = drawings_of(task, "task 5")
     assert (drawn.finished, drawn.seconds) == (True, 12.5)
     (shape,) = drawn.shapes
     np.testing.assert_array_equal(shape.outlines, [[[9, 6], [45, 6], [45, 20]]])
@@ -133,13 +136,13 @@ def test_newest_annotation_counts(task):
         annotation(updated_at="2026-03-02T09:00:00Z", lead_time=1),
         {**annotation(updated_at="2026-03-03T09:00:00Z"), "was_cancelled": True},
     ]
-    drawn = drawings_of(task)
+    drawn = drawings_of(task, "task 5")
     assert (len(drawn.shapes), drawn.seconds, drawn.skipped) == (1, 2, False)
 
 
 def test_task_that_everybody_skipped(task):
     task["annotations"] = [{**annotation(TRIANGLE), "was_cancelled": True}]
-    drawn = drawings_of(task)
+    drawn = drawings_of(task, "task 5")
     assert (drawn.skipped, drawn.shapes) == (True, ())
 
 
@@ -158,7 +161,7 @@ def test_brush_is_kept_to_the_pixel_and_outlined(task):
     mask[12:25, 20:41] = mask[22:31, 30:44] = True
     stroke = result("brushlabels", ["日本"], format="rle", rle=rle_of(mask))
     task["annotations"] = [annotation(TRIANGLE, stroke)]
-    drawn = drawings_of(task)
+    drawn = drawings_of(task, "task 5")
     labels = painted(drawn.shapes, {"road": 0, "日本": 2}, 60, 90)
     np.testing.assert_array_equal(labels == 2, mask)
     assert labels[7, 40] == 0 and labels[50, 80] == -1
@@ -169,7 +172,7 @@ def test_brush_is_kept_to_the_pixel_and_outlined(task):
 def test_empty_brush_draws_nothing(task):
     stroke = result("brushlabels", format="rle", rle=rle_of(np.zeros((60, 90), bool)))
     task["annotations"] = [annotation(stroke)]
-    drawn = drawings_of(task)
+    drawn = drawings_of(task, "task 5")
     assert (painted(drawn.shapes, {"road": 0}, 60, 90) == -1).all()
 
 
@@ -220,12 +223,16 @@ def test_files_hold_all_tasks_in_the_order_of_choice(tmp_path):
     ],
 )
 def test_damaged_tasks_are_named(task, changed, message):
+    log = SourceLog()
+    drawings = drawings_in("export.json", [{**task, **changed}], log)
+    texts = [
+        text for _, text in [*log.problems, *(p for found in drawings for p in found.problems)]
+    ]
     if message is None:
-        assert len(drawings_of({**task, **changed}, "export.json: task 0").shapes) == 1
+        assert not texts and len(drawings[0].shapes) == 1
         return
-    with pytest.raises(UserError, match=message) as caught:
-        drawings_of({**task, **changed}, "export.json: task 0")
-    assert str(caught.value).startswith("export.json: task 0")
+    (text,) = texts
+    assert text.startswith("export.json: task 5") and re.search(message, text)
 
 
 @pytest.mark.parametrize(
@@ -244,14 +251,44 @@ def test_damaged_tasks_are_named(task, changed, message):
 def test_damaged_data_are_named(task, changed):
     task["data"] |= changed
     with pytest.raises(UserError, match=r"^task 5: its data is damaged"):
-        drawings_of(task)
+        drawings_of(task, "task 5")
 
 
 def test_other_exports_are_named(tmp_path):
     path = tmp_path / "export.json"
     path.write_text(json.dumps({"images": []}))
     with pytest.raises(UserError, match="expected a list of tasks"):
-        read_drawings(path)
+        read_drawings(path, SourceLog())
     path.write_text(json.dumps([{"image": "a.png", "polygon": []}]))
-    with pytest.raises(UserError, match="not JSON-MIN"):
-        read_drawings(path)
+    log = SourceLog()
+    assert read_drawings(path, log) == []
+    assert "export.json: entry 0: has no list of annotations" in log.problems[0].text
+    assert "not JSON-MIN" in log.problems[0].text
+
+
+def test_messages_have_label_studios_own_names(task):
+    log = SourceLog()
+    task["annotations"] = [annotation({**result("ellipselabels"), "id": "aB3"})]
+    (drawn,) = drawings_in("export.json", [task], log)
+    assert drawn.problems[0].text.startswith("export.json: task 5: result 'aB3' is of type")
+
+
+def test_results_that_are_no_regions_are_passed_over(task):
+    others = [
+        {"type": "relation", "from_id": "a", "to_id": "b", "direction": "right"},
+        {"type": "choices", "value": {"choices": ["blurred"]}, "from_name": "quality"},
+        {"type": "textarea", "value": {"text": ["a note"]}, "from_name": "note"},
+    ]
+    task["annotations"] = [annotation(others[0], TRIANGLE, *others[1:])]
+    drawn = drawings_of(task, "task 5")
+    assert (len(drawn.shapes), drawn.problems) == (1, [])
+
+
+def test_the_starred_annotation_counts(task):
+    task["annotations"] = [
+        annotation(TRIANGLE, updated_at="2026-03-02T10:00:00Z", ground_truth=True),
+        annotation(updated_at="2026-03-03T10:00:00Z", ground_truth=False),
+    ]
+    assert len(drawings_of(task, "task 5").shapes) == 1
+    task["annotations"][0]["was_cancelled"] = True
+    assert len(drawings_of(task, "task 5").shapes) == 0

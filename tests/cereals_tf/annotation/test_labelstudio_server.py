@@ -25,6 +25,7 @@ from cereals_tf.annotation.tasks import ImageTask, RegionTask, request_id
 from cereals_tf.data_prep.dataset import Classes, ImageEntry
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.grid import Box
+from cereals_tf.data_prep.problems import SourceLog
 
 MISSING = [
     name for name in ("label_studio", "label_studio_sdk") if not importlib.util.find_spec(name)
@@ -203,7 +204,7 @@ def test_tasks_of_others_are_left_alone(studio, api):
     api.projects.import_tasks(project, request=foreign)
     pushed = push(server, tasks, CLASSES)
     assert (pushed.new, pushed.before) == (0, 1)
-    (drawn,) = pull(server, tasks[0].regions[0].request)
+    (drawn,) = pull(server, tasks[0].regions[0].request, SourceLog())
     assert (drawn.image_id, drawn.regions) == ("a", (0,))
 
 
@@ -217,7 +218,7 @@ def test_a_personal_access_token_serves_too(studio):
     tasks = image_tasks([("a", 0)])
     server = Server.of(studio, "personal", personal)
     assert push(server, tasks, CLASSES).new == 1
-    (drawn,) = pull(server, tasks[0].regions[0].request)
+    (drawn,) = pull(server, tasks[0].regions[0].request, SourceLog())
     assert (drawn.image_id, drawn.regions, drawn.shapes) == ("a", (0,), ())
 
 
@@ -251,7 +252,7 @@ def test_what_the_user_can_mend_is_named(studio, api):
         with pytest.raises(UserError) as pushing:
             push(server, image_tasks([("a", 0)]), CLASSES)
         with pytest.raises(UserError) as pulling:
-            pull(server, "request")
+            pull(server, "request", SourceLog())
         assert str(pushing.value) == str(pulling.value)
         assert token not in str(pulling.value)
         return str(pulling.value)
@@ -267,9 +268,9 @@ def test_what_the_user_can_mend_is_named(studio, api):
     numbers = [api.projects.create(title="twins").id for _ in range(2)]
     assert f"expected the number of one: {numbers[0]}, {numbers[1]}" in refused(studio, "twins")
     with pytest.raises(UserError, match=r"--project='none': .* has no project of this name"):
-        pull(Server.of(studio, "none", TOKEN), "request")
+        pull(Server.of(studio, "none", TOKEN), "request", SourceLog())
     with pytest.raises(UserError, match=r"has no task of this round, run: cereals tasks"):
-        pull(Server.of(studio, str(numbers[0]), TOKEN), "request")
+        pull(Server.of(studio, str(numbers[0]), TOKEN), "request", SourceLog())
     with pytest.raises(UserError, match=r"status 400: .*title"):
         push(Server.of(studio, "long" * 50, TOKEN), image_tasks([("a", 0)]), CLASSES)
 
@@ -466,7 +467,7 @@ def web_server(status: int, location: str = "", body: bytes = b""):
 def test_redirects_are_not_followed(status):
     with web_server(200) as (target, seen), web_server(status, f"{target}/ls") as (url, _):
         with pytest.raises(UserError) as refused:
-            pull(Server.of(url, "1", TOKEN), "request")
+            pull(Server.of(url, "1", TOKEN), "request", SourceLog())
         assert seen == []
     assert str(refused.value).startswith(f"--url={url}: redirects to '{target}/ls'")
 
@@ -475,7 +476,7 @@ def test_redirects_are_not_followed(status):
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"{}", b'"x"', b'{"email": 1}'])
 def test_another_web_server_is_recognised(body):
     with web_server(200, body=body) as (url, _), pytest.raises(UserError) as refused:
-        pull(Server.of(url, "1", TOKEN), "request")
+        pull(Server.of(url, "1", TOKEN), "request", SourceLog())
     assert str(refused.value) == f"--url={url}: what answers there is no Label Studio"
 
 
@@ -515,4 +516,4 @@ def test_the_token_comes_from_the_environment_and_is_not_shown(monkeypatch):
 @pytest.mark.skipif("label_studio_sdk" not in MISSING, reason="the SDK is installed")
 def test_a_missing_sdk_is_named():
     with pytest.raises(UserError, match=r"pip install 'cereals-tf\[labelstudio\]'"):
-        pull(Server.of("http://127.0.0.1:1", "1", TOKEN), "request")
+        pull(Server.of("http://127.0.0.1:1", "1", TOKEN), "request", SourceLog())

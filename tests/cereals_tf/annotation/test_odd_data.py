@@ -13,7 +13,7 @@ from cereals_tf.campaign.folder.request import write_request
 from cereals_tf.data_prep.grid import Box
 from cereals_tf.data_prep.prepare import prepare
 
-IDS = ["..dots", "a%2Fb", "a/b", 'it\'s "q" <&>', "日本/ä", "x" * 120 + "/" + "y" * 120]
+IDS = ["dots..", "a%2Fb", "a/b", 'it\'s "q" <&>', "日本/ä", "x" * 120 + "/" + "y" * 120]
 NAMES = ["_background_", "<b> & \"q\" 'x'", "日本, #1"]
 
 

@@ -219,7 +219,7 @@ def test_images_that_tools_would_turn_go_out_as_they_are_stored(begin, tmp_path)
         labels[12:] = 1
         Image.fromarray(labels).save(source / split / "labels" / "turned.png")
     (source / "classes.json").write_text(json.dumps({"names": ["up", "down"]}))
-    prepare(source, tmp_path / "data", "masks")
+    prepare(source, tmp_path / "data", "masks", {"exif": "ignore"})
     campaign = begin(
         tmp_path / "campaign", tmp_path / "data", annotator="files", image_size="", region="8"
     )
