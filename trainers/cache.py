@@ -37,9 +37,10 @@ def memory_bytes() -> int:
     return min(limits)
 
 
-def sample_bytes(height: int, width: int) -> int:
+def sample_bytes(height: int, width: int, without_image: bool = False) -> int:
     """Return the memory that a decoded sample of so many pixels takes."""
-    return BYTES_PER_PIXEL * height * width + BYTES_PER_POSITION * (cells(height) * cells(width))
+    target = BYTES_PER_POSITION * cells(height) * cells(width)
+    return target if without_image else target + BYTES_PER_PIXEL * height * width
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,14 @@ its mean confidence.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from cereals_tf.trainers.evaluation import READ_ANEW, split_batches, with_progress
-from cereals_tf.trainers.split import Split
+from cereals_tf.trainers.split import Record, Split
 from cereals_tf.trainers.targets import downscale_label, masked_label
 
 BINS = 15
@@ -111,19 +112,19 @@ def measure_calibration(
     """
     ignore_id = split.data.classes.ignore_id
 
-    def decode(record: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    def target(record: Record) -> tuple[tf.Tensor, tf.Tensor]:
         label = downscale_label(split.label(record))
-        return split.image(record), *masked_label(label, tf.ones(tf.shape(label)), ignore_id)
+        return masked_label(label, tf.ones(tf.shape(label)), ignore_id)
 
     @tf.function(reduce_retracing=True)
     def binned_batch(
-        images: tf.Tensor, class_ids: tf.Tensor, weights: tf.Tensor
+        seen: Any, class_ids: tf.Tensor, weights: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        logits = tf.cast(model(images, training=False), tf.float32)
+        logits = tf.cast(model(seen, training=False), tf.float32)
         return binned(tf.nn.softmax(logits), class_ids, weights)
 
     totals = [np.zeros(BINS, np.int64), np.zeros(BINS, np.int64), np.zeros(BINS)]
-    batches = split_batches(split, decode, "segmentation", READ_ANEW)
+    batches = split_batches(split, target, "segmentation", READ_ANEW)
     for batch in with_progress(batches, len(split.images), description):
         for total, part in zip(totals, binned_batch(*batch), strict=True):
             total += part.numpy()

@@ -1,7 +1,7 @@
 """Intersection over union and click error of a model on a whole split."""
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -10,7 +10,7 @@ import tensorflow as tf
 from cereals_tf.data_prep.grid import STRIDE
 from cereals_tf.data_prep.progress import Progress
 from cereals_tf.trainers.cache import Cache, sample_bytes
-from cereals_tf.trainers.split import Split
+from cereals_tf.trainers.split import Record, Split
 from cereals_tf.trainers.targets import click_target, downscale_label, masked_label
 
 PIXELS_PER_BATCH = 1 << 19
@@ -90,22 +90,21 @@ class SegmentationEvaluator:
         self._images = len(split.images)
         self._num_classes = len(classes)
 
-        def decode(record: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        def target(record: Record) -> tuple[tf.Tensor, tf.Tensor]:
             label = split.label(record)
             label = label if full_resolution else downscale_label(label)
-            weight = tf.ones(tf.shape(label))
-            return split.image(record), *masked_label(label, weight, classes.ignore_id)
+            return masked_label(label, tf.ones(tf.shape(label)), classes.ignore_id)
 
         @tf.function(reduce_retracing=True)
-        def confusion_of(images: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-            logits = model(images, training=False)
+        def confusion_of(seen: Any, labels: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+            logits = model(seen, training=False)
             if full_resolution:
-                logits = upsample_logits(logits, tf.shape(images)[1], tf.shape(images)[2])
+                logits = upsample_logits(logits, tf.shape(labels)[1], tf.shape(labels)[2])
             predicted = tf.argmax(logits, axis=-1, output_type=tf.int32)
             return confusion_matrix(labels, weights, predicted, len(classes))
 
         self._batches = split_batches(
-            split, decode, "segmentation", READ_ANEW if full_resolution else cache
+            split, target, "segmentation", READ_ANEW if full_resolution else cache
         )
         self._confusion_of = confusion_of
 
@@ -144,18 +143,16 @@ class CostEvaluator:
     ) -> None:
         self._images = len(split.images)
 
-        def decode(record: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-            image = split.image(record)
-            size = tf.unstack(tf.shape(image)[:2])
-            return image, click_target(split.points(record), *size)
+        def target(record: Record) -> tuple[tf.Tensor]:
+            return (click_target(split.points(record), *split.size(record)),)
 
         @tf.function(reduce_retracing=True)
-        def errors_of(images: tf.Tensor, clicks: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        def errors_of(seen: Any, clicks: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             costs = cost_per_click * clicks
-            errors = tf.square(model(images, training=False)[..., 0] - costs)
+            errors = tf.square(model(seen, training=False)[..., 0] - costs)
             return tf.reduce_sum(tf.cast(errors, tf.float64)), tf.size(errors)
 
-        self._batches = split_batches(split, decode, "cost", cache)
+        self._batches = split_batches(split, target, "cost", cache)
         self._errors_of = errors_of
 
     def mean_squared_error(self, description: str | None = None) -> float:
@@ -167,21 +164,26 @@ class CostEvaluator:
         return total / positions
 
 
-def split_batches(split: Split, decode: Callable, target: str, cache: Cache) -> tf.data.Dataset:
-    """Return a split's decoded samples, several at a time where small images share one size.
+def split_batches(
+    split: Split, target: Callable[[Record], tuple[Any, ...]], name: str, cache: Cache
+) -> tf.data.Dataset:
+    """Return a split's examples, several at a time where small images share one size.
 
     Args:
         split: The split.
-        decode: Maps a record to a tuple of tensors.
-        target: What `decode` gives; names what the cache keeps.
-        cache: Where decoded samples are kept.
+        target: See `Split.examples`.
+        name: Of what `target` gives; tells apart what the cache keeps.
+        cache: Where decoded examples are kept.
     """
-    samples = split.records().map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     sizes = [(entry.height, entry.width) for entry in split.images]
     pixels = max(height * width for height, width in sizes)
     together = max(1, PIXELS_PER_BATCH // pixels) if len(set(sizes)) == 1 else 1
-    size = sum(sample_bytes(height, width) for height, width in sizes)
-    batches = cache.sequence(f"{split.name}-{target}", samples.batch(together), size)
+    size = sum(sample_bytes(*size, bool(split.features)) for size in sizes)
+    batches = split.examples(
+        target,
+        together=together,
+        keep=lambda decoded: cache.sequence(f"{split.name}-{name}", decoded, size),
+    )
     return batches.prefetch(tf.data.AUTOTUNE)
 
 
@@ -193,4 +195,4 @@ def with_progress(
     with Progress(desc=description, total=images, unit="image", disable=hidden) as bar:
         for batch in batches:
             yield batch
-            bar.update(int(batch[0].shape[0]))
+            bar.update(int(batch[-1].shape[0]))

@@ -87,7 +87,7 @@ class EventFile:
 
 
 def epoch_writer(
-    file: EventFile, name: str, metric_name: str, learning_rate: float
+    file: EventFile, name: str, metric_name: str, rate: Callable[[int], float]
 ) -> Callable[[FitState], None]:
     """Return what writes the epochs of a training that it has not written yet.
 
@@ -98,7 +98,7 @@ def epoch_writer(
         file: Where to.
         name: The model's name, before the curves' names.
         metric_name: Name of the val metric.
-        learning_rate: The optimizer's.
+        rate: Returns the learning rate of an epoch, counted from 0.
     """
     written = 0
 
@@ -108,7 +108,7 @@ def epoch_writer(
             step = epoch + 1
             file.scalar(f"{name}/loss", state.losses[epoch], step)
             file.scalar(f"{name}/val_{metric_name}", state.metrics[epoch], step)
-            file.scalar(f"{name}/learning_rate", learning_rate, step)
+            file.scalar(f"{name}/learning_rate", rate(epoch), step)
         written = state.epoch
         file.flush()
 

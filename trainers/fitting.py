@@ -41,12 +41,24 @@ class FitOptions:
     Attributes:
         epochs: Most epochs.
         patience: Epochs without improvement after which training stops.
-        learning_rate: Adam's.
+        learning_rate: Adam's, in the first epoch.
+        schedule: What becomes of it from epoch to epoch, one of `choices.SCHEDULES`.
     """
 
     epochs: int
     patience: int
     learning_rate: float
+    schedule: str = "constant"
+
+    def rate(self, epoch: int) -> float:
+        """Return the learning rate of an epoch, counted from 0.
+
+        Loshchilov, Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts", ICLR 2017,
+        equation 5, without restarts: half a cosine from the first epoch's rate towards 0.
+        """
+        if self.schedule == "constant":
+            return self.learning_rate
+        return self.learning_rate * (1 + math.cos(math.pi * epoch / self.epochs)) / 2
 
 
 @dataclass(frozen=True)
@@ -191,6 +203,7 @@ def fit(
         while not state.finished(options, objective.higher_is_better):
             epoch_seed = derive_seed(seed, state.epoch, objective.name)
             reseed(model, epoch_seed)
+            model.optimizer.learning_rate = options.rate(state.epoch)
             batches = epoch_data(epoch_seed)
             if replicas > 1:
                 batches = split_among(batches, replicas)

@@ -17,7 +17,7 @@ from cereals_tf.data_prep.grid import STRIDE, Box, cells
 from cereals_tf.data_prep.random_access import columns, read_at
 from cereals_tf.trainers.cache import Cache, sample_bytes
 from cereals_tf.trainers.samples import Sample
-from cereals_tf.trainers.split import Split
+from cereals_tf.trainers.split import Record, Split
 from cereals_tf.trainers.targets import Target, downscale_label, masked_label, region_weights
 
 Draw = Callable[[tf.data.Dataset], tf.data.Dataset]
@@ -35,7 +35,7 @@ class TrainingData:
         target: `segmentation`: int32 train ids [h, w]; `cost`: float32 costs [h, w, 1].
         regions: The labelled regions per image id.
         samples: The training samples per image id, see `plan_samples`.
-        batch_size: Samples per step; more than one needs samples of one size.
+        batch_size: Samples per step; the smaller ones are filled up with zeros of weight 0.
         cache: Where decoded samples are kept between epochs; the same samples come in the same
             order from everywhere. None: `auto`.
         min_steps: Least steps of an epoch. Where the samples are not enough, all of them come
@@ -59,18 +59,22 @@ class TrainingData:
         self._count = len(crops)
         steps = math.ceil(self._count / batch_size)
         self.steps, self._again = max(min_steps, steps), steps < min_steps
-        size = sum(sample_bytes(crop.height, crop.width) for crop in crops)
-        self._drawn = self._source(self._cache.chosen(size))
+        featured = split.features is not None
+        size = sum(sample_bytes(crop.height, crop.width, featured) for crop in crops)
+        self._drawn = self._featured(size) if featured else self._source(self._cache.chosen(size))
+        one_size = len({(crop.height, crop.width) for crop in crops}) == 1
+        self._batched = tf.data.Dataset.batch if one_size else tf.data.Dataset.padded_batch
 
     def epoch(self, seed: int) -> tf.data.Dataset:
         """Return one epoch of (image uint8 [B,H,W,3], target [B,h,w,...], weight float32 [B,h,w]).
 
+        Where features stand for the images, they take their place, as a tuple.
         The order depends on the seed and on TensorFlow's global seed, which `fit` sets: to set it
         here would make TensorFlow optimise its graphs anew in every epoch.
         """
         samples = self._drawn(partial(self._shuffle, seed))
         # For a batch of one it is known then, and so to the model, that it is one.
-        batches = samples.batch(self._batch_size, drop_remainder=self._batch_size == 1)
+        batches = self._batched(samples, self._batch_size, drop_remainder=self._batch_size == 1)
         batches = batches.prefetch(tf.data.AUTOTUNE)
         return batches.apply(tf.data.experimental.assert_cardinality(self.steps))
 
@@ -123,9 +127,7 @@ class TrainingData:
         rows = _ragged([self._rows(image_id) for image_id in image_ids], 8)
         plan = tf.data.Dataset.from_tensor_slices((regions, rows))
 
-        def decode(
-            record: dict[str, tf.Tensor], plan: tuple[tf.Tensor, tf.Tensor]
-        ) -> tuple[tf.Tensor, ...]:
+        def decode(record: Record, plan: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, ...]:
             return plan[1], *self._decode(record, plan[0])
 
         def cut(rows: tf.Tensor, *whole: tf.Tensor) -> tf.data.Dataset:
@@ -137,18 +139,43 @@ class TrainingData:
         )
         return decoded.flat_map(cut)
 
-    def _decode(
-        self, record: dict[str, tf.Tensor], regions: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    def _featured(self, size: int) -> Callable[[Draw], tf.data.Dataset]:
+        """Return what `_source` returns, where features stand for the images.
+
+        Targets and weights are kept as decoded samples are; the features are read as they come.
+
+        Args:
+            size: Bytes that all targets and weights take.
+        """
+        features, image_ids = self._split.features, self._image_ids
+        assert features
+        features.compute(image_ids)
+        regions = _ragged([self._regions[image_id] for image_id in image_ids], 4)
+        plan = tf.data.Dataset.from_tensor_slices((*features.places(image_ids), regions))
+
+        def decode(record: Record, plan: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, ...]:
+            *place, boxes = plan
+            return *place, *self._decode_target(record, boxes)
+
+        both = tf.data.Dataset.zip((self._split.records(image_ids), plan))
+        targets = both.map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        name = f"{self._split.name}-{self._target}"
+        kept = self._cache.sequence(name, targets, size)
+        return lambda draw: features.read(draw(kept))
+
+    def _decode(self, record: Record, regions: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Return an image, its target and its weights."""
-        image = self._split.image(record)
-        height, width = tf.shape(image)[0], tf.shape(image)[1]
+        return self._split.image(record), *self._decode_target(record, regions)
+
+    def _decode_target(self, record: Record, regions: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return an image's target and its weights."""
+        height, width = self._split.size(record)
         weight = region_weights(regions, height, width)
         if self._target == "cost":
             cost = self._split.cost(record, height, width)
-            return image, tf.expand_dims(cost, -1), weight
+            return tf.expand_dims(cost, -1), weight
         label = downscale_label(self._split.label(record))
-        return image, *masked_label(label, weight, self._split.data.classes.ignore_id)
+        return masked_label(label, weight, self._split.data.classes.ignore_id)
 
 
 def _ragged(rows: Sequence[Sequence[Sequence[int]]], width: int) -> Any:

@@ -1,10 +1,11 @@
 """One split of a prepared data set: its images, labels and costs as TensorFlow reads them."""
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -14,7 +15,10 @@ from cereals_tf.data_prep.dataset import IMAGES, ImageEntry, PreparedData
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.random_access import columns, read_at, record_offsets
 from cereals_tf.data_prep.remote import RemotePath
+from cereals_tf.trainers.features import Features
 from cereals_tf.trainers.targets import click_target
+
+Record = dict[str, tf.Tensor]
 
 
 class Overlay:
@@ -37,12 +41,12 @@ class Overlay:
             for values in (list(labels.values()), packed)
         )
 
-    def label_encoded(self, record: dict[str, tf.Tensor]) -> tf.Tensor:
+    def label_encoded(self, record: Record) -> tf.Tensor:
         """Return the PNG of a record's label, scalar string."""
         found = self._labels.lookup(record[records.IMAGE_ID])
         return tf.where(found == b"", record[records.LABEL_ENCODED], found)
 
-    def cost(self, record: dict[str, tf.Tensor], own: tf.Tensor) -> tf.Tensor:
+    def cost(self, record: Record, own: tf.Tensor) -> tf.Tensor:
         """Return the cost of a record's positions, float32 [h, w]; its `own` if none is here."""
         packed = self._costs.lookup(record[records.IMAGE_ID])
 
@@ -62,12 +66,14 @@ class Split:
         name: The split's name.
         image_size: (height, width) that images and labels are resized to; None: as they are.
         overlay: What was annotated since the data set was prepared.
+        features: Stand for the images, where models take the features of a frozen encoder.
     """
 
     data: PreparedData
     name: str
     image_size: tuple[int, int] | None = None
     overlay: Overlay | None = None
+    features: Features | None = None
 
     @property
     def images(self) -> list[ImageEntry]:
@@ -91,6 +97,43 @@ class Split:
         places = [self.places[entry.image_id] for entry in self.images if entry.image_id in wanted]
         read = read_at(tf.data.Dataset.from_tensor_slices(columns(places)))
         return read.map(records.parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+
+    def examples(
+        self,
+        target: Callable[[Record], tuple[Any, ...]],
+        image_ids: Sequence[str] | None = None,
+        together: int = 0,
+        keep: Callable[[tf.data.Dataset], tf.data.Dataset] = lambda decoded: decoded,
+    ) -> tf.data.Dataset:
+        """Return what a model takes of images, and their targets, in order.
+
+        Args:
+            target: Makes tensors of a record.
+            image_ids: The images. None: all.
+            together: Images in a batch, all of one size; 0: no batches.
+            keep: Gives what is decoded again and again. Kept features are read anew: they are not
+                to fill the memory.
+
+        Returns:
+            Elements (seen, *targets); `seen` is an image, uint8 [H, W, 3], or the features that
+            stand for it.
+        """
+
+        def decoded(function: Callable[[Record], tuple[Any, ...]]) -> tf.data.Dataset:
+            made = self.records(image_ids).map(
+                function, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+            )
+            return keep(made.batch(together) if together else made)
+
+        if self.features is None:
+            return decoded(lambda record: (self.image(record), *target(record)))
+        wanted = None if image_ids is None else set(image_ids)
+        ids = [entry.image_id for entry in self.images]
+        ids = [image_id for image_id in ids if wanted is None or image_id in wanted]
+        self.features.compute(ids)
+        read = self.features.read(tf.data.Dataset.from_tensor_slices(self.features.places(ids)))
+        both = tf.data.Dataset.zip((read.batch(together) if together else read, decoded(target)))
+        return both.map(lambda seen, targets: (*seen, *targets))
 
     def _sifted(self, image_ids: Sequence[str]) -> tf.data.Dataset:
         """Read all records and return those of the given images, in order."""
@@ -124,13 +167,13 @@ class Split:
             )
         return {entry.image_id: place for entry, place in zip(entries, found, strict=True)}
 
-    def image(self, record: dict[str, tf.Tensor]) -> tf.Tensor:
+    def image(self, record: Record) -> tf.Tensor:
         """Decode and resize a record's image: uint8 [H, W, 3]."""
         return records.resize_image(
             records.decode_image(record[records.IMAGE_ENCODED]), self.image_size
         )
 
-    def label(self, record: dict[str, tf.Tensor]) -> tf.Tensor:
+    def label(self, record: Record) -> tf.Tensor:
         """Decode and resize a record's label: uint8 [H, W] train ids.
 
         An id that is no class fails here, with an `InvalidArgumentError`: some devices would train
@@ -144,7 +187,16 @@ class Split:
         with tf.control_dependencies([tf.debugging.Assert(known, [record[records.IMAGE_ID]])]):
             return records.resize_label(tf.identity(label), self.image_size)
 
-    def points(self, record: dict[str, tf.Tensor]) -> tf.Tensor:
+    def size(self, record: Record) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return the height and the width in pixels at which a record is seen, int32 scalars."""
+        if self.image_size:
+            height, width = map(tf.constant, self.image_size)
+            return height, width
+        names = records.IMAGE_HEIGHT, records.IMAGE_WIDTH
+        height, width = (tf.cast(record[name], tf.int32) for name in names)
+        return height, width
+
+    def points(self, record: Record) -> tf.Tensor:
         """Return a record's polygon vertices: float32 [V, 2], (x, y) in the resized pixels."""
         points = tf.reshape(record[records.POLYGON_POINTS], [-1, 2])
         if self.image_size is None:
@@ -154,7 +206,7 @@ class Split:
         scale = [self.image_size[1] / width, self.image_size[0] / height]
         return points * tf.stack(scale)
 
-    def cost(self, record: dict[str, tf.Tensor], height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
+    def cost(self, record: Record, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
         """Return what a record's resized positions cost: float32 [ceil(H/8), ceil(W/8)] clicks.
 
         Where an overlay says so, it is another cost.

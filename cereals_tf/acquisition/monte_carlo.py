@@ -27,7 +27,7 @@ def has_dropout(model: keras.Model) -> bool:
     """Return whether the model's output depends on a dropout layer with a rate above 0.
 
     Args:
-        model: one input, one output.
+        model: one output.
     """
     return bool(_Passes.of(model).random)
 
@@ -39,11 +39,11 @@ def committee(model: keras.Model, members: int) -> Callable[[Any], Any]:
     are its own whatever their `noise_shape` is, and memory need not hold all members at once.
 
     Args:
-        model: any Keras model with one input and one output that depends on dropout.
+        model: any Keras model with one output that depends on dropout.
         members: E, the number of passes, >= 1.
 
     Returns:
-        A function of images, [batch, ...] as the model takes them, that returns the outputs of
+        A function of images, or of what else the model takes, that returns the outputs of
         the members, [E, batch, ...] of the model's output dtype. It can run eagerly or be traced,
         and draws new masks every time unless `cereals_tf.trainers.randomness.reseed` sets the
         state of the model's random layers before.
@@ -58,7 +58,8 @@ def committee(model: keras.Model, members: int) -> Callable[[Any], Any]:
         raise ValueError(f"`model` must have dropout before its output. Received: {model.name}")
 
     def outputs(images: Any) -> Any:
-        values = _run(passes.fixed, {passes.input: images})
+        seen = dict(zip(passes.inputs, keras.tree.flatten(images), strict=True))
+        values = _run(passes.fixed, seen)
         with _switched_on(_dropout_layers(model)):
             return ops.stack([_run(passes.random, values)[passes.output] for _ in range(members)])
 
@@ -68,16 +69,16 @@ def committee(model: keras.Model, members: int) -> Callable[[Any], Any]:
 class _Passes(NamedTuple):
     """A model as calls: those to run once and those to run for each member."""
 
-    input: Slot
+    inputs: list[Slot]
     fixed: list[Call]
     random: list[Call]
     output: Slot
 
     @classmethod
     def of(cls, model: keras.Model) -> "_Passes":
-        """Split a model with one input and one output."""
+        """Split a model with one output."""
         graph = open_model(model)
-        (image,), (output,) = graph.inputs, graph.outputs
+        (output,) = graph.outputs
         depends, fixed, random = set(), [], []
         for call in graph.calls:
             if _dropout_layers(call.operation) or not depends.isdisjoint(call.inputs):
@@ -85,7 +86,7 @@ class _Passes(NamedTuple):
                 random.append(call)
             else:
                 fixed.append(call)
-        return cls(image, fixed, random if output in depends else [], output)
+        return cls(graph.inputs, fixed, random if output in depends else [], output)
 
 
 def _dropout_layers(operation: Callable) -> list[keras.Layer]:

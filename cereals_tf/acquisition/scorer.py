@@ -1,5 +1,7 @@
 """The information and the cost of images, per position and per window, as one TensorFlow graph."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -10,6 +12,7 @@ from cereals_tf.data_prep.grid import STRIDE, cells
 from cereals_tf.trainers.randomness import reseed
 
 _IMAGES = tf.TensorSpec([None, None, None, 3], tf.uint8)
+_SIZE = tf.TensorSpec([2], tf.int32)
 _UNLABELLED = tf.TensorSpec([None, None, None], tf.bool)
 _REGION = tf.TensorSpec([2], tf.int32)
 
@@ -18,11 +21,12 @@ class Scorer:
     """Maps images to their information map and their cost map, or to the sums over all windows.
 
     Both graphs are traced once, for images of any number and size: what they compute does not
-    depend on what was scored before.
+    depend on what was scored before. Where the models take the features of an encoder, these stand
+    for the images, a tuple of three maps.
 
     Args:
-        segmentation: Maps images [B, H, W, 3] to logits [B, h, w, C] at stride 8.
-        cost: Maps images to clicks [B, h, w, 1] at stride 8.
+        segmentation: Maps images [B, H, W, 3], or features, to logits [B, h, w, C] at stride 8.
+        cost: Maps the same to clicks [B, h, w, 1] at stride 8.
         information: Name of the measure, see `find_measure`.
         members: Monte-Carlo dropout passes, where the measure needs a committee.
         predicts: Whether windows have predicted classes.
@@ -51,9 +55,12 @@ class Scorer:
                     f"--information={information}: needs a model with dropout, --model has none"
                 )
             self._committee = committee(segmentation, members)
-        self.maps = tf.function(self.compute_maps, input_signature=[_IMAGES])
+        seen = _IMAGES
+        if len(segmentation.inputs) > 1:
+            seen = tuple(tf.TensorSpec(given.shape, given.dtype) for given in segmentation.inputs)
+        self.maps = tf.function(self.compute_maps, input_signature=[seen])
         self.windows = tf.function(
-            self.compute_windows, input_signature=[_IMAGES, _UNLABELLED, _REGION]
+            self.compute_windows, input_signature=[seen, _UNLABELLED, _REGION, _SIZE]
         )
 
     @property
@@ -66,7 +73,7 @@ class Scorer:
         """Whether the information depends on random draws, those of a committee."""
         return self._committee is not None
 
-    def compute_maps(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def compute_maps(self, images: Any) -> tuple[tf.Tensor, tf.Tensor]:
         """Compute the maps of images of one size; `maps` is the same as a compiled graph.
 
         Args:
@@ -82,7 +89,7 @@ class Scorer:
         return self._information(self._logits(images)), cost
 
     def compute_windows(
-        self, images: tf.Tensor, unlabelled: tf.Tensor, region: tf.Tensor
+        self, images: Any, unlabelled: tf.Tensor, region: tf.Tensor, size: tf.Tensor
     ) -> dict[str, tf.Tensor]:
         """Sum the maps of images of one size over all dense windows; `windows` is the graph.
 
@@ -91,6 +98,7 @@ class Scorer:
             unlabelled: bool [B, ceil(H/8), ceil(W/8)], the positions to sum over.
             region: int32 [2], height and width of the windows in pixels, each a multiple of 8 or
                 the image's.
+            size: int32 [2], height and width of the images in pixels.
 
         Returns:
             Of each window of `regions.window_grid`, float32 [B, rows, columns]: `information`,
@@ -99,7 +107,7 @@ class Scorer:
             to be, of equals the lowest. NaN or infinite throughout an image whose map is so at an
             unlabelled position.
         """
-        grid = (tf.shape(images)[1:3] - region) // STRIDE + 1
+        grid = (size - region) // STRIDE + 1
 
         def sums(maps: list[tf.Tensor]) -> tf.Tensor:
             found = exact_window_sums(tf.stack(maps, axis=1), unlabelled[:, None], cells(region))
@@ -120,7 +128,7 @@ class Scorer:
         """Let the committee's next draws follow from a seed."""
         reseed(self.segmentation, seed)
 
-    def _logits(self, images: tf.Tensor) -> tf.Tensor:
+    def _logits(self, images: Any) -> tf.Tensor:
         """Return the members' logits, float32 [E, B, h, w, C]."""
         if self._committee:
             logits = self._committee(images)
@@ -132,7 +140,7 @@ class Scorer:
         accepted = self.measure.accepts_logits
         return self.measure.function(logits if accepted else tf.nn.softmax(logits))
 
-    def _clicks(self, images: tf.Tensor) -> tf.Tensor:
+    def _clicks(self, images: Any) -> tf.Tensor:
         return tf.nn.relu(tf.cast(self.cost(images, training=False)[..., 0], tf.float32))
 
 

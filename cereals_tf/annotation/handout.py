@@ -16,7 +16,7 @@ from cereals_tf.campaign.folder.campaign import Campaign
 from cereals_tf.campaign.folder.request import own_window
 from cereals_tf.campaign.folder.splits import open_split
 from cereals_tf.campaign.folder.waiting import refuse_not_waiting
-from cereals_tf.campaign.learning.task import SEGMENTATION
+from cereals_tf.campaign.learning.scorer import load_segmentation
 from cereals_tf.data_prep import records
 from cereals_tf.data_prep.damage import damage_named
 from cereals_tf.data_prep.dataset import ImageEntry
@@ -123,7 +123,7 @@ class _Predictor:
         rounds = campaign.rounds()
         if not rounds:
             raise UserError("--preannotate: round 0 has no model before it, expected a later round")
-        self._model = SEGMENTATION.load(campaign, rounds[-1])
+        self._model = load_segmentation(campaign, rounds[-1])
         self._reader = open_split(campaign, "train")
 
     def __call__(

@@ -24,7 +24,7 @@ from cereals_tf.data_prep.option import (
     written,
 )
 from cereals_tf.models.registry import BACKBONES, NORMALIZATIONS, PRECISIONS, Backbone
-from cereals_tf.trainers.choices import TRAIN_ON, WAYS
+from cereals_tf.trainers.choices import SCHEDULES, TRAIN_ON, WAYS
 
 
 class Amount(NamedTuple):
@@ -131,6 +131,8 @@ def _plugin(text: str) -> str:
     return text
 
 
+LEAST_BATCH = 4
+"""Batches that batch normalisation can have its statistics from."""
 COST_UNITS = ("clicks", "seconds")
 
 
@@ -154,6 +156,12 @@ def _selection(text: str) -> tuple[str, ...]:
     return names
 
 
+def _cache(text: str) -> str:
+    if text not in WAYS and "/" not in text:
+        raise ValueError(f"one of {', '.join(WAYS)}, or a folder with a / in it")
+    return text
+
+
 def _listed(registry: Mapping[str, Measure | Fusion | Composition | Backbone]) -> str:
     return ", ".join(f"{name} ({entry.help})" for name, entry in registry.items())
 
@@ -171,12 +179,23 @@ _WITH_COMMITTEE = Need(
     _OF_COMMITTEE.text, lambda its: ":" in its["information"] or _OF_COMMITTEE.met(its)
 )
 _WITH_ALPHA = _with_entry("fusion", FUSIONS, lambda entry: "alpha" in entry.parameters)
+_FIXED = ("frozen", "tuned")
+"""What an encoder does that has weights before the campaign begins."""
 _WITHOUT_MODEL = Need("without --model", lambda its: not its["model"])
 
 
 @dataclass(frozen=True)
 class Options:
     """Options of a campaign, fixed when it starts."""
+
+    recipe: str = option(
+        "paper",
+        "A set of defaults, each of which any option overrides: fast (heads on a pretrained "
+        "encoder that is frozen, whose features are computed once), best (the same, then all "
+        "layers, with augmentation) or paper (FCN8s from random weights). Default: fast; paper "
+        "with --model or --cost_model.",
+        one_of("fast", "best", "paper"),
+    )
 
     region: RegionSize = option(
         "auto",
@@ -258,8 +277,17 @@ class Options:
     weights: str = option(
         "",
         "Initial weights of the backbone: imagenet, none (random), or a file saved from its class "
-        "of keras.applications. Default: none for vgg16 and mobilenet, else imagenet.",
+        "of keras.applications. Default: none for vgg16 and mobilenet that are trained, else "
+        "imagenet.",
         needs=_WITHOUT_MODEL,
+    )
+    encoder: str = option(
+        "trained",
+        "What becomes of the backbone's weights: trained (with all else), frozen (heads alone are "
+        "trained, on features that are kept), or tuned (once the segmentation's head is trained, "
+        "all is; batch normalisation keeps its statistics; the cost head stays on what is frozen).",
+        one_of("trained", *_FIXED),
+        _WITHOUT_MODEL,
     )
     width_multiplier: float = option(
         0.25,
@@ -275,9 +303,11 @@ class Options:
         _image_size,
     )
     normalization: str = option(
-        "batch",
-        "batch (normalisation) or none (the letter of FCN8s).",
-        one_of(*NORMALIZATIONS),
+        "auto",
+        "What follows a convolution: batch (normalisation), group, none (the letter of FCN8s), or "
+        "auto: group where batches are smaller than 4 and the backbone's weights random, else "
+        "batch.",
+        one_of("auto", *NORMALIZATIONS),
         _WITHOUT_MODEL,
     )
     precision: str = option(
@@ -305,13 +335,23 @@ class Options:
         10, "Epochs without improvement on val after which training stops.", number(1)
     )
     batch_size: int = option(1, "Images in a training step, on all devices together.", number(1))
-    learning_rate: float = option(1e-4, "Adam's learning rate.", number(0, above=True))
+    learning_rate: float = option(
+        1e-4, "Adam's learning rate, in the first epoch.", number(0, above=True)
+    )
+    schedule: str = option(
+        "constant",
+        "What becomes of the learning rate: constant, or cosine (half a cosine towards 0 over "
+        "--epochs).",
+        one_of(*SCHEDULES),
+    )
     cache: str = option(
         "auto",
         "Where decoded training and val samples stay between epochs: memory, disk (in the "
         "campaign's folder, until the training ends), none (they are decoded again), or auto "
-        "(memory if a quarter of it is enough, else none). The results are the same.",
-        one_of(*WAYS),
+        "(memory if a quarter of it is enough, else none). The features of a frozen encoder stay "
+        "in a folder that is named here with a / in it, in the campaign's (disk), nowhere (none), "
+        "or in the data set's, where all its campaigns use them (auto). The results are the same.",
+        _cache,
     )
     annotator: str = option(
         "oracle",
@@ -332,6 +372,7 @@ class Options:
                 f"--batch_size={self.batch_size}: --train_on={self.train_on} takes batches of 1, "
                 "as its cut-outs differ in size"
             )
+        self._check_encoder()
         whole = not self.model and BACKBONES[self.backbone].looks_at_whole_image
         if self.train_on == "crop" and whole:
             raise UserError(
@@ -347,6 +388,45 @@ class Options:
         unit = self.budget.unit
         if unit in COST_UNITS and unit != self.cost_unit:
             raise UserError(f"--budget={self.budget}: expected --cost_unit={unit} beside it")
+
+    def _check_encoder(self) -> None:
+        if self.encoder == "trained" or self.model:
+            if "/" in self.cache:
+                raise UserError(
+                    f"--cache={self.cache}: a folder is for the features of --encoder=frozen or "
+                    f"tuned, expected one of {', '.join(WAYS)}"
+                )
+            return
+        if self.weights == "none":
+            raise UserError(
+                f"--weights=none: --encoder={self.encoder} needs weights, expected imagenet or a "
+                "file"
+            )
+        if self.train_on != "mask":
+            raise UserError(
+                f"--train_on={self.train_on}: the features of --encoder={self.encoder} are of "
+                "whole images, expected mask"
+            )
+        if self.cache == "memory":
+            raise UserError(
+                f"--cache=memory: the features of --encoder={self.encoder} are kept on disk, "
+                "expected auto, disk, none or a folder"
+            )
+
+    @property
+    def source_of_weights(self) -> str:
+        """What `weights` is where it is not given."""
+        if self.weights or self.encoder == "trained":
+            return self.weights or BACKBONES[self.backbone].default_weights
+        return "imagenet"
+
+    @property
+    def normalizes(self) -> str:
+        """What follows a convolution, `auto` resolved."""
+        if self.normalization != "auto":
+            return self.normalization
+        small = self.batch_size < LEAST_BATCH
+        return "group" if small and self.source_of_weights == "none" else "batch"
 
     @property
     def composition(self) -> Composition:
@@ -369,7 +449,10 @@ class Options:
         Raises:
             UserError: As `of`, or an option has no effect.
         """
-        options = cls.of(**given)
+        plugged = given.get("model") or given.get("cost_model")
+        recipe = given.get("recipe", "paper" if plugged else "fast")
+        cls.of(recipe=recipe)
+        options = cls.of(**{**RECIPES[recipe], **given, "recipe": recipe})
         refuse_without_effect(OPTIONS, given, options.to_json())
         return options
 
@@ -398,8 +481,19 @@ class Options:
 OPTIONS = options_of(Options)
 """All options of a campaign."""
 
-OF_0_1 = {"selection": "by_id"}
-"""What a campaign of version 0.1 does where its campaign.json has no such option."""
+_ON_PRETRAINED = {
+    "backbone": "efficientnet_lite0",
+    "batch_size": 8,
+    "learning_rate": 3e-3,
+    "schedule": "cosine",
+    "epochs": 20,
+}
+RECIPES: dict[str, dict[str, Any]] = {
+    "fast": {**_ON_PRETRAINED, "encoder": "frozen"},
+    "best": {**_ON_PRETRAINED, "encoder": "tuned"},
+    "paper": {},
+}
+"""What each recipe's options are, in their written forms, where they are not those of `paper`."""
 
 GROUPS = {
     "Data": ("image_size",),
@@ -414,7 +508,9 @@ GROUPS = {
         "max_per_image",
     ),
     "Model": (
+        "recipe",
         "backbone",
+        "encoder",
         "width_multiplier",
         "weights",
         "normalization",
@@ -430,10 +526,11 @@ GROUPS = {
         "patience",
         "batch_size",
         "learning_rate",
+        "schedule",
         "cache",
     ),
     "Annotation": ("annotator", "cost_unit"),
 }
 """The names of the options in the order of work, as help shows them."""
-OF_0_1 = {"min_steps": 1}
+OF_0_1 = {"selection": "by_id", "min_steps": 1}
 """What a campaign of version 0.1 means by options that it does not name, where not the default."""

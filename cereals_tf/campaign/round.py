@@ -7,6 +7,7 @@ that was interrupted goes on where it stopped. Each stage draws from a seed of i
 import platform
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -32,8 +33,10 @@ from cereals_tf.campaign.folder.metrics import Metrics
 from cereals_tf.campaign.folder.regions import Annotated, read_regions, write_regions
 from cereals_tf.campaign.folder.splits import open_split
 from cereals_tf.campaign.learning.events import write_round_events
+from cereals_tf.campaign.learning.features import with_features
+from cereals_tf.campaign.learning.models import Models
 from cereals_tf.campaign.learning.quality import segmentation_quality, training_summary
-from cereals_tf.campaign.learning.scorer import load_scorer
+from cereals_tf.campaign.learning.scorer import load_pool_scorer
 from cereals_tf.campaign.learning.task import COST, SEGMENTATION, TASKS, Task
 from cereals_tf.campaign.learning.training import Training
 from cereals_tf.campaign.pool.choose import budget_of, choose_initial, choose_scored
@@ -45,6 +48,7 @@ from cereals_tf.campaign.spent import spent
 from cereals_tf.campaign.stopwatch import Stopwatch
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.trainers.evaluation import READ_ANEW
+from cereals_tf.trainers.split import Split
 
 SCRATCH = "scratch"
 
@@ -101,8 +105,9 @@ class Round:
 
     def scoring(self) -> Score:
         """Load the models of the round before, and return what scores this round's pool."""
-        scorer = load_scorer(self.campaign, self.rounds[-1])
-        return partial(score_pool, self.pool, scorer, self.number, self.scores)
+        scorer, train = load_pool_scorer(self.campaign, self.rounds[-1], self.train)
+        pool = replace(self.pool, reader=train)
+        return partial(score_pool, pool, scorer, self.number, self.scores)
 
     def refuse_scoring(self) -> None:
         """Raise UserError if no regions of this round are still to be chosen by score."""
@@ -166,6 +171,7 @@ class Round:
     def _training(self) -> Training:
         return Training(
             campaign=self.campaign,
+            models=self.models,
             number=self.number,
             before=self.rounds[-1] if self.rounds else None,
             regions=self._regions,
@@ -179,14 +185,25 @@ class Round:
         with self._clock.timed(f"train_{task.name}"):
             self._training.train(task, self.folder / task.file)
 
+    @cached_property
+    def models(self) -> Models:
+        """The round's models."""
+        return Models.of(self.campaign, CommittedRound(self.folder))
+
+    def _trained(self, task: Task) -> tuple[keras.Model, Split]:
+        """Return a task's trained model, and the val split as it takes it."""
+        model = self.models.load(task, self.folder / task.file)
+        if self.models.takes_features(task):
+            return model, with_features(self.campaign, self.val, self.models)
+        return self.models.whole(task, model), self.val
+
     def _evaluate(self) -> None:
         campaign, regions = self.campaign, self._regions
         with self._clock.timed("evaluate"):
-            segmentation, cost = (
-                task.load_file(campaign, self.folder / task.file) for task in (SEGMENTATION, COST)
-            )
-            quality = segmentation_quality(segmentation, self.val)
-            error = COST.measured_on(cost, self.val, campaign.options, regions, READ_ANEW)()
+            segmentation, val = self._trained(SEGMENTATION)
+            quality = segmentation_quality(segmentation, val)
+            cost, val = self._trained(COST)
+            error = COST.measured_on(cost, val, campaign.options, regions, READ_ANEW)()
         metrics = Metrics(
             round=self.number,
             **quality._asdict(),
@@ -197,7 +214,8 @@ class Round:
             seconds=self._clock.seconds,
             versions=_versions(),
         )
-        write_round_events(campaign, metrics, segmentation, self.val)
+        shown = self.models.load(SEGMENTATION, self.folder / SEGMENTATION.file)
+        write_round_events(campaign, metrics, self.models.whole(SEGMENTATION, shown), self.val)
         metrics.write(self.folder / METRICS)
 
 

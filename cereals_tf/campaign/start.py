@@ -6,7 +6,8 @@ from pathlib import Path
 from cereals_tf.acquisition.plugins import find_fusion, find_measure
 from cereals_tf.acquisition.scorer import Scorer
 from cereals_tf.campaign.folder.campaign import Campaign
-from cereals_tf.campaign.learning.task import COST, SEGMENTATION
+from cereals_tf.campaign.learning.models import ENCODER, Models, load_weights, random_encoder
+from cereals_tf.campaign.learning.task import TASKS
 from cereals_tf.campaign.options import Options
 from cereals_tf.campaign.pool.choose import budget_of, choose_initial
 from cereals_tf.campaign.pool.pool import Pool, region_area, resolve_region
@@ -32,8 +33,13 @@ def start_campaign(folder: Path, data_folder: Path | RemotePath, options: Option
     data = PreparedData.open(data_folder)
     options = fitted_options(options, data)
     check_acquisition(options, data.classes)
-    check_models(options, data.classes)
-    return Campaign.create(folder, data, with_absolute_weights(options))
+    options = with_absolute_weights(options)
+
+    def fill(partial: Path) -> None:
+        write_encoder(partial, options)
+        check_models(Models(partial, options, data.classes))
+
+    return Campaign.create(folder, data, options, fill)
 
 
 def fitted_options(options: Options, data: PreparedData) -> Options:
@@ -46,12 +52,6 @@ def fitted_options(options: Options, data: PreparedData) -> Options:
         data.shards(split)
     _check_annotator(options, data)
     train = Split(data, "train", options.image_size)
-    sizes = {(entry.height, entry.width) for entry in train.images}
-    if options.batch_size > 1 and len(sizes) > 1:
-        raise UserError(
-            f"--batch_size={options.batch_size}: the train images have {len(sizes)} sizes, "
-            "give --image_size or use batches of 1"
-        )
     region = resolve_region(options.region, train.images)
     fitted = replace(options, region=region)
     choose_initial(Pool(fitted, train, {}))
@@ -94,11 +94,23 @@ def check_acquisition(options: Options, classes: Classes) -> None:
     find_fusion(options.fusion, vars(options))
 
 
-def check_models(options: Options, classes: Classes) -> None:
+def write_encoder(folder: Path, options: Options) -> None:
+    """Write the encoder that the campaign does not train from scratch, if there is one.
+
+    Raises:
+        UserError: Its weights are missing, damaged or of another encoder.
+    """
+    if any(task.encoder(options) != "trained" for task in TASKS):
+        encoder = random_encoder(options)
+        load_weights(encoder, options)
+        encoder.save(folder / ENCODER)
+
+
+def check_models(models: Models) -> None:
     """Build both models once, so that a wrong plug-in or weights file is refused now.
 
     Raises:
         UserError: A model cannot be built or has no use for the options.
     """
-    segmentation, cost = (task.build(options, classes) for task in (SEGMENTATION, COST))
-    Scorer(segmentation, cost, options.information, options.committee)
+    segmentation, cost = (models.whole(task, models.build(task)) for task in TASKS)
+    Scorer(segmentation, cost, models.options.information, models.options.committee)

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from cereals_tf.acquisition.information import MEASURES
 from cereals_tf.acquisition.monte_carlo import committee
-from cereals_tf.models.build import build_segmentation_model
+from cereals_tf.models.build import build_model
 from cereals_tf.trainers.fitting import compile_model, segmentation_loss
 from cereals_tf.trainers.normalization import fused_normalization
 from tests.bench.peer_process import Setting, asked, serve
@@ -113,8 +113,11 @@ def step(setting: Setting, precision: str) -> Callable[[], None]:
 
 
 def _model(setting: Setting, precision: str) -> keras.Model:
-    return build_segmentation_model(
-        setting.classes, width_multiplier=setting.width_multiplier, precision=precision
+    return build_model(
+        "segmentation",
+        setting.classes,
+        width_multiplier=setting.width_multiplier,
+        precision=precision,
     )
 
 

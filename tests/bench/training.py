@@ -18,7 +18,7 @@ from cereals_tf.data_prep.grid import Box
 from cereals_tf.data_prep.prepare import prepare
 from cereals_tf.data_prep.random_access import columns, read_at, record_offsets
 from cereals_tf.data_prep.toy import write_toy
-from cereals_tf.models.build import build_segmentation_model
+from cereals_tf.models.build import build_model
 from cereals_tf.trainers.cache import Cache
 from cereals_tf.trainers.evaluation import SegmentationEvaluator
 from cereals_tf.trainers.fitting import BETA_1, BETA_2, compile_model, segmentation_loss
@@ -89,8 +89,8 @@ def rows(quick: bool) -> Iterator[Row]:
 
 def _model(size: Size, precision: str) -> keras.Model:
     keras.utils.set_random_seed(SEED)
-    model = build_segmentation_model(
-        19, width_multiplier=size.width_multiplier, precision=precision
+    model = build_model(
+        "segmentation", 19, width_multiplier=size.width_multiplier, precision=precision
     )
     compile_model(model, segmentation_loss(), LEARNING_RATE)
     return model

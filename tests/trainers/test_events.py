@@ -44,7 +44,7 @@ def expected(losses, metrics, rate):
 def test_epochs_are_there_as_soon_as_they_are_over(tmp_path):
     state = FitState()
     with EventFile(tmp_path, "cost") as file:
-        write = epoch_writer(file, "cost", "MSE", 0.25)
+        write = epoch_writer(file, "cost", "MSE", lambda epoch: 0.25)
         write(state)
         assert not points(tmp_path)
         for loss, metric in [(3.5, 7.1), (2.5, float("inf")), (0.1, 5.3)]:
@@ -59,9 +59,9 @@ def test_a_training_that_goes_on_replaces_its_own_file_only(tmp_path):
     with EventFile(tmp_path, "segmentation") as other:
         other.scalar("segmentation/loss", 1.0, 1)
     killed = EventFile(tmp_path, "cost")  # is never closed
-    epoch_writer(killed, "cost", "MSE", 0.1)(FitState([3.0, 2.0], [4.0, 3.0]))
+    epoch_writer(killed, "cost", "MSE", lambda epoch: 0.1)(FitState([3.0, 2.0], [4.0, 3.0]))
     with EventFile(tmp_path, "cost") as file:
-        write = epoch_writer(file, "cost", "MSE", 0.1)
+        write = epoch_writer(file, "cost", "MSE", lambda epoch: 0.1)
         write(state)
         write(FitState([*state.losses, 1.0], [*state.metrics, 2.0]))
     assert points(tmp_path) == {
@@ -128,7 +128,7 @@ def test_an_interrupted_training_shows_every_epoch_once(tmp_path):
         return batches(seed)
 
     def writer(file):
-        return epoch_writer(file, "cost", "MSE", 0.125)
+        return epoch_writer(file, "cost", "MSE", lambda epoch: 0.125)
 
     with pytest.raises(InterruptionError), EventFile(tmp_path / "events", "cost") as file:
         fitted(tmp_path / "checkpoints", writer(file), interrupted)
@@ -141,7 +141,7 @@ def test_an_interrupted_training_shows_every_epoch_once(tmp_path):
 
 def test_a_training_is_the_same_with_and_without_events(tmp_path):
     with EventFile(tmp_path / "events", "cost") as file:
-        write = epoch_writer(file, "cost", "MSE", 0.125)
+        write = epoch_writer(file, "cost", "MSE", lambda epoch: 0.125)
         state, model = fitted(tmp_path / "shown", write, batches)
     plain, other = fitted(tmp_path / "hidden", None, batches)
     assert state == plain
@@ -152,7 +152,7 @@ def test_a_training_is_the_same_with_and_without_events(tmp_path):
 def test_what_cannot_be_written_is_said_once(tmp_path, capsys):
     (tmp_path / "tensorboard").write_text("mine")
     with EventFile(tmp_path / "tensorboard" / "round-000", "cost") as file:
-        write = epoch_writer(file, "cost", "MSE", 0.1)
+        write = epoch_writer(file, "cost", "MSE", lambda epoch: 0.1)
         write(FitState([1.0], [2.0]))
         write(FitState([1.0, 2.0], [2.0, 3.0]))
         file.image("val/a", np.zeros((2, 2, 3), np.uint8), 0)
@@ -164,7 +164,7 @@ def test_what_cannot_be_written_is_said_once(tmp_path, capsys):
 
 def test_a_folder_that_is_removed_meanwhile_does_no_harm(tmp_path):
     with EventFile(tmp_path / "events", "cost") as file:
-        write = epoch_writer(file, "cost", "MSE", 0.1)
+        write = epoch_writer(file, "cost", "MSE", lambda epoch: 0.1)
         write(FitState([1.0], [2.0]))
         for path in (tmp_path / "events").iterdir():
             path.unlink()

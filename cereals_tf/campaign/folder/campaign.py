@@ -3,11 +3,12 @@
 import fcntl
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from cereals_tf.acquisition.regions import Region
 from cereals_tf.acquisition.selection import Chosen
@@ -28,6 +29,8 @@ REQUEST = "request.csv"
 ANNOTATIONS = "annotations"
 REGIONS = "regions.csv"
 METRICS = "metrics.json"
+OPTIONS_FILE = "options.json"
+"""Where a round keeps the options that it has in place of the campaign's."""
 ROUND_FILES = (REGIONS, "segmentation.keras", "cost.keras", METRICS)
 
 
@@ -73,6 +76,12 @@ class CommittedRound:
         """What people annotated in this round."""
         return AnnotationStore(self.folder / ANNOTATIONS)
 
+    @property
+    def own_options(self) -> dict[str, Any]:
+        """The options that the round has in place of the campaign's, in their written forms."""
+        path = self.folder / OPTIONS_FILE
+        return read_json(path) if path.exists() else {}
+
     @cached_property
     def metrics(self) -> Metrics:
         """What the round gave."""
@@ -101,8 +110,20 @@ class Campaign:
     options: Options
 
     @classmethod
-    def create(cls, folder: Path, data: PreparedData, options: Options) -> "Campaign":
+    def create(
+        cls,
+        folder: Path,
+        data: PreparedData,
+        options: Options,
+        fill: Callable[[Path], object] = lambda folder: None,
+    ) -> "Campaign":
         """Make a new campaign's folder.
+
+        Args:
+            folder: The folder.
+            data: The prepared data set.
+            options: The options.
+            fill: Writes what else belongs there, before the folder has its name.
 
         Raises:
             UserError: The folder exists and is not empty, or cannot be written.
@@ -118,6 +139,7 @@ class Campaign:
         with new_folder(folder) as partial:
             (partial / DESCRIPTION).write_text(json.dumps(content, indent=1) + "\n")
             (partial / "rounds").mkdir()
+            fill(partial)
         return campaign
 
     @classmethod
@@ -158,6 +180,11 @@ class Campaign:
                 f"{self.data_folder}: the data set changed since {self.folder} was started with it"
             )
         return data
+
+    def options_of(self, done: CommittedRound) -> Options:
+        """Return the options of a round."""
+        own = done.own_options
+        return self.options.but(**own) if own else self.options
 
     @property
     def image_size(self) -> tuple[int, int] | None:

@@ -24,7 +24,6 @@ from cereals_tf.trainers.evaluation import upsample_logits
 from cereals_tf.trainers.events import EventFile, epoch_writer
 from cereals_tf.trainers.fitting import FitState
 from cereals_tf.trainers.split import Split
-from cereals_tf.trainers.targets import Target
 
 SHOWN_IMAGES = 4
 MOST_PIXELS = 512
@@ -35,19 +34,20 @@ SCALARS = ("miou", "pixels_percent", "clicks", "clicks_percent", "cost_mean_squa
 
 @contextmanager
 def training_events(
-    campaign: Campaign, number: int, target: Target, metric_name: str
+    campaign: Campaign, number: int, name: str, metric_name: str, rate: Callable[[int], float]
 ) -> Iterator[Callable[[FitState], None]]:
     """Give what writes the epochs of a training, to be called after each of them.
 
     Args:
         campaign: The campaign.
         number: The round.
-        target: Which model is trained.
+        name: Of the training.
         metric_name: Name of its val metric.
+        rate: Returns the learning rate of an epoch, counted from 0.
     """
     folder = _folder(campaign) / f"round-{number:03d}"
-    with EventFile(folder, target) as file:
-        yield epoch_writer(file, target, metric_name, campaign.options.learning_rate)
+    with EventFile(folder, name) as file:
+        yield epoch_writer(file, name, metric_name, rate)
 
 
 def write_round_events(

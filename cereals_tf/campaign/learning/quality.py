@@ -10,7 +10,8 @@ import keras
 from cereals_tf.campaign.folder.campaign import Campaign, CommittedRound
 from cereals_tf.campaign.folder.metrics import Training
 from cereals_tf.campaign.folder.splits import open_split
-from cereals_tf.campaign.learning.task import SEGMENTATION, Task
+from cereals_tf.campaign.learning.scorer import load_segmentation
+from cereals_tf.campaign.learning.task import Task
 from cereals_tf.data_prep.damage import damage_named
 from cereals_tf.data_prep.sources.reading import read_json
 from cereals_tf.trainers.evaluation import SegmentationEvaluator
@@ -37,7 +38,7 @@ def evaluate_round(campaign: Campaign, done: CommittedRound) -> Quality:
         UserError: The data set changed or is damaged, or the model is.
     """
     val = open_split(campaign, "val")
-    model = SEGMENTATION.load(campaign, done)
+    model = load_segmentation(campaign, done)
     with damage_named(campaign.data, "val"):
         return segmentation_quality(model, val)
 

@@ -1,19 +1,14 @@
-"""The two models of a campaign: what each is built of, trained for and measured by."""
+"""The two tasks of a campaign: what each model predicts, is trained for and is measured by."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from zipfile import BadZipFile
 
 import keras
 
-from cereals_tf.campaign.folder.campaign import Campaign, CommittedRound, model_file
+from cereals_tf.campaign.folder.campaign import model_file
 from cereals_tf.campaign.folder.regions import Annotated, cost_per_click, costed
 from cereals_tf.campaign.options import Options
 from cereals_tf.data_prep.dataset import Classes
-from cereals_tf.data_prep.errors import UserError
-from cereals_tf.models.build import build_cost_model, build_segmentation_model
-from cereals_tf.models.weights import load_backbone_weights
 from cereals_tf.trainers.cache import Cache
 from cereals_tf.trainers.evaluation import READ_ANEW, CostEvaluator, SegmentationEvaluator
 from cereals_tf.trainers.fitting import Objective, cost_loss, segmentation_loss
@@ -25,12 +20,13 @@ Measure = Callable[[], float]
 
 @dataclass(frozen=True)
 class Task:
-    """One of a campaign's two models.
+    """One of a campaign's two tasks.
 
     Attributes:
         name: `segmentation` or `cost`.
-        build_random: Builds the model with random weights.
+        channels: Returns the outputs per position.
         plugin: Returns the user's own model that the options name, '' for none.
+        tunes: Whether `--encoder=tuned` is for this task.
         usable: Returns those regions of which the model's target is known.
         loss: Makes the loss.
         metric: Name of what `measured_on` measures.
@@ -39,8 +35,9 @@ class Task:
     """
 
     name: Target
-    build_random: Callable[[Options, Classes], keras.Model]
+    channels: Callable[[Classes], int]
     plugin: Callable[[Options], str]
+    tunes: bool
     usable: Callable[[Options, Sequence[Annotated]], list[Annotated]]
     loss: Callable[[], keras.losses.Loss]
     metric: str
@@ -52,40 +49,11 @@ class Task:
         """Name of the model's file in a round's folder."""
         return model_file(self.name)
 
-    def build(self, options: Options, classes: Classes) -> keras.Model:
-        """Build the model with its first weights: the backbone's as `--weights` says, or random."""
-        model = self.build_random(options, classes)
-        if not self.plugin(options):
-            load_backbone_weights(
-                model, options.weights, options.backbone, options.width_multiplier
-            )
-        return model
-
-    def load(self, campaign: Campaign, done: CommittedRound) -> keras.Model:
-        """Load the model of a committed round.
-
-        Raises:
-            UserError: The file is missing or damaged, or a plug-in changed since it was written.
-        """
-        return self.load_file(campaign, done.folder / self.file)
-
-    def load_file(self, campaign: Campaign, path: Path) -> keras.Model:
-        """Load a file's weights into the model that the campaign's options describe.
-
-        The architecture comes from the code, never from the file, so no code in the file is run.
-
-        Raises:
-            UserError: See `load`.
-        """
-        model = self.build_random(campaign.options, campaign.data.classes)
-        try:
-            model.load_weights(path)
-        except (OSError, ValueError, KeyError, BadZipFile) as error:
-            reason = str(error).splitlines()[0]
-            raise UserError(
-                f"{path}: cannot be loaded into the campaign's model: {reason}"
-            ) from error
-        return model
+    def encoder(self, options: Options) -> str:
+        """Return what becomes of the encoder's weights: `trained`, `frozen` or `tuned`."""
+        if self.plugin(options):
+            return "trained"
+        return options.encoder if self.tunes or options.encoder == "trained" else "frozen"
 
     def objective(
         self,
@@ -103,24 +71,6 @@ class Task:
             measure=self.measured_on(model, val, options, regions, cache),
             higher_is_better=self.higher_is_better,
         )
-
-
-def _build_segmentation(options: Options, classes: Classes) -> keras.Model:
-    model = options.model or None
-    return build_segmentation_model(len(classes), model=model, **_architecture(options))
-
-
-def _build_cost(options: Options, classes: Classes) -> keras.Model:
-    return build_cost_model(model=options.cost_model or None, **_architecture(options))
-
-
-def _architecture(options: Options) -> dict:
-    return {
-        "backbone": options.backbone,
-        "width_multiplier": options.width_multiplier,
-        "normalization": options.normalization,
-        "precision": options.precision,
-    }
 
 
 def _stride8_miou(
@@ -143,8 +93,9 @@ def _cost_error(
 
 SEGMENTATION = Task(
     name="segmentation",
-    build_random=_build_segmentation,
+    channels=len,
     plugin=lambda options: options.model,
+    tunes=True,
     usable=lambda options, regions: list(regions),
     loss=segmentation_loss,
     metric="mIoU",
@@ -153,8 +104,9 @@ SEGMENTATION = Task(
 )
 COST = Task(
     name="cost",
-    build_random=_build_cost,
+    channels=lambda classes: 1,
     plugin=lambda options: options.cost_model,
+    tunes=False,
     usable=lambda options, regions: costed(regions, options.cost_unit),
     loss=cost_loss,
     metric="MSE",

@@ -3,7 +3,7 @@
 import gc
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import keras
@@ -13,7 +13,10 @@ from cereals_tf.acquisition.regions import boxes_by_image
 from cereals_tf.campaign.folder.campaign import Campaign, CommittedRound
 from cereals_tf.campaign.folder.regions import Annotated
 from cereals_tf.campaign.learning.events import training_events
+from cereals_tf.campaign.learning.features import with_features
+from cereals_tf.campaign.learning.models import Models
 from cereals_tf.campaign.learning.task import Task
+from cereals_tf.campaign.options import Options
 from cereals_tf.trainers.cache import Cache
 from cereals_tf.trainers.fitting import FitOptions, fit
 from cereals_tf.trainers.inputs import TrainingData
@@ -29,6 +32,7 @@ class Training:
 
     Attributes:
         campaign: The campaign.
+        models: The round's models.
         number: The round.
         before: The round before, None in the first one.
         regions: All that is annotated, the round's own regions included.
@@ -39,6 +43,7 @@ class Training:
     """
 
     campaign: Campaign
+    models: Models
     number: int
     before: CommittedRound | None
     regions: Sequence[Annotated]
@@ -54,38 +59,71 @@ class Training:
             task: The task.
             out: The file for the trained model.
         """
-        options, classes = self.campaign.options, self.campaign.data.classes
-        seed = derive_seed(options.seed, self.number, f"train {task.name}")
-        keras.utils.set_random_seed(seed)
-        with self.strategy.scope():
-            if options.warm_start and self.before:
-                model = task.load(self.campaign, self.before)
-            else:
-                model = task.build(options, classes)
-        data = self._data(task, model)
-        goal = task.objective(model, self.val, options, self.regions, self._cache)
-        how = FitOptions(options.epochs, options.patience, options.learning_rate)
-        folder = self.scratch / task.name
-        with training_events(self.campaign, self.number, task.name, task.metric) as on_epoch:
-            fit(model, goal, data.epoch, data.steps, how, seed, folder, on_epoch)
-        _save_without_optimizer(model, task.build_random(options, classes), out)
+        if task.encoder(self.models.options) == "tuned":
+            trained = self._tune(task)
+        else:
+            trained = self._fit(task, self.models, task.name)
+        _save_without_optimizer(trained, self.models.random(task), out)
         shutil.rmtree(self._cache_folder, ignore_errors=True)
-        del model, data, goal  # they refer to each other, and to the samples in memory
+        del trained  # it refers to itself
         gc.collect()
 
-    @property
-    def _cache(self) -> Cache:
-        return Cache(self.campaign.options.cache, self._cache_folder)
+    def _tune(self, task: Task) -> keras.Model:
+        """Train a head on the frozen encoder, and then all layers from its weights."""
+        frozen = replace(self.models, options=self.models.options.but(encoder="frozen"))
+        head = self._fit(task, frozen, f"{task.name}_head")
+        shutil.rmtree(self._cache_folder, ignore_errors=True)
+        with self.strategy.scope():
+            whole = self.models.build(task)
+        whole.get_layer(task.name).set_weights(head.get_weights())
+        return self._fit(task, self.models, task.name, whole)
+
+    def _fit(
+        self, task: Task, models: Models, name: str, model: keras.Model | None = None
+    ) -> keras.Model:
+        """Train what `models` has for a task, from its first weights if `model` is None.
+
+        Args:
+            task: The task.
+            models: Say what is trained.
+            name: Of the training, which is that of its folder too.
+            model: What to train.
+        """
+        options = models.options
+        seed = derive_seed(options.seed, self.number, f"train {name}")
+        keras.utils.set_random_seed(seed)
+        labelled, val = self.labelled, self.val
+        with self.strategy.scope():
+            if model is None and options.warm_start and self.before:
+                model = models.load_round(task, self.before)
+            kept = model or models.build(task)
+            if models.takes_features(task):
+                model = kept
+                labelled, val = (with_features(self.campaign, s, models) for s in (labelled, val))
+            else:
+                model = models.whole(task, kept)
+        data = self._data(task, options, model, labelled)
+        goal = task.objective(model, val, options, self.regions, self._cache(options))
+        how = FitOptions(options.epochs, options.patience, options.learning_rate, options.schedule)
+        events = training_events(self.campaign, self.number, name, task.metric, how.rate)
+        with events as on_epoch:
+            fit(model, goal, data.epoch, data.steps, how, seed, self.scratch / name, on_epoch)
+        return kept
+
+    def _cache(self, options: Options) -> Cache:
+        way = "auto" if "/" in options.cache else options.cache
+        return Cache(way, self._cache_folder)
 
     @property
     def _cache_folder(self) -> Path:
         return self.scratch / "cache"
 
-    def _data(self, task: Task, model: keras.Model) -> TrainingData:
-        options = self.campaign.options
+    def _data(
+        self, task: Task, options: Options, model: keras.Model, labelled: Split
+    ) -> TrainingData:
         usable = task.usable(options, self.regions)
         boxes = boxes_by_image(region.region for region in usable)
-        sizes = {entry.image_id: (entry.height, entry.width) for entry in self.labelled.images}
+        sizes = {entry.image_id: (entry.height, entry.width) for entry in labelled.images}
         crop_of = crop_rule(model)
         samples = {
             image_id: plan_samples(
@@ -94,12 +132,12 @@ class Training:
             for image_id in sorted(boxes)
         }
         return TrainingData(
-            self.labelled,
+            labelled,
             task.name,
             boxes,
             samples,
             options.batch_size,
-            self._cache,
+            self._cache(options),
             options.min_steps,
         )
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby, islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -126,12 +126,13 @@ def _scored_images(
     pool: Pool, scorer: Scorer, round_number: int, batches: Sequence[Batch]
 ) -> Iterator[_ScoredImage]:
     """Pass batches of images through the models."""
-    for batch, (images, kept) in zip(batches, _decoded(pool, batches), strict=True):
+    for batch, (seen, kept) in zip(batches, _decoded(pool, batches), strict=True):
         entry = batch[0].entry
         if scorer.draws:
             _reseed(pool.options, scorer, entry.image_id, round_number)
         unlabelled = np.stack([pool.unlabelled(place.entry) for place in batch])
-        sums = scorer.windows(images, unlabelled, region_of(pool.options, entry))
+        size = (entry.height, entry.width)
+        sums = scorer.windows(seen, unlabelled, region_of(pool.options, entry), size)
         sums = {name: values.numpy() for name, values in sums.items()}
         for index, (place, record) in enumerate(zip(batch, kept, strict=True)):
             part = {name: values[index] for name, values in sums.items()}
@@ -143,21 +144,19 @@ def _scored_images(
             yield _ScoredImage(place, part, record)
 
 
-def _decoded(pool: Pool, batches: Sequence[Batch]) -> Iterator[tuple[tf.Tensor, list[Record]]]:
-    """Read the images of batches, uint8 [B, H, W, 3], decoding ahead, with their records."""
-    features = _COUNTED_FEATURES if needs_clicks(pool.options) else ()
+def _decoded(pool: Pool, batches: Sequence[Batch]) -> Iterator[tuple[Any, list[Record]]]:
+    """Read what the models take of batches of images, decoding ahead, with their records."""
+    features = _COUNTED_FEATURES if needs_clicks(pool.options) else (records.IMAGE_ID,)
 
-    def decode(record: Record) -> tuple[tf.Tensor, Record]:
-        return pool.reader.image(record), {name: record[name] for name in features}
+    def counted(record: Record) -> tuple[Record]:
+        return ({name: record[name] for name in features},)
 
     image_ids = [place.entry.image_id for batch in batches for place in batch]
-    decoded = pool.reader.records(image_ids).map(
-        decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
-    )
+    decoded = pool.reader.examples(counted, image_ids)
     examples = iter(decoded.prefetch(2 * max(map(len, batches), default=1)))
     for batch in batches:
-        images, kept = zip(*islice(examples, len(batch)), strict=True)
-        yield tf.stack(images), list(kept)
+        seen, kept = zip(*islice(examples, len(batch)), strict=True)
+        yield tf.nest.map_structure(lambda *parts: tf.stack(parts), *seen), list(kept)
 
 
 def _window_scores(

@@ -4,7 +4,7 @@ import numpy as np
 
 from cereals_tf.campaign.folder.campaign import Campaign
 from cereals_tf.campaign.folder.splits import open_split
-from cereals_tf.campaign.learning.task import SEGMENTATION
+from cereals_tf.campaign.learning.scorer import load_segmentation
 from cereals_tf.data_prep.damage import damage_named
 from cereals_tf.report import figures
 from cereals_tf.report.pictures import Pictures
@@ -16,7 +16,7 @@ from cereals_tf.trainers.calibration import measure_calibration
 def calibration_section(campaign: Campaign, pictures: Pictures) -> Section:
     """Return the section on how well calibrated the last segmentation model is on val."""
     done = campaign.round(None)
-    model = SEGMENTATION.load(campaign, done)
+    model = load_segmentation(campaign, done)
     reader = open_split(campaign, "val")
     with damage_named(campaign.data, "val"):
         measured = measure_calibration(model, reader, "calibration")

@@ -108,7 +108,7 @@ def test_windows_are_sums_of_the_maps_in_one_graph_for_all_sizes(information):
             scorer.reseed(7)
             maps = [part.numpy() for part in scorer.maps(images)]
             scorer.reseed(7)
-            windows = scorer.windows(images, unlabelled, region)
+            windows = scorer.windows(images, unlabelled, region, images.shape[1:3])
             named = dict(zip(("information", "cost_estimated"), maps, strict=True))
             if MEASURES[information].of_windows:
                 del named["information"]
@@ -127,9 +127,11 @@ def test_windows_are_sums_of_the_maps_in_one_graph_for_all_sizes(information):
 def test_a_batch_scores_as_its_images_alone():
     scorer = Scorer(*models(), "entropy", members=0)
     images, unlabelled = some_images(5, 60, 90), np.ones((5, 8, 12), bool)
-    together = scorer.windows(images, unlabelled, (16, 24))
+    together = scorer.windows(images, unlabelled, (16, 24), images.shape[1:3])
     for image in range(5):
-        alone = scorer.windows(images[image : image + 1], unlabelled[:1], (16, 24))
+        alone = scorer.windows(
+            images[image : image + 1], unlabelled[:1], (16, 24), images.shape[1:3]
+        )
         for name, sums in together.items():
             np.testing.assert_allclose(sums[image], alone[name][0], rtol=1e-5)
     sums = np.stack([part.numpy() for part in together.values()])
@@ -144,6 +146,8 @@ def test_a_model_that_gives_nan_shows():
         ("random", {"cost_estimated": False}),
     ):
         scorer = Scorer(segmentation, cost, information, members=0)
-        windows = scorer.windows(some_images(1, 64, 96), np.ones((1, 8, 12), bool), (16, 16))
+        windows = scorer.windows(
+            some_images(1, 64, 96), np.ones((1, 8, 12), bool), (16, 16), (64, 96)
+        )
         found = {name: np.isnan(sums.numpy()).all() for name, sums in windows.items()}
         assert found == expected

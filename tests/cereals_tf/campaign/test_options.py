@@ -23,6 +23,7 @@ from cereals_tf.data_prep.option import parse_option
 from cereals_tf.models.registry import BACKBONES
 
 WRONG = {
+    "recipe": ["", "quick"],
     "region": ["", "12", "16x12", "0", "8x0", "16x16x16", "-16", "1e2", "images", "16 x 16", "٨"],
     "information": ["", "Entropy", "variance", ":function", "module:"],
     "committee": [-1, 0, 1, 256],
@@ -51,9 +52,10 @@ WRONG = {
     "model": ["package.module", ":function", "module:"],
     "cost_model": ["module", ":"],
     "weights": [],
+    "encoder": ["", "random"],
     "width_multiplier": [0.0, -1.0, 4.5, math.nan, math.inf],
     "image_size": ["7x64", "64x7", "0", "64x", "64,96"],
-    "normalization": ["", "group"],
+    "normalization": ["", "layer"],
     "precision": ["", "float16", "bfloat16"],
     "train_on": ["", "patch"],
     "warm_start": [],
@@ -62,11 +64,13 @@ WRONG = {
     "patience": [0],
     "batch_size": [0],
     "learning_rate": [0.0, -1e-3, math.nan, math.inf],
+    "schedule": ["", "linear"],
     "cache": ["", "ram"],
     "annotator": ["", "people"],
     "cost_unit": ["", "minutes"],
 }
 RIGHT = {
+    "recipe": ["fast", "best", "paper"],
     "region": ["auto", "image", "8", "16x24"],
     "information": [*MEASURES, "package.module:function"],
     "committee": [2, 255],
@@ -84,9 +88,10 @@ RIGHT = {
     "model": ["", "package.module:function"],
     "cost_model": ["", "module:function"],
     "weights": ["", "imagenet", "any/file.h5"],
+    "encoder": ["trained"],
     "width_multiplier": [0.01, 4.0],
     "image_size": ["", "8", "60x90"],
-    "normalization": ["batch", "none"],
+    "normalization": ["auto", "batch", "group", "none"],
     "precision": ["float32", "mixed_bfloat16", "mixed_float16"],
     "train_on": ["mask", "crop", "auto"],
     "warm_start": [False, True],
@@ -95,6 +100,7 @@ RIGHT = {
     "patience": [1],
     "batch_size": [1],
     "learning_rate": [1e-9, 1.0],
+    "schedule": ["constant", "cosine"],
     "cache": ["auto", "memory", "disk", "none"],
     "annotator": ["oracle", "files"],
     "cost_unit": ["clicks"],
@@ -166,6 +172,8 @@ NEEDS = {
     "width_multiplier": (0.5, {"model": "own:model"}, {}),
     "weights": ("imagenet", {"model": "own:model"}, {"backbone": "mobilenet"}),
     "normalization": ("none", {"model": "own:model"}, {}),
+    "encoder": ("frozen", {"model": "own:model"}, {"cost_model": "own:model"}),
+    "max_per_image": (3, {"region": "image"}, {"region": "auto"}),
 }
 """Options that need others: a value, with what it has no effect, and with what it has one."""
 

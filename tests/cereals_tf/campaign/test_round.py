@@ -6,7 +6,9 @@ import pytest
 
 from cereals_tf.acquisition.regions import boxes_by_image
 from cereals_tf.campaign.folder.campaign import ROUND_FILES, regions_of
+from cereals_tf.campaign.learning.models import Models
 from cereals_tf.campaign.learning.quality import evaluate_round
+from cereals_tf.campaign.learning.scorer import load_segmentation
 from cereals_tf.campaign.learning.task import COST, SEGMENTATION
 from cereals_tf.campaign.options import Options
 from cereals_tf.campaign.run import step_campaign
@@ -19,7 +21,7 @@ UNMOVING = 1e-12
 
 
 def segmentation_of(campaign, number):
-    return SEGMENTATION.load(campaign, campaign.round(number))
+    return load_segmentation(campaign, campaign.round(number))
 
 
 @pytest.fixture
@@ -181,7 +183,7 @@ def test_batches_and_a_budget_in_clicks(new_round):
 def test_initial_weights_are_those_of_a_file(tmp_path, begin, monkeypatch):
     options = {"model": "", "normalization": "none", "width_multiplier": 0.03125}
     options |= {"learning_rate": UNMOVING, "epochs": 1, "precision": "mixed_bfloat16"}
-    source = SEGMENTATION.build_random(Options(**options), range(19))
+    source = Models(tmp_path, Options(**options), range(19)).random(SEGMENTATION)
     (tmp_path / "files").mkdir()
     source.save_weights(tmp_path / "files" / "vgg.weights.h5")
     monkeypatch.chdir(tmp_path / "files")
@@ -206,7 +208,7 @@ def test_a_cost_model_on_mobilenet(tmp_path, begin):
         epochs=1,
     )
     step_campaign(campaign)
-    built = COST.load(campaign, campaign.round(0))
+    built = Models.of(campaign).load_round(COST, campaign.round(0))
     assert any("DepthwiseConv2D" in type(layer).__name__ for layer in built.layers)
     assert campaign.round(0).metrics.cost_mean_squared_error > 0
 
@@ -218,7 +220,7 @@ def errors_of(campaign, number):
     """
     split = Split(campaign.data, "train", campaign.image_size)
     classes_of = segmentation_of(campaign, number)
-    clicks_of = COST.load(campaign, campaign.round(number))
+    clicks_of = Models.of(campaign).load_round(COST, campaign.round(number))
     errors = {}
     for entry, record in zip(split.images, split.records(), strict=True):
         image, label = split.image(record)[None], downscale_label(split.label(record)).numpy()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cereals_tf.models.backbones import scaled_width
-from cereals_tf.models.build import build_cost_model, build_segmentation_model
+from cereals_tf.models.build import build_model
 from cereals_tf.models.encoder import encode, encoder_of
 from cereals_tf.models.fcn8s import fcn8s
 from cereals_tf.models.layers import CropToGrid, PadToMultiple, ResizeToGrid
@@ -143,7 +143,7 @@ def test_mixed_precision_outputs_float32(backbone, normalization, precision):
         "width_multiplier": WIDTH,
         "precision": precision,
     }
-    model = build_segmentation_model(4, **options)
+    model = build_model("segmentation", 4, **options)
     assert model.get_layer("fc7").compute_dtype == precision.removeprefix("mixed_")
     assert model(_image(32, 40)).dtype == "float32"
     assert all(w.dtype == "float32" for w in model.trainable_weights)
@@ -152,15 +152,18 @@ def test_mixed_precision_outputs_float32(backbone, normalization, precision):
 
 def test_cost_model_is_the_same_network_with_one_linear_output():
     options = {"backbone": "mobilenet", "width_multiplier": WIDTH}
-    cost, segmentation = build_cost_model(**options), build_segmentation_model(1, **options)
+    cost, segmentation = (
+        build_model("cost", 1, **options),
+        build_model("segmentation", 1, **options),
+    )
     assert cost.output_shape == (None, None, None, 1)
     assert [w.shape for w in cost.weights] == [w.shape for w in segmentation.weights]
     assert cost.get_layer("score_stride8").activation is keras.activations.linear
 
 
 def test_pixels_are_scaled_in_float32_under_mixed_precision():
-    model = build_cost_model(
-        backbone="mobilenet", width_multiplier=WIDTH, precision="mixed_bfloat16"
+    model = build_model(
+        "cost", 1, backbone="mobilenet", width_multiplier=WIDTH, precision="mixed_bfloat16"
     )
     scaled = keras.Model(model.input, model.get_layer("rescale").output)
     pixels = np.array([0, 100.3, 254.9, 255], "float32").reshape(1, 2, 2, 1).repeat(3, axis=-1)
@@ -170,7 +173,7 @@ def test_pixels_are_scaled_in_float32_under_mixed_precision():
 
 def test_precision_is_restored_after_a_failed_build():
     with pytest.raises(ValueError, match="resnet"):
-        build_cost_model(backbone="resnet", precision="mixed_bfloat16")
+        build_model("cost", 1, backbone="resnet", precision="mixed_bfloat16")
     assert keras.config.dtype_policy().name == "float32"
 
 

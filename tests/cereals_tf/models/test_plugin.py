@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from cereals_tf.data_prep.errors import UserError
-from cereals_tf.models.build import build_cost_model, build_segmentation_model
+from cereals_tf.models.build import build_model
 from cereals_tf.models.plugin import build_plugin
 from cereals_tf.plugin import load_function
 
@@ -80,8 +80,8 @@ def test_models_may_be_plugins_also_in_mixed_precision():
     options = {"model": "my_networks:at_full_size", "precision": "mixed_bfloat16"}
     image = np.zeros((1, 20, 24, 3), "uint8")
     for model, channels in (
-        (build_segmentation_model(6, **options), 6),
-        (build_cost_model(**options), 1),
+        (build_model("segmentation", 6, **options), 6),
+        (build_model("cost", 1, **options), 1),
     ):
         assert model(image).shape == (1, 3, 3, channels)
         assert model(image).dtype == "float32"

@@ -17,7 +17,7 @@ from PIL import Image
 from cereals_tf import commands
 from cereals_tf.acquisition.regions import Region
 from cereals_tf.campaign.folder.regions import write_regions
-from cereals_tf.campaign.learning.task import SEGMENTATION
+from cereals_tf.campaign.learning.scorer import load_segmentation
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.grid import Box
 from cereals_tf.report import write_report
@@ -265,7 +265,7 @@ def test_misspelt_rounds_are_refused(campaign, tmp_path, rounds):
 def test_calibration_is_that_of_the_last_model(campaign, page, read_page):
     found = read_page(page).text
     done = campaign.round(1)
-    model = SEGMENTATION.load(campaign, done)
+    model = load_segmentation(campaign, done)
     confidences, right = [], []
     reader = Split(campaign.data, "val")
     for record in reader.records():

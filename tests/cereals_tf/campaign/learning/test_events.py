@@ -8,7 +8,7 @@ import tensorflow as tf
 from PIL import Image
 
 from cereals_tf.campaign.learning.events import GAP, MOST_PIXELS, side_by_side
-from cereals_tf.campaign.learning.task import SEGMENTATION
+from cereals_tf.campaign.learning.scorer import load_segmentation
 from cereals_tf.campaign.run import step_campaign
 from cereals_tf.data_prep.dataset import Classes
 from cereals_tf.trainers.evaluation import upsample_logits
@@ -90,7 +90,7 @@ def test_curves_are_those_of_the_metrics(three_rounds):
 
 def test_pictures_are_image_truth_and_prediction(three_rounds):
     found = values(three_rounds.folder / "tensorboard" / "rounds")
-    model = SEGMENTATION.load(three_rounds, three_rounds.round(2))
+    model = load_segmentation(three_rounds, three_rounds.round(2))
     reader = Split(three_rounds.data, "val", (60, 90))
     palette = np.zeros((256, 3), np.uint8)
     palette[: len(three_rounds.data.classes)] = three_rounds.data.classes.palette

@@ -1,0 +1,50 @@
+"""Where a campaign keeps the features of its frozen encoder."""
+
+import hashlib
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from cereals_tf.campaign.folder.campaign import Campaign
+from cereals_tf.campaign.learning.models import Models
+from cereals_tf.trainers.features import Features
+from cereals_tf.trainers.split import Split
+
+FOLDER = "features"
+
+
+def with_features(campaign: Campaign, split: Split, models: Models) -> Split:
+    """Return a split whose images the features of the frozen encoder stand for.
+
+    Nothing is computed before it is needed.
+
+    Raises:
+        UserError: The encoder's file is missing or damaged.
+    """
+    stride8, stride16, stride32 = (int(output.shape[-1]) for output in models.encoder.outputs)
+    channels = stride8, stride16, stride32
+    folder = _place(campaign) / _key(campaign, models)
+    return replace(split, features=Features(folder, split, lambda: models.encoder, channels))
+
+
+def _place(campaign: Campaign) -> Path:
+    """Return the folder for the features of all encoders."""
+    cache, data = campaign.options.cache, campaign.data_folder
+    if "/" in cache:
+        return Path(cache)
+    writable = isinstance(data, Path) and os.access(data, os.W_OK)
+    return (data if cache == "auto" and writable else campaign.folder) / FOLDER
+
+
+def _key(campaign: Campaign, models: Models) -> str:
+    """Return a name that features share only if they are the same."""
+    digest = hashlib.sha256()
+    for weight in models.encoder.get_weights():
+        digest.update(np.ascontiguousarray(weight))
+    options = campaign.options
+    about = [campaign.fingerprint, options.precision, campaign.image_size, digest.hexdigest()]
+    key = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:12]
+    return f"{options.backbone}-{key}"
