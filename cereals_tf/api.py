@@ -166,8 +166,12 @@ class Campaign:
         """Its options."""
         return self.opened.options
 
-    def step(self, *, strategy: str = "none") -> Metrics | None:
+    def step(self, *, strategy: str = "none", recipe: str = "") -> Metrics | None:
         """Do the next round, or finish an interrupted one.
+
+        Args:
+            strategy: What trains the models: none or mirrored.
+            recipe: What this round is trained by in place of the campaign's: fast or best.
 
         Returns:
             What it gave; None if the pool is empty or the round waits for people, see `status`.
@@ -178,7 +182,7 @@ class Campaign:
         load_tensorflow()
         from cereals_tf.campaign.run import step_campaign
 
-        done = step_campaign(self.opened, strategy)
+        done = step_campaign(self.opened, strategy, recipe)
         return done.metrics if done else None
 
     def run(self, rounds: int, *, target: float = 1.0, strategy: str = "none") -> list[Metrics]:

@@ -158,7 +158,12 @@ def start(campaign: str, *, data: str, **options: Any) -> str:
     return next_command.after_start(started.opened)
 
 
-def step(campaign: str, *, strategy: Strategy = "none") -> str:
+def step(
+    campaign: str,
+    *,
+    recipe: Annotated[str, one_of("", "fast", "best")] = "",
+    strategy: Strategy = "none",
+) -> str:
     """Do the campaign's next round, or finish an interrupted one.
 
     Where people annotate (start --annotator=files), it stops once the round's regions are chosen,
@@ -166,6 +171,8 @@ def step(campaign: str, *, strategy: Strategy = "none") -> str:
 
     Args:
         campaign: The campaign's folder.
+        recipe: Train this round by another recipe than the campaign's: best, for the model that is
+            shipped, or fast. An interrupted round goes on as it was begun.
         strategy: none (train on one device) or mirrored (on all GPUs of this machine, which share
             the images of a step; --batch_size of start must be a multiple of their number).
 
@@ -176,7 +183,7 @@ def step(campaign: str, *, strategy: Strategy = "none") -> str:
     from cereals_tf.campaign.folder.waiting import why_it_stopped
 
     stepped = api.Campaign.open(campaign)
-    opened, done = stepped.opened, stepped.step(strategy=strategy)
+    opened, done = stepped.opened, stepped.step(strategy=strategy, recipe=recipe)
     tables.show_rounds(opened)
     if done is None:
         _note(f"{campaign}: {why_it_stopped(opened)}")
@@ -530,7 +537,7 @@ def reproduce(
         repeats,
         rounds,
     )
-    base = Options.of(**options)
+    base = Options.by_recipe(**{"recipe": "paper", **options})
     load_tensorflow()
     from cereals_tf.reproduce.reproduce import read_grid
     from cereals_tf.reproduce.reproduce import reproduce as reproduce_grid

@@ -15,6 +15,7 @@ import tensorflow as tf
 from cereals_tf.data_prep import records
 from cereals_tf.data_prep.grid import STRIDE, Box, cells
 from cereals_tf.data_prep.random_access import columns, read_at
+from cereals_tf.trainers.augment import augment_cost, augment_label
 from cereals_tf.trainers.cache import Cache, sample_bytes
 from cereals_tf.trainers.samples import Sample
 from cereals_tf.trainers.split import Record, Split
@@ -40,6 +41,8 @@ class TrainingData:
             order from everywhere. None: `auto`.
         min_steps: Least steps of an epoch. Where the samples are not enough, all of them come
             again, in another order, and again.
+        augment: Whether other views of the images are drawn, see `cereals_tf.trainers.augment`;
+            with whole images as samples, and not of features.
     """
 
     def __init__(
@@ -51,10 +54,12 @@ class TrainingData:
         batch_size: int = 1,
         cache: Cache | None = None,
         min_steps: int = 1,
+        augment: bool = False,
     ) -> None:
         self.samples = samples
         self._split, self._target, self._regions = split, target, regions
         self._batch_size, self._cache = batch_size, cache or Cache()
+        self._augment = augment
         crops = [sample.crop for part in samples.values() for sample in part]
         self._count = len(crops)
         steps = math.ceil(self._count / batch_size)
@@ -73,6 +78,12 @@ class TrainingData:
         here would make TensorFlow optimise its graphs anew in every epoch.
         """
         samples = self._drawn(partial(self._shuffle, seed))
+        if self._augment:
+            samples = samples.enumerate().map(
+                partial(self._augmented, seed),
+                num_parallel_calls=tf.data.AUTOTUNE,
+                deterministic=True,
+            )
         # For a batch of one it is known then, and so to the model, that it is one.
         batches = self._batched(samples, self._batch_size, drop_remainder=self._batch_size == 1)
         batches = batches.prefetch(tf.data.AUTOTUNE)
@@ -81,6 +92,18 @@ class TrainingData:
     def _shuffle(self, seed: int, samples: tf.data.Dataset) -> tf.data.Dataset:
         order = samples.shuffle(self._count, seed=seed, reshuffle_each_iteration=self._again)
         return order.repeat().take(self._batch_size * self.steps) if self._again else order
+
+    def _augmented(
+        self, seed: int, number: tf.Tensor, sample: tuple[tf.Tensor, ...]
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Return another view of a sample, which is drawn from the epoch's seed and its number."""
+        seeds = tf.stack([tf.constant(seed % 2**63, tf.int64), number])
+        if self._target == "cost":
+            return augment_cost(*sample, seeds)
+        fill = self._split.data.classes.ignore_id
+        image, label = augment_label(*sample, fill, seeds)
+        label = downscale_label(label)
+        return image, *masked_label(label, tf.ones(tf.shape(label)), fill)
 
     def _source(self, way: str) -> Callable[[Draw], tf.data.Dataset]:
         """Return what gives the samples that are drawn, given what draws from a dataset.
@@ -116,7 +139,8 @@ class TrainingData:
 
     def _read(self, plan: tf.data.Dataset) -> tf.data.Dataset:
         def sample(record: tf.Tensor, regions: tf.Tensor, row: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            return _cut(row, *self._decode(records.parse(record), regions))
+            decoded = self._decode(records.parse(record), regions)
+            return decoded if self._augment else _cut(row, *decoded)
 
         return read_at(plan).map(sample, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
@@ -131,6 +155,8 @@ class TrainingData:
             return plan[1], *self._decode(record, plan[0])
 
         def cut(rows: tf.Tensor, *whole: tf.Tensor) -> tf.data.Dataset:
+            if self._augment:
+                return tf.data.Dataset.from_tensors(whole)
             return tf.data.Dataset.from_tensor_slices(rows).map(lambda row: _cut(row, *whole))
 
         both = tf.data.Dataset.zip((self._split.records(image_ids), plan))
@@ -163,9 +189,21 @@ class TrainingData:
         kept = self._cache.sequence(name, targets, size)
         return lambda draw: features.read(draw(kept))
 
-    def _decode(self, record: Record, regions: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Return an image, its target and its weights."""
-        return self._split.image(record), *self._decode_target(record, regions)
+    def _decode(self, record: Record, regions: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        """Return an image, its target and its weights; to be augmented, an image and its label."""
+        image = self._split.image(record)
+        if self._augment and self._target == "segmentation":
+            return image, self._annotated_label(record, regions)
+        return image, *self._decode_target(record, regions)
+
+    def _annotated_label(self, record: Record, regions: tf.Tensor) -> tf.Tensor:
+        """Return an image's label, uint8 [H, W], without what no region covers."""
+        label = self._split.label(record)
+        height, width = tf.unstack(tf.shape(label))
+        covered = region_weights(regions, height, width) > 0
+        covered = tf.repeat(tf.repeat(covered, STRIDE, axis=0), STRIDE, axis=1)
+        ignored = tf.constant(self._split.data.classes.ignore_id, tf.uint8)
+        return tf.where(covered[:height, :width], label, ignored)
 
     def _decode_target(self, record: Record, regions: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Return an image's target and its weights."""

@@ -181,6 +181,10 @@ _WITH_COMMITTEE = Need(
 _WITH_ALPHA = _with_entry("fusion", FUSIONS, lambda entry: "alpha" in entry.parameters)
 _FIXED = ("frozen", "tuned")
 """What an encoder does that has weights before the campaign begins."""
+_ON_IMAGES = Need(
+    "with models that learn from images, not with --encoder=frozen",
+    lambda its: its["encoder"] != "frozen" or bool(its["model"] or its["cost_model"]),
+)
 _WITHOUT_MODEL = Need("without --model", lambda its: not its["model"])
 
 
@@ -336,13 +340,21 @@ class Options:
     )
     batch_size: int = option(1, "Images in a training step, on all devices together.", number(1))
     learning_rate: float = option(
-        1e-4, "Adam's learning rate, in the first epoch.", number(0, above=True)
+        1e-4,
+        "Adam's learning rate, in the first epoch; where an encoder is tuned, a tenth of it.",
+        number(0, above=True),
     )
     schedule: str = option(
         "constant",
         "What becomes of the learning rate: constant, or cosine (half a cosine towards 0 over "
         "--epochs).",
         one_of(*SCHEDULES),
+    )
+    augment: bool = option(
+        False,
+        "Draw other views of the images in training: flipped, scaled, shifted, lighter or darker "
+        "(for the cost model flipped and lighter or darker).",
+        needs=_ON_IMAGES,
     )
     cache: str = option(
         "auto",
@@ -378,6 +390,10 @@ class Options:
             raise UserError(
                 f"--train_on=crop: {self.backbone} looks at the whole image (squeeze and "
                 "excitation), so that no crop gives what it gives; expected mask"
+            )
+        if self.augment and self.train_on != "mask":
+            raise UserError(
+                f"--train_on={self.train_on}: --augment shows whole images, expected mask"
             )
         if self.annotator == "files" and self.cost == "gt":
             raise UserError("--cost=gt: not with --annotator=files, expected est")
@@ -449,12 +465,39 @@ class Options:
         Raises:
             UserError: As `of`, or an option has no effect.
         """
+        options = cls.by_recipe(**given)
+        refuse_without_effect(OPTIONS, given, options.to_json())
+        return options
+
+    @classmethod
+    def by_recipe(cls, **given: Any) -> "Options":
+        """Read options as `of`, those of a recipe where they are not given.
+
+        Raises:
+            UserError: As `of`.
+        """
         plugged = given.get("model") or given.get("cost_model")
         recipe = given.get("recipe", "paper" if plugged else "fast")
         cls.of(recipe=recipe)
-        options = cls.of(**{**RECIPES[recipe], **given, "recipe": recipe})
-        refuse_without_effect(OPTIONS, given, options.to_json())
-        return options
+        return cls.of(**{**RECIPES[recipe], **given, "recipe": recipe})
+
+    def with_recipe(self, recipe: str) -> "Options":
+        """Return these options under another recipe; what a user chose otherwise stays.
+
+        Raises:
+            UserError: The encoder was trained with all else, so that there is none to stand on.
+        """
+        if recipe == self.recipe:
+            return self
+        before, after = ({**_PAPER, **RECIPES[name]} for name in (self.recipe, recipe))
+        if "trained" in (self.encoder, after["encoder"]):
+            raise UserError(
+                f"--recipe={recipe}: a campaign of fast can have rounds of best, and one of best "
+                f"rounds of fast; this campaign's encoder is {self.encoder}"
+            )
+        mine = self.to_json()
+        changes = {name: after[name] for name in after if mine[name] == before[name]}
+        return self.but(**{**changes, "recipe": recipe})
 
     def but(self, **given: Any) -> "Options":
         """Return these options with some others, in their written forms.
@@ -490,7 +533,7 @@ _ON_PRETRAINED = {
 }
 RECIPES: dict[str, dict[str, Any]] = {
     "fast": {**_ON_PRETRAINED, "encoder": "frozen"},
-    "best": {**_ON_PRETRAINED, "encoder": "tuned"},
+    "best": {**_ON_PRETRAINED, "encoder": "tuned", "augment": True},
     "paper": {},
 }
 """What each recipe's options are, in their written forms, where they are not those of `paper`."""
@@ -527,10 +570,12 @@ GROUPS = {
         "batch_size",
         "learning_rate",
         "schedule",
+        "augment",
         "cache",
     ),
     "Annotation": ("annotator", "cost_unit"),
 }
 """The names of the options in the order of work, as help shows them."""
+_PAPER = Options().to_json()
 OF_0_1 = {"selection": "by_id", "min_steps": 1}
 """What a campaign of version 0.1 means by options that it does not name, where not the default."""

@@ -4,6 +4,7 @@ Every stage leaves a file in `working/`; a stage whose file is there is not done
 that was interrupted goes on where it stopped. Each stage draws from a seed of its own.
 """
 
+import json
 import platform
 import shutil
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from cereals_tf.campaign.annotators.oracle import Oracle
 from cereals_tf.campaign.annotators.people import People
 from cereals_tf.campaign.folder.campaign import (
     METRICS,
+    OPTIONS_FILE,
     REGIONS,
     REQUEST,
     Campaign,
@@ -47,6 +49,7 @@ from cereals_tf.campaign.pool.share import ALL, Score, Share
 from cereals_tf.campaign.spent import spent
 from cereals_tf.campaign.stopwatch import Stopwatch
 from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.files import write_atomically
 from cereals_tf.trainers.evaluation import READ_ANEW
 from cereals_tf.trainers.split import Split
 
@@ -63,10 +66,17 @@ class Round:
     Args:
         campaign: The campaign.
         strategy: Trains the models, see `trainers.strategy`; None: on one device.
+        recipe: What the round is trained by in place of the campaign's; '': as it was begun.
     """
 
-    def __init__(self, campaign: Campaign, strategy: tf.distribute.Strategy | None = None) -> None:
+    def __init__(
+        self,
+        campaign: Campaign,
+        strategy: tf.distribute.Strategy | None = None,
+        recipe: str = "",
+    ) -> None:
         self.campaign = campaign
+        self._recipe = recipe
         self.strategy = strategy or tf.distribute.get_strategy()
         self.rounds = campaign.rounds()
         self.number = len(self.rounds)
@@ -88,6 +98,8 @@ class Round:
             UserError: A stage met what the user can mend.
         """
         self.folder.mkdir(exist_ok=True)
+        if self._recipe:
+            self._train_by(self._recipe)
         self._stage(REGIONS, self._annotate)
         for task in TASKS:
             self._stage(task.file, partial(self._train, task))
@@ -138,6 +150,21 @@ class Round:
     @property
     def _scratch(self) -> Path:
         return self.folder / SCRATCH
+
+    def _train_by(self, recipe: str) -> None:
+        """Give the round a recipe of its own; what was trained by another one is done again."""
+        begun = CommittedRound(self.folder)
+        usual = self.campaign.options
+        wanted = usual.with_recipe(recipe).to_json()
+        own = {name: wanted[name] for name, form in usual.to_json().items() if form != wanted[name]}
+        if own == begun.own_options:
+            return
+        for product in (METRICS, *(task.file for task in TASKS)):
+            (self.folder / product).unlink(missing_ok=True)
+        for task in TASKS:
+            for trained in self._scratch.glob(f"{task.name}*"):
+                shutil.rmtree(trained)
+        write_atomically(self.folder / OPTIONS_FILE, (json.dumps(own, indent=1) + "\n").encode())
 
     def _stage(self, product: str, work: Callable[[], None]) -> None:
         if not (self.folder / product).exists():

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from cereals_tf.campaign.beam_scoring import BeamScoring
 
 
-def step_campaign(campaign: Campaign, strategy: str = "none") -> CommittedRound | None:
+def step_campaign(
+    campaign: Campaign, strategy: str = "none", recipe: str = ""
+) -> CommittedRound | None:
     """Complete the next round, or the one that was interrupted.
 
     Equal options and data give equal rounds, whether interrupted or not: TensorFlow's operations
@@ -29,6 +31,7 @@ def step_campaign(campaign: Campaign, strategy: str = "none") -> CommittedRound 
     Args:
         campaign: The campaign.
         strategy: What trains the models, see `cereals_tf.trainers.strategy`.
+        recipe: What this round is trained by in place of the campaign's; '': as it was begun.
 
     Returns:
         The round; None if the pool is empty or the round waits for people, see `why_it_stopped`.
@@ -37,9 +40,11 @@ def step_campaign(campaign: Campaign, strategy: str = "none") -> CommittedRound 
         UserError: The campaign is busy, its data set changed or is damaged, or an option is wrong.
     """
     devices = open_strategy(strategy, campaign.options.batch_size)
+    if recipe:
+        campaign.options.with_recipe(recipe)
     with _at_work(campaign, ("train", "val")):
         try:
-            return Round(campaign, devices).complete()
+            return Round(campaign, devices, recipe).complete()
         except (PoolIsEmptyError, WaitingError):
             return None
 

@@ -33,13 +33,12 @@ def start_campaign(folder: Path, data_folder: Path | RemotePath, options: Option
     data = PreparedData.open(data_folder)
     options = fitted_options(options, data)
     check_acquisition(options, data.classes)
-    options = with_absolute_weights(options)
 
     def fill(partial: Path) -> None:
         write_encoder(partial, options)
         check_models(Models(partial, options, data.classes))
 
-    return Campaign.create(folder, data, options, fill)
+    return Campaign.create(folder, data, with_absolute_weights(options), fill)
 
 
 def fitted_options(options: Options, data: PreparedData) -> Options:

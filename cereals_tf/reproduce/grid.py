@@ -229,13 +229,17 @@ def plan(grid: Grid, base: Options, width: int) -> list[Planned]:
     if base.cost_model and not (grid.fusions and "est" in grid.costs):
         raise UserError("--cost_model: has an effect only with est in --costs, and --fusions")
     cells = grid.cells(width)
+    # Beside a frozen encoder a cost head takes no time, and lets features be all that is read.
+    linear = {"cost_model": LINEAR_COST_MODEL} if base.encoder == "trained" else {}
     planned = []
     for repeat in range(grid.repeats):
         seed = base.seed + repeat
-        options = base.but(seed=seed, initial="100%", fusion=NONE, cost_model=LINEAR_COST_MODEL)
+        options = base.but(seed=seed, initial="100%", fusion=NONE, **linear)
         planned.append(Planned(f"{REFERENCE}-seed{seed}", None, repeat, options, 1))
         for cell in cells:
-            options = base.but(seed=seed, **options_of(cell))
+            options = base.but(
+                seed=seed, **options_of(cell), **(linear if cell.cost != "est" else {})
+            )
             name = f"{cell.name}-seed{seed}"
             planned.append(Planned(name, cell, repeat, options, grid.rounds))
     choosing = (one.options.to_json() for one in planned if one.cell)
@@ -254,8 +258,6 @@ def options_of(cell: Cell) -> dict[str, Any]:
         options["alpha"] = cell.fusion.alpha
     if cell.cost:
         options["cost"] = cell.cost
-    if cell.cost != "est":
-        options["cost_model"] = LINEAR_COST_MODEL
     return options
 
 

@@ -7,8 +7,10 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+from cereals_tf.campaign.learning.models import Models
 from cereals_tf.campaign.options import Amount, Options, RegionSize
 from cereals_tf.campaign.pool.share import Share
 from cereals_tf.campaign.start import (
@@ -16,6 +18,7 @@ from cereals_tf.campaign.start import (
     check_models,
     fitted_options,
     with_absolute_weights,
+    write_encoder,
 )
 from cereals_tf.data_prep.dataset import PreparedData
 from cereals_tf.data_prep.errors import UserError
@@ -89,7 +92,9 @@ def _checked(planned: Sequence[Planned], data: PreparedData) -> list[Planned]:
     }.values():
         check_acquisition(options, data.classes)
     for options in {one.options.cost_model: one.options for one in planned}.values():
-        check_models(options, data.classes)
+        with TemporaryDirectory() as folder:
+            write_encoder(Path(folder), options)
+            check_models(Models(Path(folder), options, data.classes))
 
     def fitted(options: Options) -> Options:
         region = regions[options.region, options.initial]

@@ -19,7 +19,8 @@ import numpy as np
 import tensorflow as tf
 
 from cereals_tf.acquisition.scorer import Scorer
-from cereals_tf.campaign.learning.task import COST, SEGMENTATION
+from cereals_tf.campaign.learning.models import Models
+from cereals_tf.campaign.learning.task import TASKS
 from cereals_tf.campaign.options import Options
 from cereals_tf.campaign.pool.pool import Pool
 from cereals_tf.campaign.pool.scoring import score_pool
@@ -67,7 +68,8 @@ def open_pool(data: Path, **options: Any) -> tuple[Pool, Scorer]:
     chosen = Options.of(region="16", **options)
     prepared = PreparedData.open(data)
     keras.utils.set_random_seed(0)
-    models = (task.build_random(chosen, prepared.classes) for task in (SEGMENTATION, COST))
+    built = Models(Path(), chosen, prepared.classes)
+    models = map(built.random, TASKS)
     scorer = Scorer(*models, chosen.information, chosen.committee)
     return Pool(chosen, Split(prepared, "train"), {}), scorer
 

@@ -25,6 +25,9 @@ from cereals_tf.trainers.receptive_field import crop_rule
 from cereals_tf.trainers.samples import STEP_PIXELS, plan_samples
 from cereals_tf.trainers.split import Split
 
+TUNED_RATE = 0.1
+"""Of the learning rate, where the layers of a pretrained encoder learn too."""
+
 
 @dataclass(frozen=True)
 class Training:
@@ -104,7 +107,10 @@ class Training:
                 model = models.whole(task, kept)
         data = self._data(task, options, model, labelled)
         goal = task.objective(model, val, options, self.regions, self._cache(options))
-        how = FitOptions(options.epochs, options.patience, options.learning_rate, options.schedule)
+        rate = options.learning_rate
+        if task.encoder(options) == "tuned":
+            rate *= TUNED_RATE
+        how = FitOptions(options.epochs, options.patience, rate, options.schedule)
         events = training_events(self.campaign, self.number, name, task.metric, how.rate)
         with events as on_epoch:
             fit(model, goal, data.epoch, data.steps, how, seed, self.scratch / name, on_epoch)
@@ -139,6 +145,7 @@ class Training:
             options.batch_size,
             self._cache(options),
             options.min_steps,
+            options.augment and labelled.features is None,
         )
 
 

@@ -9,7 +9,6 @@ from cereals_tf.reproduce.grid import (
     LINEAR_COST_MODEL,
     FusionSetting,
     Grid,
-    options_of,
     plan,
     region_size,
 )
@@ -109,10 +108,10 @@ def test_plan_has_each_repeat_behind_its_reference():
 
 
 def test_only_campaigns_that_use_estimates_train_the_real_cost_model():
-    cells = Grid().cells(256)
-    models = {cell.name: options_of(cell).get("cost_model", "") for cell in cells}
-    assert {models[c.name] for c in cells if c.cost == "est"} == {""}
-    assert {models[c.name] for c in cells if c.cost != "est"} == {LINEAR_COST_MODEL}
+    for recipe, expected in (("paper", LINEAR_COST_MODEL), ("fast", "")):
+        planned = plan(Grid(), Options.by_recipe(recipe=recipe), 256)
+        models = {(one.cell and one.cell.cost): one.options.cost_model for one in planned}
+        assert models == {"est": "", "gt": expected, None: expected}
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from cereals_tf.acquisition.regions import Region, window_grid
 from cereals_tf.acquisition.scorer import Scorer
 from cereals_tf.acquisition.selection import Chosen
 from cereals_tf.campaign.annotators.oracle import click_grids
+from cereals_tf.campaign.learning.models import Models
 from cereals_tf.campaign.learning.task import COST, SEGMENTATION
 from cereals_tf.campaign.options import Options, Size
 from cereals_tf.campaign.pool.choose import budget_of, choose_initial, choose_scored
@@ -69,8 +70,9 @@ def pool_of(toy_data, plugin_folder, tmp_path_factory):
             ],
             third.image_id: [Box(40, 0, 16, 24)],
         }
-        segmentation = decided(SEGMENTATION.build_random(options, data.classes), bias=0.0)
-        cost = decided(COST.build_random(options, data.classes), bias=4.0)
+        models = Models(tmp_path_factory.getbasetemp(), options, data.classes)
+        segmentation = decided(models.random(SEGMENTATION), bias=0.0)
+        cost = decided(models.random(COST), bias=4.0)
         predicts = options.composition.needs_classes
         scorer = Scorer(segmentation, cost, options.information, options.committee, predicts)
         scores = tmp_path_factory.mktemp("scores")

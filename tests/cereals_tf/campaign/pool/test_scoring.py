@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -19,7 +20,8 @@ from cereals_tf.acquisition.regions import Region
 from cereals_tf.acquisition.scorer import Scorer
 from cereals_tf.acquisition.selection import Chosen
 from cereals_tf.campaign.annotators.oracle import click_grids
-from cereals_tf.campaign.learning.task import COST, SEGMENTATION
+from cereals_tf.campaign.learning.models import Models
+from cereals_tf.campaign.learning.task import TASKS
 from cereals_tf.campaign.options import Options
 from cereals_tf.campaign.pool import scoring
 from cereals_tf.campaign.pool.files import load_scores, path_of, price_in
@@ -70,7 +72,7 @@ def pool_of(mixed_data, plugin_folder, monkeypatch):
             ids[2]: [Box(8, 16, 16, 24)],
             ids[6]: [Box(56, 0, 16, 24)],
         }
-        models = (task.build_random(options, data.classes) for task in (SEGMENTATION, COST))
+        models = map(Models(Path(), options, data.classes).random, TASKS)
         scorer = Scorer(*models, options.information, options.committee)
         return Pool(options, reader, labelled), scorer
 
