@@ -3,7 +3,7 @@ BIN := .venv/bin
 OLDEST := .venv-oldest/bin
 DEMO ?= cereals-demo
 
-.PHONY: demo test test-oldest test-io test-labelstudio test-packaging test-peers lint types \
+.PHONY: demo test test-oldest test-io test-labelstudio test-datumaro test-packaging test-peers lint types \
 	coverage mutation docs bench bench-peers clean
 
 demo: .venv/installed
@@ -32,6 +32,11 @@ test-packaging: .venv/installed-test
 # Encoders beside independent implementations in PyTorch, which has an environment of its own.
 test-peers: .venv/installed-test .venv-peers/installed
 	TF_NUM_INTRAOP_THREADS=1 $(BIN)/python -m pytest -m peers tests/cereals_tf/models/test_peers.py
+
+# CVAT's files beside datumaro, which has an environment of its own.
+test-datumaro: .venv/installed-test .venv-datumaro/installed
+	TF_NUM_INTRAOP_THREADS=1 $(BIN)/python -m pytest -m datumaro tests/data_prep/sources/test_cvat.py \
+		tests/cereals_tf/annotation/test_cvat.py
 
 lint: .venv/installed-test
 	$(BIN)/ruff check .
@@ -89,6 +94,11 @@ bench-peers: .venv-peers/installed
 		torch==2.13.0 numpy pillow scikit-activeml scikit-learn scipy structlog torchmetrics tqdm
 	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --no-deps baal==2.1.0 \
 		efficientnet-lite-pytorch==0.1.0
+	touch $@
+
+.venv-datumaro/installed:
+	$(PYTHON) -m venv .venv-datumaro
+	.venv-datumaro/bin/python -m pip install --quiet --disable-pip-version-check datumaro==1.13.0
 	touch $@
 
 .venv-oldest/bin/python:

@@ -48,6 +48,7 @@ setup(
     extras_require={
         "beam": ["apache-beam>=2.70"],
         "coco": ["pycocotools>=2.0.8"],
+        "cvat": ["cvat-sdk>=2.80"],
         "heic": ["pillow-heif>=0.22"],
         # tensorflow-io's file systems load with this TensorFlow only.
         "io": ["tensorflow==2.17.*", "tensorflow-io==0.37.1"],
@@ -60,6 +61,7 @@ setup(
             "build>=1.2",
             "cityscapesscripts>=2.2",
             "coverage>=7.10",
+            "cvat-sdk>=2.80",
             "hypothesis>=6.115",
             "pillow-heif>=0.22",
             "pycocotools>=2.0.8",

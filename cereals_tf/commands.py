@@ -17,7 +17,7 @@ from cereals_tf.trainers.choices import STRATEGIES
 
 if TYPE_CHECKING:
     from cereals_tf.annotation.formats import Format as Tool
-    from cereals_tf.annotation.labelstudio_server import Server
+    from cereals_tf.annotation.server import Server
 
 
 Runner = Annotated[str, one_of("local", "beam")]
@@ -354,9 +354,10 @@ def tasks(
         format: The annotation tool: {choices}.
         preannotate: Draw what the model of the round before sees in the regions, as polygons.
         url: Address of a running server of the tool that gets the tasks, as http://localhost:8080
-            (for Label Studio, pip install 'cereals-tf[labelstudio]').
+            (pip install 'cereals-tf[labelstudio]' or 'cereals-tf[cvat]').
         project: Number of its project, or the name of one, which is created if it is new.
-        token: Access token of its user. Default: the environment variable LABEL_STUDIO_API_KEY.
+        token: Access token of its user. Default: the environment variable LABEL_STUDIO_API_KEY or
+            CVAT_ACCESS_TOKEN.
 
     Example:
         cereals tasks campaign campaign-tasks --preannotate
@@ -408,8 +409,9 @@ def collect(
 
     Args:
         campaign: The campaign's folder.
-        source: What annotators made: the folder with LabelMe's JSON files, or the file that Label
-            Studio exports as JSON. May be left out with --skip; left out with --url.
+        source: What annotators made: the folder with LabelMe's JSON files, the file that Label
+            Studio exports as JSON, or CVAT's export. May be left out with --skip; left out with
+            --url.
         format: The annotation tool: {choices}.
         partial: Keep pixels without a shape as ignored, instead of refusing the region; with
             --partial=2% if they are at most 2 percent of it.
@@ -419,10 +421,11 @@ def collect(
             is stored), or skip (what is right is stored: regions that are complete, of files and
             tasks without a wrong shape).
         problems: A file to list all that is wrong in, as CSV.
-        url: Address of a running server of the tool, whose submitted annotations are taken (for
-            Label Studio, pip install 'cereals-tf[labelstudio]').
+        url: Address of a running server of the tool, whose annotations are taken (pip install
+            'cereals-tf[labelstudio]' or 'cereals-tf[cvat]').
         project: Number or name of its project.
-        token: Access token of its user. Default: the environment variable LABEL_STUDIO_API_KEY.
+        token: Access token of its user. Default: the environment variable LABEL_STUDIO_API_KEY or
+            CVAT_ACCESS_TOKEN.
 
     Example:
         cereals collect campaign campaign-tasks

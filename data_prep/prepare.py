@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, closing, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -28,7 +28,7 @@ from cereals_tf.data_prep.description import FORMAT_VERSION, Classes, Descriptio
 from cereals_tf.data_prep.errors import StoppedError, UserError
 from cereals_tf.data_prep.files import resumable_folder, resumable_objects
 from cereals_tf.data_prep.parallel import cores, ordered_map
-from cereals_tf.data_prep.problems import Problem, listed, report, summary
+from cereals_tf.data_prep.problems import Problem, ProblemsError, listed, report, summary
 from cereals_tf.data_prep.progress import Progress
 from cereals_tf.data_prep.remote import RemotePath
 from cereals_tf.data_prep.schema import schema_text
@@ -100,9 +100,60 @@ def prepare(
     writer = None if beam_options is None else _beam_writer(beam_options)
     if writer and folder.is_file():
         raise UserError(f"{folder}: expected a folder, which all workers see")
-    say = partial(_report, folder, note, invalid == "skip", problems)
     with unpacked(folder) as inner:
-        _convert(inner, out, kind, options, workers or cores(), writer, note, say)
+        said = _Said(folder, inner, note, invalid == "skip", problems)
+        with said.errors_named():
+            _convert(inner, out, kind, options, workers or cores(), writer, said)
+
+
+@dataclass(frozen=True)
+class _Said:
+    """What the user is told of a source, by the name that it has for the user.
+
+    Attributes:
+        source: The source, perhaps a zip file.
+        folder: Where it lies, perhaps unpacked.
+        tell: Is told.
+        skip: Whether what has problems is left out.
+        file: Where all problems are listed.
+    """
+
+    source: Path
+    folder: Path
+    tell: Callable[[str], object]
+    skip: bool
+    file: Path | None
+
+    def note(self, text: str) -> None:
+        """Say something."""
+        self.tell(self._named(text))
+
+    def problems(self, found: Sequence[Problem]) -> list[Problem]:
+        """Say what is wrong, and return it as it is said.
+
+        Raises:
+            ProblemsError: There is something, and it is not to be left out.
+        """
+        named = [Problem(kind, self._named(text)) for kind, text in found]
+        report(named, self.tell, self.skip, self.file)
+        if named:
+            self.tell(f"{self.source}: left out: {summary(named)}; {LEFT_OUT} lists them")
+        return named
+
+    @contextmanager
+    def errors_named(self) -> Iterator[None]:
+        """Let what ends the block say the source's name."""
+        try:
+            yield
+        except ProblemsError:
+            raise
+        except UserError as error:
+            if self.source == self.folder:
+                raise
+            raise UserError(self._named(str(error))) from None
+
+    def _named(self, text: str) -> str:
+        return text.replace(str(self.folder), str(self.source))
 
 
 def _convert(
@@ -112,14 +163,13 @@ def _convert(
     options: Mapping[str, Any],
     workers: int,
     writer: "BeamWriter | None",
-    note: Callable[[str], object],
-    say: Callable[[Sequence[Problem]], None],
+    said: _Said,
 ) -> None:
     """Convert the source in a folder; what is wrong with it is said before `out` appears."""
     source = open_source(kind, folder, options)
-    shards = _listed_shards(source, say)
+    shards = _listed_shards(source, said)
     for remark in _remarks(folder, source, shards):
-        note(remark)
+        said.note(remark)
     if writer is None:
         write = partial(_write_here, source, workers)
     else:
@@ -131,8 +181,7 @@ def _convert(
             (place.data / SCHEMA).write_bytes(schema_text(source.classes).encode())
             _write_missing(write, shards, place)
             found = [*source.log.problems, *(p for shard in shards for p in place.problems(shard))]
-            say(found)
-            _describe(place, kind, source.classes, shards, found)
+            _describe(place, kind, source.classes, shards, said.problems(found))
     except StoppedError as error:
         raise UserError(str(error)) from None
     except OSError as error:
@@ -141,30 +190,13 @@ def _convert(
         raise UserError(f"{out}: {error.strerror}, expected room for the data set") from None
 
 
-def _listed_shards(source: Source, say: Callable[[Sequence[Problem]], None]) -> list[Shard]:
+def _listed_shards(source: Source, said: _Said) -> list[Shard]:
     """Return the shards of a source; if none can be made, what was wrong is said first."""
     try:
         return list(_shards(source.items()))
     except UserError:
-        say(source.log.problems)
+        said.problems(source.log.problems)
         raise
-
-
-def _report(
-    folder: Path,
-    note: Callable[[str], object],
-    skip: bool,
-    file: Path | None,
-    problems: Sequence[Problem],
-) -> None:
-    """Say what is wrong with a source.
-
-    Raises:
-        ProblemsError: There is something, and it is not to be left out.
-    """
-    report(problems, note, skip, file)
-    if problems:
-        note(f"{folder}: left out: {summary(problems)}; {LEFT_OUT} lists them")
 
 
 def _remarks(folder: Path, source: Source, shards: Sequence[Shard]) -> list[str]:

@@ -7,7 +7,7 @@ other tools: a point at (x, y) is the middle of the pixel there.
 
 import json
 import reprlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote
@@ -110,6 +110,7 @@ def annotations_xml(tasks: Sequence[ImageTask], classes: Classes) -> bytes:
     """
     root = ElementTree.Element("annotations")
     ElementTree.SubElement(root, "version").text = "1.1"
+    _add_labels(root, classes)
     for place, task in enumerate(tasks):
         size = {"width": str(task.entry.width), "height": str(task.entry.height)}
         image = ElementTree.SubElement(root, "image", id=str(place), name=task.file_name, **size)
@@ -123,6 +124,21 @@ def annotations_xml(tasks: Sequence[ImageTask], classes: Classes) -> bytes:
             _add_shape(image, "polygon", name, layer, source="auto", points=points)
     ElementTree.indent(root)
     return ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
+
+
+def _add_labels(root: ElementTree.Element, classes: Classes) -> None:
+    """Add what readers other than CVAT need: the labels, by the names that XML has for them."""
+    meta = ElementTree.SubElement(root, "meta")
+    listed = ElementTree.SubElement(ElementTree.SubElement(meta, "task"), "labels")
+    for label in labels_json(classes):
+        element = ElementTree.SubElement(listed, "label")
+        for name in ("name", "color", "type"):
+            ElementTree.SubElement(element, name).text = label[name]
+        attributes = ElementTree.SubElement(element, "attributes")
+        for attribute in label["attributes"]:
+            part = ElementTree.SubElement(attributes, "attribute")
+            for name in ("name", "input_type", "default_value"):
+                ElementTree.SubElement(part, name).text = attribute[name]
 
 
 def _add_frame(image: ElementTree.Element, region: RegionTask, predicted: str) -> None:
@@ -168,12 +184,16 @@ def write_tasks(folder: Path, tasks: Iterable[ImageTask], classes: Classes) -> i
     return sum(len(task.regions) for task in listed)
 
 
-def read_drawings(source: Path, log: SourceLog) -> list[Drawn]:
+def read_drawings(
+    source: Path, log: SourceLog, where: str = "", completed: Container[int] = ()
+) -> list[Drawn]:
     """Read what CVAT exports as CVAT for images 1.1: its zip file, a folder, or the XML.
 
     Args:
         source: The file or folder.
         log: Is told of images that were not handed out as they are.
+        where: What messages call it; by default that.
+        completed: The numbers of images that the task says are done.
 
     Raises:
         UserError: It is no such file, or has no region.
@@ -182,14 +202,14 @@ def read_drawings(source: Path, log: SourceLog) -> list[Drawn]:
         files = [inner] if not inner.is_dir() else files_below(inner, [".xml"])
         if not files:
             raise UserError(f"{source}: no XML file of CVAT for images")
-        named = {source / path.relative_to(inner): path for path in files}
-        roots = {where: read_xml(path, where) for where, path in named.items()}
-    listed = [image for where, root in roots.items() for image in images_in(where, root, log)]
-    drawings = [drawn for image in listed for drawn in _drawings_of(image, log)]
+        named = {where or str(source / path.relative_to(inner)): path for path in files}
+        roots = {name: read_xml(path, name) for name, path in named.items()}
+    listed = [image for name, root in roots.items() for image in images_in(name, root, log)]
+    drawings = [drawn for image in listed for drawn in _drawings_of(image, log, completed)]
     if not drawings and not log.problems:
         raise UserError(
-            f"{source}: has no box of the label {REGION}, expected an export of a task with the "
-            f"{ANNOTATIONS} that `cereals tasks` wrote"
+            f"{where or source}: has no box of the label {REGION}, expected an export of a task "
+            f"with the {ANNOTATIONS} that `cereals tasks` wrote"
         )
     return drawings
 
@@ -204,7 +224,7 @@ class _Frame(NamedTuple):
     predicted: str
 
 
-def _drawings_of(image: CvatImage, log: SourceLog) -> list[Drawn]:
+def _drawings_of(image: CvatImage, log: SourceLog, completed: Container[int]) -> list[Drawn]:
     """Return what was drawn in an image, once for each state that its regions are in."""
     frames = []
     for shape in image.shapes:
@@ -225,7 +245,7 @@ def _drawings_of(image: CvatImage, log: SourceLog) -> list[Drawn]:
             **of_state[0].asked,
             regions=tuple(frame.number for frame in of_state),
             shapes=shapes,
-            finished=of_state[0].done,
+            finished=of_state[0].done or image.number in completed,
             skipped=of_state[0].skip,
             handed_out={frame.number: frame.predicted for frame in of_state if frame.predicted},
             problems=own.problems,

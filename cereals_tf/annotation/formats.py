@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from cereals_tf.annotation import cvat, labelme, labelstudio, labelstudio_server
+from cereals_tf.annotation import cvat, cvat_server, labelme, labelstudio, labelstudio_server
 from cereals_tf.annotation.drawn import Drawn
-from cereals_tf.annotation.labelstudio_server import Pushed, Server
+from cereals_tf.annotation.server import Pushed, Server
 from cereals_tf.annotation.tasks import ImageTask
 from cereals_tf.data_prep.dataset import Classes
 from cereals_tf.data_prep.errors import UserError
@@ -24,8 +24,8 @@ class Live(NamedTuple):
 
     Attributes:
         open: Checks what the user typed of it: address, project and token.
-        push: Makes a task of every region that is none yet.
-        pull: Returns what annotators drew in the tasks of one request.
+        push: Sends every region that is not there yet.
+        pull: Returns what annotators drew for one request.
     """
 
     open: Callable[[str, str, str], Server]
@@ -81,12 +81,12 @@ FORMATS = {
             f"{out / labelstudio.IMAGES}; save its export, as JSON, as {out / EXPORT}"
         ),
         lambda out: out / EXPORT,
-        Live(Server.of, labelstudio_server.push, labelstudio_server.pull),
+        Live(labelstudio_server.server, labelstudio_server.push, labelstudio_server.pull),
     ),
     "cvat": Format(
         "cvat",
         f"{cvat.IMAGES}/, {cvat.LABELS} and {cvat.ANNOTATIONS} for a task; its export as CVAT for "
-        "images 1.1 comes back",
+        "images 1.1 comes back; a running one with --url too",
         cvat.write_tasks,
         cvat.read_drawings,
         lambda out: (
@@ -95,6 +95,7 @@ FORMATS = {
             f"export, as CVAT for images 1.1, as {out / CVAT_EXPORT}"
         ),
         lambda out: out / CVAT_EXPORT,
+        Live(cvat_server.server, cvat_server.push, cvat_server.pull),
     ),
 }
 """The annotation tools by name."""

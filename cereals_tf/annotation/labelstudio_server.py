@@ -5,16 +5,15 @@ not followed, and images are uploaded into the project.
 """
 
 import hashlib
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from xml.etree import ElementTree
 
 from cereals_tf.annotation.drawn import Drawn
 from cereals_tf.annotation.labelstudio import configuration, drawings_in, task_json
+from cereals_tf.annotation.server import Pushed, Server, server_of
 from cereals_tf.annotation.tasks import ImageTask
 from cereals_tf.data_prep.dataset import Classes
 from cereals_tf.data_prep.errors import UserError
@@ -32,65 +31,13 @@ _ONCE = {"max_retries": 0}
 """For requests that would do twice what was asked for if only the answer was lost."""
 
 
-@dataclass(frozen=True)
-class Server:
-    """A project of a running Label Studio.
+def server(url: str, project: str, token: str = "") -> Server:
+    """Check what the user typed; without a token, LABEL_STUDIO_API_KEY holds it.
 
-    Attributes:
-        url: Its address, without a slash at the end.
-        project: The project's number, or its name.
-        token: An access token of one of its users, legacy or personal.
+    Raises:
+        UserError: See `server_of`.
     """
-
-    url: str
-    project: str
-    token: str = field(repr=False)
-
-    @classmethod
-    def of(cls, url: str, project: str, token: str = "") -> "Server":
-        """Check what the user typed; without a token, LABEL_STUDIO_API_KEY holds it.
-
-        Raises:
-            UserError: The address is none, or the project or the token is missing or cannot be one.
-        """
-        try:
-            parts = urlsplit(url)
-            valid = parts.scheme in ("http", "https") and bool(parts.hostname)
-            if parts.username or parts.password or parts.query or parts.fragment or parts.port == 0:
-                valid = False
-        except ValueError:
-            valid = False
-        if not valid or not url.isprintable() or " " in url:
-            raise UserError(
-                "--url: expected the address of a running Label Studio without user, password or "
-                "query, as http://localhost:8080"
-            )
-        if not project.strip():
-            raise UserError("--project: missing, expected the number or the name of a project")
-        token = token or os.environ.get(TOKEN_VARIABLE, "")
-        if not token:
-            raise UserError(
-                f"--token: missing, expected an access token of Label Studio here or in "
-                f"{TOKEN_VARIABLE}"
-            )
-        if not (token.isascii() and token.isprintable()) or " " in token:
-            raise UserError("--token: holds characters that no access token has")
-        return cls(url.rstrip("/"), project.strip(), token)
-
-
-@dataclass(frozen=True)
-class Pushed:
-    """What a project has after `push`.
-
-    Attributes:
-        project: The project's number.
-        new: How many regions became tasks.
-        before: How many regions were tasks before.
-    """
-
-    project: int
-    new: int
-    before: int
+    return server_of("Label Studio", TOKEN_VARIABLE, url, project, token)
 
 
 def push(server: Server, tasks: Iterable[ImageTask], classes: Classes) -> Pushed:

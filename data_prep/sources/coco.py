@@ -31,9 +31,9 @@ from cereals_tf.data_prep.sources.source import Annotation, Item
 from cereals_tf.data_prep.sources.splits import (
     DividedOptions,
     divided,
-    known_splits,
     pair,
     split_names,
+    splits_found,
     splits_of,
 )
 from cereals_tf.data_prep.text import is_unicode, shown
@@ -188,7 +188,7 @@ class CocoSource:
         used = {
             entry.get("category_id")
             for file in files
-            for entry in _listed(file, "annotations")
+            for entry in _unchecked(file, "annotations")
             if isinstance(entry, dict) and type(entry.get("category_id")) is int
         }
         first, *others = files
@@ -286,7 +286,7 @@ class CocoSource:
         crowds = sum(
             isinstance(entry, dict) and entry.get("iscrowd") == 1
             for file in files
-            for entry in _listed(file, "annotations")
+            for entry in _unchecked(file, "annotations")
         )
         if crowds and self.options.crowds == "ignore":
             self.log.remarks.append(f"{crowds} annotations are crowds, their pixels are ignored")
@@ -354,14 +354,14 @@ def _layout(folder: Path, options: CocoOptions) -> _Layout:
                 return layout
             continue
         of_files, of_images = (
-            known_splits(splits_matching(folder, part), options) for part in layout
+            splits_found(splits_matching(folder, part), options) for part in layout
         )
-        if "train" in of_images and {"train", "val"} & of_files.keys():
+        if "train" in of_images and {"train", "val"} & of_files:
             return layout
     return usual
 
 
-def _listed(file: _File, key: str) -> list[Any]:
+def _unchecked(file: _File, key: str) -> list[Any]:
     """Return a list of a file, not checked yet, empty where it is none."""
     content = file.content.get(key)
     return content if isinstance(content, list) else []

@@ -110,6 +110,7 @@ class CvatImage:
         name: Its file's name.
         subset: What CVAT calls the part of the data set that it is in.
         size: What is stated as its (height, width).
+        number: Its number in the task; -1 where there is none.
         shapes: In the order of the file.
     """
 
@@ -117,6 +118,7 @@ class CvatImage:
     name: str
     subset: str
     size: tuple[str | None, str | None]
+    number: int = -1
     shapes: list[Shape] = field(default_factory=list)
 
 
@@ -368,7 +370,7 @@ def mask_of(shape: Shape, height: int, width: int) -> np.ndarray:
     return mask
 
 
-def read_xml(path: Path, where: Path | None = None) -> ElementTree.Element:
+def read_xml(path: Path, where: str = "") -> ElementTree.Element:
     """Read a file of CVAT for images.
 
     Args:
@@ -378,16 +380,16 @@ def read_xml(path: Path, where: Path | None = None) -> ElementTree.Element:
     Raises:
         UserError: It cannot be read, or is another kind of file.
     """
-    content, path = read_file(path), where or path
+    content, where = read_file(path), where or str(path)
     try:
         if b"<!DOCTYPE" in content or b"<!ENTITY" in content:
-            raise UserError(f"{path}: has a document type, expected a file that CVAT wrote")
+            raise UserError(f"{where}: has a document type, expected a file that CVAT wrote")
         root = ElementTree.fromstring(content)
     except (ElementTree.ParseError, ValueError, RecursionError, LookupError) as error:
-        raise InvalidError(UNREADABLE, f"{path}: broken XML: {error}") from None
+        raise InvalidError(UNREADABLE, f"{where}: broken XML: {error}") from None
     if root.tag != "annotations" or root.find("track") is not None:
         found = "tracks of a video" if root.tag == "annotations" else f"<{root.tag[:50]}>"
-        raise UserError(f"{path}: found {found}, expected a file of CVAT for images 1.1")
+        raise UserError(f"{where}: found {found}, expected a file of CVAT for images 1.1")
     return root
 
 
@@ -421,7 +423,7 @@ def _colour(text: str) -> tuple[int, int, int] | None:
     return tuple(bytes.fromhex(text[1:]))
 
 
-def images_in(path: Path, root: ElementTree.Element, log: SourceLog) -> list[CvatImage]:
+def images_in(path: Path | str, root: ElementTree.Element, log: SourceLog) -> list[CvatImage]:
     """Return the images that a file lists; the log is told of those without a name."""
     images = []
     for number, element in enumerate(root.iterfind("image")):
@@ -432,9 +434,11 @@ def images_in(path: Path, root: ElementTree.Element, log: SourceLog) -> list[Cva
             continue
         subset = element.get("subset", "")
         if subset in ("", ".", "..") or "/" in subset:
-            subset = path.stem
+            subset = Path(path).stem
         size = (element.get("height"), element.get("width"))
-        image = CvatImage(where, name, subset, size)
+        identity = element.get("id", "")
+        place = int(identity) if re.fullmatch("[0-9]{1,9}", identity) else -1
+        image = CvatImage(where, name, subset, size, place)
         for place, shape in enumerate(element):
             if shape.tag != "tag" and shape.get("outside", "0") != "1":
                 attributes = {

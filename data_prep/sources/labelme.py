@@ -57,6 +57,7 @@ _POINTS: dict[str, tuple[int, ...]] = {
     "polygon": (),
     "rotation": (4,),
     "oriented_rectangle": (4,),
+    "quadrilateral": (4,),
     "rectangle": (2, 4),
     "circle": (2,),
     "mask": (2,),

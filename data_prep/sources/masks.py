@@ -28,9 +28,9 @@ from cereals_tf.data_prep.sources.splits import (
     DividedOptions,
     SplitOptions,
     divided,
-    known_splits,
     pair,
     split_names,
+    splits_found,
     splits_of,
 )
 
@@ -141,7 +141,7 @@ class MaskSource:
         """Return the splits of which there is a folder; the folder of all images is train's."""
         if "{split}" not in pattern:
             return {"train"} if folders_matching(self._folder, pattern) else set()
-        return set(known_splits(splits_matching(self._folder, pattern), self.options))
+        return splits_found(splits_matching(self._folder, pattern), self.options)
 
     def items(self) -> dict[str, list[Item]]:
         """See `Source.items`."""

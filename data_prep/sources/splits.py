@@ -68,6 +68,12 @@ def known_splits(found: Collection[str], options: SplitOptions) -> dict[str, lis
     return names
 
 
+def splits_found(found: Collection[str], options: SplitOptions) -> set[str]:
+    """Return the splits that are there by all their names, of the names found in a source."""
+    known = known_splits(found, options)
+    return {split for split, names in known.items() if set(names) <= set(found)}
+
+
 def split_names(found: Collection[str], options: SplitOptions, place: str) -> dict[str, list[str]]:
     """Return what a source calls each split that it has, train and val at least.
 

@@ -74,12 +74,12 @@ def resolve_region(region: RegionSize, images: Sequence[ImageEntry]) -> RegionSi
     Raises:
         UserError: The region is larger than some image.
     """
-    side = min(min(entry.height, entry.width) for entry in images)
-    if region == "auto":
-        side = max(STRIDE, round(side / 8 / STRIDE) * STRIDE)
-        return Size(side, side)
     if region == "image":
         return region
+    if region == "auto":
+        shortest = min(min(entry.height, entry.width) for entry in images)
+        side = max(STRIDE, round(shortest / 8 / STRIDE) * STRIDE)
+        region = Size(side, side)
     for entry in images:
         if region.height > entry.height or region.width > entry.width:
             raise UserError(

@@ -1,8 +1,11 @@
 """CVAT's files: what it is given, and what is read from its export."""
 
 import json
+import subprocess
 import zipfile
 from dataclasses import replace
+from pathlib import Path
+from urllib.parse import unquote
 from xml.etree import ElementTree
 
 import numpy as np
@@ -19,6 +22,8 @@ from cereals_tf.data_prep.grid import Box
 from cereals_tf.data_prep.polygons import Polygon
 from cereals_tf.data_prep.problems import SourceLog
 
+ROOT = Path(__file__).parents[3]
+DATUMARO = ROOT / ".venv-datumaro" / "bin" / "python"
 CLASSES = Classes(("road", '<"a" & b>', "日本"), ((128, 64, 128), (0, 255, 9), (1, 2, 3)), 255)
 ENTRY = ImageEntry("日本/a'b", 60, 90, 0)
 STEM = "%E6%97%A5%E6%9C%AC%2Fa%27b"
@@ -211,3 +216,24 @@ def test_other_files_are_refused(tmp_path):
     (tmp_path / "a.xml").write_text("<html/>")
     with pytest.raises(UserError, match=r"a\.xml: found <html>"):
         read_drawings(tmp_path, SourceLog())
+
+
+@pytest.mark.datumaro
+@pytest.mark.skipif(not DATUMARO.exists(), reason="no environment of datumaro: make test-datumaro")
+def test_datumaro_reads_what_is_asked_for(tmp_path):
+    points = np.array([[20, 10], [64, 10], [33, 29]], np.float64)
+    predicted = region(12, Box(10, 20, 20, 45), predicted=[Polygon(2, points)])
+    write_tasks(tmp_path, [replace(TASK, regions=[predicted])], CLASSES)
+    script = ROOT / "tests" / "data_prep" / "sources" / "datumaro_cvat.py"
+    command = [DATUMARO, script, "read", tmp_path / "annotations.xml"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    read_back = json.loads(done.stdout)
+    assert read_back["labels"] == [*IDS, "__ignore__", "__region__"]
+    frame, polygon = read_back["shapes"]
+    assert (frame["image"], frame["size"], frame["type"]) == (STEM, [60, 90], "bbox")
+    assert frame["points"] == [20, 10, 65, 30]
+    asked = frame["attributes"]
+    assert (asked["region"], asked["request"], asked["done"]) == ("12", "cafe", "False")
+    assert unquote(asked["image"]) == ENTRY.image_id
+    assert (polygon["label"], polygon["layer"]) == ("日本", 1)
+    assert polygon["points"] == points.ravel().tolist()

@@ -20,7 +20,8 @@ from PIL import Image
 
 from cereals_tf.acquisition.regions import Region
 from cereals_tf.acquisition.selection import Chosen
-from cereals_tf.annotation.labelstudio_server import Server, pull, push
+from cereals_tf.annotation.labelstudio_server import pull, push
+from cereals_tf.annotation.labelstudio_server import server as server_at
 from cereals_tf.annotation.tasks import ImageTask, RegionTask, request_id
 from cereals_tf.data_prep.dataset import Classes, ImageEntry
 from cereals_tf.data_prep.errors import UserError
@@ -139,7 +140,7 @@ def uploads(api, project: int) -> list[str]:
 @live
 def test_tasks_show_the_image_and_the_region_best_first(studio, api):
     tasks = image_tasks([("b/ü", 24), ("..", 0), ("b/ü", 0)])
-    pushed = push(Server.of(studio, "shows", TOKEN), tasks, CLASSES)
+    pushed = push(server_at(studio, "shows", TOKEN), tasks, CLASSES)
     assert (pushed.new, pushed.before) == (3, 0)
     assert len(uploads(api, pushed.project)) == 2
     contents = {task.entry.image_id: task.image_encoded for task in tasks}
@@ -163,7 +164,7 @@ def test_tasks_show_the_image_and_the_region_best_first(studio, api):
 
 @live
 def test_predictions_of_every_round_are_shown(studio, api):
-    server = Server.of(studio, "rounds", TOKEN)
+    server = server_at(studio, "rounds", TOKEN)
     first = push(server, image_tasks([("a", 0)], round=0), CLASSES)
     second = push(server, image_tasks([("a", 24)], round=1), CLASSES)
     assert (second.project, second.new) == (first.project, 1)
@@ -176,7 +177,7 @@ def test_predictions_of_every_round_are_shown(studio, api):
 @live
 def test_an_interrupted_push_goes_on(studio, api):
     tasks = image_tasks([("a", 0), ("b", 0), ("c", 24), ("a", 24)])
-    server = Server.of(studio, "interrupted", TOKEN)
+    server = server_at(studio, "interrupted", TOKEN)
 
     def broken():
         yield from tasks[:2]
@@ -187,7 +188,7 @@ def test_an_interrupted_push_goes_on(studio, api):
     pushed = push(server, tasks, CLASSES)
     assert (pushed.new, pushed.before) == (4, 0)
     assert len(uploads(api, pushed.project)) == 3
-    again = push(Server.of(f"{studio}/", str(pushed.project), TOKEN), tasks, CLASSES)
+    again = push(server_at(f"{studio}/", str(pushed.project), TOKEN), tasks, CLASSES)
     assert (again.project, again.new, again.before) == (pushed.project, 0, 4)
     regions = [task.data["region"] for task in api.tasks.list(project=pushed.project)]
     assert sorted(regions) == [0, 1, 2, 3]
@@ -197,7 +198,7 @@ def test_an_interrupted_push_goes_on(studio, api):
 @live
 def test_tasks_of_others_are_left_alone(studio, api):
     tasks = image_tasks([("a", 0)])
-    server = Server.of(studio, "shared", TOKEN)
+    server = server_at(studio, "shared", TOKEN)
     project = push(server, tasks, CLASSES).project
     others = [{}, {"request": [1], "region": {}}, {"request": "other", "region": 0}]
     foreign = [{"data": {"image": "/data/none.png", **data}} for data in others]
@@ -216,7 +217,7 @@ def test_a_personal_access_token_serves_too(studio):
     with urllib.request.urlopen(request, timeout=30) as answer:
         personal = json.load(answer)["token"]
     tasks = image_tasks([("a", 0)])
-    server = Server.of(studio, "personal", personal)
+    server = server_at(studio, "personal", personal)
     assert push(server, tasks, CLASSES).new == 1
     (drawn,) = pull(server, tasks[0].regions[0].request, SourceLog())
     assert (drawn.image_id, drawn.regions, drawn.shapes) == ("a", (0,), ())
@@ -225,7 +226,7 @@ def test_a_personal_access_token_serves_too(studio):
 @live
 def test_an_empty_project_is_set_up(studio, api):
     number = api.projects.create(title="made by hand").id
-    pushed = push(Server.of(studio, str(number), TOKEN), image_tasks([("a", 0)]), CLASSES)
+    pushed = push(server_at(studio, str(number), TOKEN), image_tasks([("a", 0)]), CLASSES)
     assert (pushed.project, pushed.new) == (number, 1)
     assert 'a "quoted" <class>' in api.projects.get(number).parsed_label_config["polygon"]["labels"]
 
@@ -239,7 +240,7 @@ def test_a_project_that_does_not_fit_is_left_alone(studio, api):
     number = api.projects.create(title="other", label_config=config).id
     api.projects.import_tasks(number, request=[{"data": {"image": "/data/none.png"}}])
     with pytest.raises(UserError, match=r"--project='other': .* lacks .*'__region__'"):
-        push(Server.of(studio, "other", TOKEN), image_tasks([("a", 0)]), CLASSES)
+        push(server_at(studio, "other", TOKEN), image_tasks([("a", 0)]), CLASSES)
     assert api.projects.get(number).task_number == 1
     assert api.projects.get(number).label_config == config
     assert uploads(api, number) == []
@@ -248,7 +249,7 @@ def test_a_project_that_does_not_fit_is_left_alone(studio, api):
 @live
 def test_what_the_user_can_mend_is_named(studio, api):
     def refused(url: str, project: str, token: str = TOKEN) -> str:
-        server = Server.of(url, project, token)
+        server = server_at(url, project, token)
         with pytest.raises(UserError) as pushing:
             push(server, image_tasks([("a", 0)]), CLASSES)
         with pytest.raises(UserError) as pulling:
@@ -268,11 +269,11 @@ def test_what_the_user_can_mend_is_named(studio, api):
     numbers = [api.projects.create(title="twins").id for _ in range(2)]
     assert f"expected the number of one: {numbers[0]}, {numbers[1]}" in refused(studio, "twins")
     with pytest.raises(UserError, match=r"--project='none': .* has no project of this name"):
-        pull(Server.of(studio, "none", TOKEN), "request", SourceLog())
+        pull(server_at(studio, "none", TOKEN), "request", SourceLog())
     with pytest.raises(UserError, match=r"has no task of this round, run: cereals tasks"):
-        pull(Server.of(studio, str(numbers[0]), TOKEN), "request", SourceLog())
+        pull(server_at(studio, str(numbers[0]), TOKEN), "request", SourceLog())
     with pytest.raises(UserError, match=r"status 400: .*title"):
-        push(Server.of(studio, "long" * 50, TOKEN), image_tasks([("a", 0)]), CLASSES)
+        push(server_at(studio, "long" * 50, TOKEN), image_tasks([("a", 0)]), CLASSES)
 
 
 class Annotator:
@@ -467,7 +468,7 @@ def web_server(status: int, location: str = "", body: bytes = b""):
 def test_redirects_are_not_followed(status):
     with web_server(200) as (target, seen), web_server(status, f"{target}/ls") as (url, _):
         with pytest.raises(UserError) as refused:
-            pull(Server.of(url, "1", TOKEN), "request", SourceLog())
+            pull(server_at(url, "1", TOKEN), "request", SourceLog())
         assert seen == []
     assert str(refused.value).startswith(f"--url={url}: redirects to '{target}/ls'")
 
@@ -476,7 +477,7 @@ def test_redirects_are_not_followed(status):
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"{}", b'"x"', b'{"email": 1}'])
 def test_another_web_server_is_recognised(body):
     with web_server(200, body=body) as (url, _), pytest.raises(UserError) as refused:
-        pull(Server.of(url, "1", TOKEN), "request", SourceLog())
+        pull(server_at(url, "1", TOKEN), "request", SourceLog())
     assert str(refused.value) == f"--url={url}: what answers there is no Label Studio"
 
 
@@ -501,14 +502,14 @@ def test_another_web_server_is_recognised(body):
 def test_options_are_checked(monkeypatch, url, project, token, named):
     monkeypatch.delenv("LABEL_STUDIO_API_KEY", raising=False)
     with pytest.raises(UserError, match=f"^{named}") as refused:
-        Server.of(url, project, token)
+        server_at(url, project, token)
     assert "secret" not in str(refused.value) and "word@" not in str(refused.value)
 
 
 def test_the_token_comes_from_the_environment_and_is_not_shown(monkeypatch):
     monkeypatch.setenv("LABEL_STUDIO_API_KEY", "from-environment")
-    assert Server.of("http://host/ls/", "1").token == "from-environment"
-    server = Server.of("http://host/ls/", " 1", "typed")
+    assert server_at("http://host/ls/", "1").token == "from-environment"
+    server = server_at("http://host/ls/", " 1", "typed")
     assert (server.url, server.project, server.token) == ("http://host/ls", "1", "typed")
     assert "typed" not in repr(server)
 
@@ -516,4 +517,4 @@ def test_the_token_comes_from_the_environment_and_is_not_shown(monkeypatch):
 @pytest.mark.skipif("label_studio_sdk" not in MISSING, reason="the SDK is installed")
 def test_a_missing_sdk_is_named():
     with pytest.raises(UserError, match=r"pip install 'cereals-tf\[labelstudio\]'"):
-        pull(Server.of("http://127.0.0.1:1", "1", TOKEN), "request", SourceLog())
+        pull(server_at("http://127.0.0.1:1", "1", TOKEN), "request", SourceLog())

@@ -22,7 +22,7 @@ from cereals_tf.campaign.pool.choose import budget_of, choose_initial, choose_sc
 from cereals_tf.campaign.pool.files import WindowScores, load_scores, save_scores
 from cereals_tf.campaign.pool.pool import Pool, region_of, resolve_region
 from cereals_tf.campaign.pool.scoring import image_maps, score_pool
-from cereals_tf.data_prep.dataset import PreparedData
+from cereals_tf.data_prep.dataset import ImageEntry, PreparedData
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.grid import Box
 from cereals_tf.trainers.randomness import derive_seed
@@ -476,7 +476,7 @@ def test_shares_are_not_rounded_below_whole_images(reader):
 
 def test_the_default_region_is_an_eighth_of_the_shortest_side(reader):
     entry = reader.images[0]
-    sizes = {(60, 90): 8, (2048, 1024): 128, (720, 960): 88, (4, 9): 8}
+    sizes = {(60, 90): 8, (2048, 1024): 128, (720, 960): 88, (9, 8): 8}
     for (height, width), side in sizes.items():
         images = [replace(entry, height=4096, width=4096), replace(entry, height=height)]
         images[1] = replace(images[1], width=width)
@@ -487,5 +487,7 @@ def test_a_region_larger_than_an_image_is_refused(reader):
     for region in (Size(64, 24), Size(16, 96), Size(64, 64)):
         with pytest.raises(UserError, match=f"--region={region}: larger than the image .*60x90"):
             resolve_region(region, reader.images)
+    with pytest.raises(UserError, match="--region=8: larger than the image 'thin' of 6x200"):
+        resolve_region("auto", [*reader.images, ImageEntry("thin", 6, 200, 0)])
     assert resolve_region(Size(56, 88), reader.images) == Size(56, 88)
     assert resolve_region("image", reader.images) == "image"

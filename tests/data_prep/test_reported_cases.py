@@ -1,0 +1,343 @@
+"""Inputs of the kinds that users of annotation tools reported, drawn small, and what is right."""
+
+import base64
+import csv
+import io
+import json
+import zipfile
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.findings import findings
+from cereals_tf.data_prep.prepare import prepare
+from cereals_tf.data_prep.problems import ProblemsError
+from cereals_tf.data_prep.records import decode_label, parse
+
+HEIGHT, WIDTH = 20, 30
+NOISE = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
+ROAD, CAR, SKY = (
+    [[-1, 11.5], [31, 11.5], [31, 21], [-1, 21]],
+    [[4, 5], [12, 5], [12, 13], [4, 13]],
+    [[-1, -1], [31, -1], [31, 11], [-1, 11]],
+)
+
+
+def _image(path, pixels=NOISE, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path, **options)
+
+
+def _json(path, content):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
+
+
+def _labels(data, split="train"):
+    """Train ids of the images of a split, by id."""
+    records = tf.data.TFRecordDataset([str(path) for path in data.shards(split)])
+    return {
+        bytes.decode(record["image/id"].numpy()): decode_label(record["label/encoded"]).numpy()
+        for record in map(parse, records)
+    }
+
+
+def _problems(source, out, kind, **options):
+    """The kinds of all problems for which a source is refused."""
+    with pytest.raises(ProblemsError) as caught:
+        prepare(source, out, kind, options)
+    assert not out.exists()
+    return [problem.kind for problem in caught.value.problems]
+
+
+# COCO.
+
+CATEGORIES = [{"id": 1, "name": "road"}, {"id": 2, "name": "car"}]
+
+
+def _coco(folder, change=lambda content: None, names=("a.png", "b.png"), name="all.json"):
+    content = {
+        "images": [
+            {"id": i, "file_name": name, "height": HEIGHT, "width": WIDTH}
+            for i, name in enumerate(names)
+        ],
+        "categories": [dict(category) for category in CATEGORIES],
+        "annotations": [
+            {
+                "id": 10 * i + category,
+                "image_id": i,
+                "category_id": category,
+                "segmentation": [np.ravel(points).tolist()],
+                "iscrowd": 0,
+            }
+            for i in range(len(names))
+            for category, points in ((1, ROAD), (2, CAR))
+        ],
+    }
+    change(content)
+    _json(folder / name, content)
+    for file in names:
+        _image(folder / "images" / file.replace("\\", "/"))
+    return folder
+
+
+ALL = {"annotations": "all.json", "images": "images", "val_percent": 50.0}
+
+
+def test_a_mask_that_cvat_calls_a_crowd_is_of_its_class(tmp_path, convert):
+    def brushed(content):
+        runs = [4 * HEIGHT + 5, *[8, HEIGHT - 8] * 8]
+        runs[-1] += HEIGHT * WIDTH - sum(runs)
+        for entry in content["annotations"]:
+            if entry["category_id"] == 2:
+                entry |= {"iscrowd": 1, "segmentation": {"size": [HEIGHT, WIDTH], "counts": runs}}
+
+    source = _coco(tmp_path / "source", brushed)
+    data = convert(source, tmp_path / "data", "coco", **ALL)
+    assert data.split("train").pixels_per_class["car"] == 64
+    said = []
+    prepare(source, tmp_path / "other", "coco", {**ALL, "crowds": "ignore"}, note=said.append)
+    assert said == ["2 annotations are crowds, their pixels are ignored"]
+
+
+@pytest.mark.parametrize(("root", "group"), [("road", "road"), ("streets-x1", "streets-x1")])
+def test_the_root_that_roboflow_writes_is_no_class(tmp_path, convert, root, group):
+    def with_root(content):
+        for category in content["categories"]:
+            category["supercategory"] = group
+        content["categories"].insert(0, {"id": 0, "name": root, "supercategory": "none"})
+
+    source = _coco(tmp_path / "source", with_root)
+    said = []
+    prepare(source, tmp_path / "data", "coco", ALL, note=said.append)
+    assert f"category {root} has no annotations" in said[0].replace("'", "")
+    data = convert(source, tmp_path / "again", "coco", **ALL)
+    assert data.classes.names == ("background", "road", "car")
+
+
+@pytest.mark.parametrize("valid", ["valid", "Validation", "VAL"])
+def test_roboflows_folders_and_splits_of_any_usual_name(tmp_path, convert, valid):
+    for split in ("Train", valid):
+        folder = _coco(tmp_path / "source" / split, name="_annotations.coco.json")
+        for image in (folder / "images").iterdir():
+            image.rename(folder / image.name)
+        (folder / "images").rmdir()
+    data = convert(tmp_path / "source", tmp_path / "data", "coco")
+    assert [data.split(split).images for split in data.splits] == [2, 2]
+
+
+def test_splits_of_unusual_names_are_named(tmp_path, convert):
+    for split in ("fold1", "fold2"):
+        source = _coco(tmp_path / "source", name=f"annotations/instances_{split}.json")
+        (source / "images").rename(source / split)
+    with pytest.raises(UserError, match="expected --train=NAME"):
+        prepare(source, tmp_path / "data", "coco")
+    data = convert(source, tmp_path / "data", "coco", train="fold1", val="fold2")
+    assert data.split("val").images == 2
+
+
+def test_backslashes_separate_folders(tmp_path, convert):
+    source = _coco(tmp_path / "source", names=("cam\\a.png", "images\\cam\\b.png"))
+    (source / "images" / "images" / "cam" / "b.png").rename(source / "images" / "cam" / "b.png")
+    data = convert(source, tmp_path / "data", "coco", **ALL)
+    assert {*_labels(data), *_labels(data, "val")} == {"cam/a", "cam/b"}
+
+
+def test_all_that_is_wrong_is_listed_and_left_out(tmp_path, convert):
+    def damage(content):
+        first, second, *_ = content["annotations"]
+        first["segmentation"].append([3, 4])
+        second["segmentation"] = []
+        content["images"].append({"id": 7, "file_name": "x.png", "height": 9, "width": 9})
+        content["annotations"].append({**first, "id": 99, "category_id": 8})
+
+    names = ("a.png", "b.png", "c.png", "d.png")
+    source = _coco(tmp_path / "source", damage, names)
+    assert sorted(_problems(source, tmp_path / "data", "coco", **ALL)) == [
+        "annotations of no image or no category",
+        "annotations without polygons or a mask",
+        "images that are listed but cannot be used",
+        "polygons of fewer than three points",
+    ]
+    said = []
+    file = tmp_path / "problems.csv"
+    prepare(source, tmp_path / "data", "coco", ALL, note=said.append, invalid="skip", problems=file)
+    assert "left out: 1 " in said[-1] and "left_out.csv lists them" in said[-1]
+    left_out = list(csv.DictReader((tmp_path / "data" / "left_out.csv").open()))
+    assert left_out == list(csv.DictReader(file.open())) and len(left_out) == 4
+    assert all(str(source) in row["text"] for row in left_out)
+    description = json.loads((tmp_path / "data" / "dataset.json").read_text())
+    assert sum(description["left_out"].values()) == 4
+
+
+# Orientation.
+
+
+def _voc(folder):
+    (folder / "ImageSets/Segmentation").mkdir(parents=True)
+    for split in ("train", "val"):
+        _image(folder / "SegmentationClass" / f"{split}.png", np.zeros((HEIGHT, WIDTH), np.uint8))
+        (folder / "ImageSets/Segmentation" / f"{split}.txt").write_text(split)
+    return "JPEGImages/{}.jpg"
+
+
+def _masks(folder):
+    for split in ("train", "val"):
+        _image(folder / "labels" / split / f"{split}.png", np.zeros((HEIGHT, WIDTH), np.uint8))
+    _json(folder / "classes.json", {"names": ["road", "car"]})
+    return "images/{0}/{0}.png"
+
+
+def _streets(folder):
+    frame = {"imgHeight": HEIGHT, "imgWidth": WIDTH, "objects": []}
+    for split in ("train", "val"):
+        _json(folder / "gtFine" / split / "c" / f"{split}_gtFine_polygons.json", frame)
+    return "leftImg8bit/{0}/c/{0}_leftImg8bit.png"
+
+
+def _whole(folder):
+    for split in ("train", "val"):
+        name = f"instances_{split}2017.json"
+        _coco(folder, names=(f"{split}.png",), name=f"annotations/{name}")
+    return "{0}2017/{0}.png"
+
+
+SOURCES = {"voc": _voc, "masks": _masks, "cityscapes": _streets, "coco": _whole}
+
+
+@pytest.mark.parametrize("orientation", [3, 6])
+@pytest.mark.parametrize("kind", SOURCES)
+def test_rotated_images_are_refused_with_one_advice_in_every_kind(
+    tmp_path, convert, kind, orientation
+):
+    source = tmp_path / "source"
+    place = SOURCES[kind](source)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = Image.fromarray(NOISE)
+    back = {3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_90}[orientation]
+    for split in ("train", "val"):
+        path = source / place.format(split)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stored.transpose(back).save(path, exif=exif)
+    with pytest.raises(ProblemsError, match=r"mogrify -auto-orient.*--exif=apply") as caught:
+        prepare(source, tmp_path / "data", kind)
+    assert {problem.kind for problem in caught.value.problems} == {"images that are stored rotated"}
+    data = convert(source, tmp_path / "data", kind, exif="apply")
+    assert data.split("train").image_sizes == {f"{HEIGHT}x{WIDTH}": 1}
+
+
+# Masks.
+
+
+def test_masks_of_0_and_255_are_asked_about_and_can_be_said(tmp_path, convert):
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    mask[5:9, 3:13] = 255
+    for split in ("train", "val"):
+        _image(tmp_path / "source" / split / "images" / f"{split}.png")
+        _image(tmp_path / "source" / split / "labels" / f"{split}.png", mask)
+    classes = tmp_path / "source" / "classes.json"
+    _json(classes, {"names": ["ground", "building"]})
+    data = convert(tmp_path / "source", tmp_path / "data", "masks")
+    (found,) = [text for text in findings(data) if "no pixel of train shows: building" in text]
+    assert '255 is ignore_id: if the masks are of 0 and 255, "ids": [0, 255]' in found
+    _json(classes, {"names": ["ground", "building"], "ids": [0, 255]})
+    data = convert(tmp_path / "source", tmp_path / "other", "masks")
+    assert data.split("train").pixels_per_class["building"] == 40
+
+
+# LabelMe and X-AnyLabeling.
+
+
+def _labelme(folder, *shapes, stem="a"):
+    everything = [
+        {"label": "sky", "points": SKY, "shape_type": "polygon"},
+        {"label": "road", "points": ROAD, "shape_type": "polygon"},
+        *shapes,
+    ]
+    size = {"imageHeight": HEIGHT, "imageWidth": WIDTH}
+    _json(folder / f"{stem}.json", {"imagePath": f"{stem}.png", "shapes": everything, **size})
+    _image(folder / f"{stem}.png")
+
+
+@pytest.mark.parametrize(
+    "kind", ["rectangle", "rotation", "quadrilateral", "oriented_rectangle", "polygon"]
+)
+def test_shapes_of_four_corners_are_polygons(tmp_path, convert, kind):
+    shape = {"label": "car", "points": CAR, "shape_type": kind, "direction": 0.5}
+    _labelme(tmp_path / "source", shape)
+    _labelme(tmp_path / "source", stem="b")
+    data = convert(tmp_path / "source", tmp_path / "data", "labelme", val_percent=50.0)
+    car = data.classes.names.index("car")
+    np.testing.assert_array_equal(
+        np.argwhere(_labels(data)["a"] == car),
+        [(y, x) for y in range(5, 14) for x in range(4, 13)],
+    )
+
+
+@pytest.mark.parametrize("stored", ["whole", "cropped"])
+def test_a_mask_at_the_border_is_cut_there(tmp_path, convert, stored):
+    """As `labelme.utils.shapes_to_label` places it."""
+    pixels = np.full((6, 10), 255, np.uint8)[:, : 10 if stored == "whole" else 6]
+    png = io.BytesIO()
+    Image.fromarray(pixels).save(png, "png")
+    encoded = base64.b64encode(png.getvalue()).decode()
+    points = [[24, 4], [33, 9]]
+    shape = {"label": "car", "points": points, "shape_type": "mask", "mask": encoded}
+    _labelme(tmp_path / "source", shape)
+    _labelme(tmp_path / "source", stem="b")
+    data = convert(tmp_path / "source", tmp_path / "data", "labelme", val_percent=50.0)
+    label = _labels(data)["a"] == data.classes.names.index("car")
+    assert label[4:10, 24:].all() and label.sum() == 36
+
+
+def test_points_and_lines_of_all_files_are_told_at_once_and_may_be_left_out(tmp_path, convert):
+    for stem in "abc":
+        stray = {"label": "x", "points": [[3, 4]], "shape_type": "point"}
+        line = {"label": "x", "points": [[3, 4], [5, 6]], "shape_type": "line"}
+        _labelme(tmp_path / "source", stray, line, stem=stem)
+    source = tmp_path / "source"
+    found = _problems(source, tmp_path / "data", "labelme", val_percent=50.0)
+    assert found == ["shapes without an area"] * 6
+    prepare(source, tmp_path / "data", "labelme", {"val_percent": 50.0}, invalid="skip")
+    description = json.loads((tmp_path / "data" / "dataset.json").read_text())
+    assert description["classes"] == ["road", "sky"]
+    assert description["left_out"] == {"shapes without an area": 6}
+
+
+def test_images_of_any_format_become_photographs_and_thumbnails_do_not(tmp_path, convert):
+    source = tmp_path / "source"
+    _labelme(source)
+    for name in ("p.bmp", "q.tif", "r.webp", "s.jpg"):
+        _image(source / name)
+    for name in ("@eaDir/s.jpg/THUMB.jpg", ".ipynb_checkpoints/s.jpg", "._s.jpg", "Thumbs.db"):
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_bytes((source / "s.jpg").read_bytes())
+    (source / "t.xcf").write_bytes(b"gimp")
+    said = []
+    prepare(source, tmp_path / "data", "labelme", {"unlabelled_train": True}, note=said.append)
+    assert sum("1 files are of formats that are not read, as t.xcf" in text for text in said) == 1
+    data = convert(source, tmp_path / "again", "labelme", unlabelled_train=True)
+    assert [entry.image_id for entry in data.images["train"]] == ["p", "q", "r", "s"]
+
+
+# Zip files.
+
+
+def test_problems_in_a_zip_file_have_its_name(tmp_path):
+    stray = {"label": "x", "points": [[3, 4]], "shape_type": "point"}
+    for stem in "ab":
+        _labelme(tmp_path / "source", stray, stem=stem)
+    archive = tmp_path / "photos.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        for path in (tmp_path / "source").iterdir():
+            file.write(path, path.name)
+    said = []
+    with pytest.raises(ProblemsError, match=f"^{archive}/a.json: shape 2"):
+        prepare(archive, tmp_path / "data", "labelme", {"val_percent": 50.0}, note=said.append)
+    assert all(text.startswith(f"  {archive}/") for text in said)
+    with pytest.raises(UserError, match=f"^{archive}/leftImg8bit: no such folder"):
+        prepare(archive, tmp_path / "data", "cityscapes")
