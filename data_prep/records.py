@@ -83,6 +83,10 @@ def polygons_of(record: dict[str, tf.Tensor]) -> list[Polygon]:
     ]
 
 
+COUNTED = (IMAGE_HEIGHT, IMAGE_WIDTH, POLYGON_CLASS, POLYGON_LENGTH, POLYGON_POINTS)
+"""The part of a record that true clicks are counted by."""
+
+
 def click_grid_of(record: dict[str, tf.Tensor], height: int, width: int) -> ClickGrid:
     """Return the true clicks of one parsed record, its image resized to a size in pixels."""
     factor_y = height / int(record[IMAGE_HEIGHT])

@@ -11,7 +11,7 @@ from cereals_tf.data_prep.grid import STRIDE
 from cereals_tf.data_prep.progress import Progress
 from cereals_tf.trainers.cache import Cache, sample_bytes
 from cereals_tf.trainers.split import Record, Split
-from cereals_tf.trainers.targets import click_target, downscale_label, masked_label
+from cereals_tf.trainers.targets import downscale_label, masked_label
 
 PIXELS_PER_BATCH = 1 << 19
 """Pixels evaluated in one pass; whole images where they are larger."""
@@ -124,8 +124,21 @@ class SegmentationEvaluator:
         return iou(self.confusion(description))
 
 
+class CostErrors(NamedTuple):
+    """A cost model's errors, means over the positions of a split.
+
+    Attributes:
+        squared: (predicted - true cost)^2 of the vertices' map.
+        poisson: The negative log-likelihood of the true costs, less what does not depend on the
+            model, over all maps; only of positive predictions is it a number.
+    """
+
+    squared: float
+    poisson: float
+
+
 class CostEvaluator:
-    """Measures a cost model's mean squared error per stride-8 position on a split.
+    """Measures a cost model's errors per stride-8 position on a split.
 
     Args:
         model: Maps images to costs at stride 8.
@@ -144,24 +157,30 @@ class CostEvaluator:
         self._images = len(split.images)
 
         def target(record: Record) -> tuple[tf.Tensor]:
-            return (click_target(split.points(record), *split.size(record)),)
+            return (split.cost(record, *split.size(record)),)
 
         @tf.function(reduce_retracing=True)
-        def errors_of(seen: Any, clicks: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            costs = cost_per_click * clicks
-            errors = tf.square(model(seen, training=False)[..., 0] - costs)
-            return tf.reduce_sum(tf.cast(errors, tf.float64)), tf.size(errors)
+        def errors_of(seen: Any, clicks: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+            costs, predicted = cost_per_click * clicks, model(seen, training=False)
+            squares = tf.square(predicted - costs)[..., 0]
+            poisson = predicted - costs * tf.math.log(predicted + keras.config.epsilon())
+            sums = (tf.reduce_sum(tf.cast(part, tf.float64)) for part in (squares, poisson))
+            return *sums, tf.size(squares)
 
         self._batches = split_batches(split, target, "cost", cache)
         self._errors_of = errors_of
 
-    def mean_squared_error(self, description: str | None = None) -> float:
-        """Return the mean over all positions of the split of (predicted - true cost)^2."""
-        total, positions = 0.0, 0
+    def errors(self, description: str | None = None) -> CostErrors:
+        """Return the means over all positions of the split."""
+        totals = np.zeros(3)
         for batch in with_progress(self._batches, self._images, description):
-            squares, count = self._errors_of(*batch)
-            total, positions = total + float(squares), positions + int(count)
-        return total / positions
+            totals += [float(part) for part in self._errors_of(*batch)]
+        squares, poisson, positions = totals
+        return CostErrors(squares / positions, poisson / positions)
+
+    def mean_squared_error(self) -> float:
+        """Return the mean of (predicted - true cost)^2 of the vertices' map."""
+        return self.errors().squared
 
 
 def split_batches(

@@ -31,7 +31,7 @@ BAR_FORMAT = "{desc}: {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}] {bar}
 BETA_1 = 0.99
 BETA_2 = 0.999
 FIRST_EPOCHS = 3
-"""A best epoch among these is worth a word."""
+"""A best epoch among these is worth a word, where the learning rate is not lowered later on."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class FitState:
         best = self.best_epoch(higher_is_better) + 1
         if best == options.epochs:
             return f"the best epoch is the last of --epochs={options.epochs}; more may be better"
-        if best <= FIRST_EPOCHS:
+        if best <= FIRST_EPOCHS and options.schedule == "constant":
             return (
                 f"the best of {self.epoch} epochs is number {best}; a lower --learning_rate may "
                 "be better"
@@ -137,6 +137,15 @@ def segmentation_loss() -> keras.losses.Loss:
 def cost_loss() -> keras.losses.Loss:
     """Squared error of predicted clicks, averaged over the weighted positions of a batch."""
     return keras.losses.MeanSquaredError(reduction="mean_with_sample_weight")
+
+
+def count_loss() -> keras.losses.Loss:
+    """Poisson's negative log-likelihood of counts, averaged over the weighted positions.
+
+    Its least expects as many clicks in all as there are, which squared error does not where the
+    costs are as skewed as they are.
+    """
+    return keras.losses.Poisson(reduction="mean_with_sample_weight")
 
 
 def compile_model(model: keras.Model, loss: keras.losses.Loss, learning_rate: float) -> None:

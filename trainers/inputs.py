@@ -33,7 +33,7 @@ class TrainingData:
 
     Args:
         split: Where images come from.
-        target: `segmentation`: int32 train ids [h, w]; `cost`: float32 costs [h, w, 1].
+        target: `segmentation`: int32 train ids [h, w]; `cost`: float32 costs [h, w, maps].
         regions: The labelled regions per image id.
         samples: The training samples per image id, see `plan_samples`.
         batch_size: Samples per step; the smaller ones are filled up with zeros of weight 0.
@@ -211,7 +211,7 @@ class TrainingData:
         weight = region_weights(regions, height, width)
         if self._target == "cost":
             cost = self._split.cost(record, height, width)
-            return tf.expand_dims(cost, -1), weight
+            return cost, weight
         label = downscale_label(self._split.label(record))
         return masked_label(label, weight, self._split.data.classes.ignore_id)
 

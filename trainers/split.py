@@ -21,6 +21,14 @@ from cereals_tf.trainers.targets import click_target
 Record = dict[str, tf.Tensor]
 
 
+def _click_maps(*values: np.ndarray) -> np.ndarray:
+    *features, height, width = values
+    record = dict(zip(records.COUNTED, features, strict=True))
+    grid = records.click_grid_of(record, int(height), int(width))
+    maps = grid.vertices, grid.vertical_crossings[:, :-1], grid.horizontal_crossings[:-1]
+    return np.stack(maps, axis=-1).astype(np.float32)
+
+
 class Overlay:
     """Labels and costs of some images, which stand before those of their records.
 
@@ -66,6 +74,8 @@ class Split:
         name: The split's name.
         image_size: (height, width) that images and labels are resized to; None: as they are.
         overlay: What was annotated since the data set was prepared.
+        crossings: Whether costs are of three maps: vertices of each position's cell, crossings of
+            the cell's left edge, and of its top edge.
         features: Stand for the images, where models take the features of a frozen encoder.
     """
 
@@ -73,6 +83,7 @@ class Split:
     name: str
     image_size: tuple[int, int] | None = None
     overlay: Overlay | None = None
+    crossings: bool = False
     features: Features | None = None
 
     @property
@@ -207,9 +218,17 @@ class Split:
         return points * tf.stack(scale)
 
     def cost(self, record: Record, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
-        """Return what a record's resized positions cost: float32 [ceil(H/8), ceil(W/8)] clicks.
+        """Return what a record's resized positions cost: float32 [ceil(H/8), ceil(W/8), maps].
 
-        Where an overlay says so, it is another cost.
+        There is one map of clicks, an overlay's where it says so, or there are three.
         """
+        if self.crossings:
+            counted = tf.numpy_function(
+                _click_maps,
+                [*(record[name] for name in records.COUNTED), height, width],
+                tf.float32,
+                stateful=False,
+            )
+            return tf.ensure_shape(counted, [None, None, 3])
         clicks = click_target(self.points(record), height, width)
-        return self.overlay.cost(record, clicks) if self.overlay else clicks
+        return (self.overlay.cost(record, clicks) if self.overlay else clicks)[..., None]

@@ -26,7 +26,8 @@ class Scorer:
 
     Args:
         segmentation: Maps images [B, H, W, 3], or features, to logits [B, h, w, C] at stride 8.
-        cost: Maps the same to clicks [B, h, w, 1] at stride 8.
+        cost: Maps the same to clicks [B, h, w, 1] at stride 8; or to three maps, [B, h, w, 3]:
+            vertices in each cell, crossings of its left edge, crossings of its top edge.
         information: Name of the measure, see `find_measure`.
         members: Monte-Carlo dropout passes, where the measure needs a committee.
         predicts: Whether windows have predicted classes.
@@ -83,7 +84,7 @@ class Scorer:
             Information in the measure's unit (random numbers where it is one of windows) and
             predicted clicks (at least 0), both float32 [B, ceil(H/8), ceil(W/8)].
         """
-        cost = self._clicks(images)
+        cost = self._costs(images)[..., 0]
         if self.measure.of_windows:
             return keras.random.uniform(tf.shape(cost), seed=self._random), cost
         return self._information(self._logits(images)), cost
@@ -113,11 +114,14 @@ class Scorer:
             found = exact_window_sums(tf.stack(maps, axis=1), unlabelled[:, None], cells(region))
             return found[..., : grid[0], : grid[1]]
 
-        maps = {"cost_estimated": self._clicks(images)}
+        costs = self._costs(images)
+        maps = {"cost_estimated": costs[..., 0]}
         logits = self._logits(images) if self._predicts or not self.measure.of_windows else None
         if not self.measure.of_windows:
             maps["information"] = self._information(logits)
         windows = dict(zip(maps, tf.unstack(sums(list(maps.values())), axis=1), strict=True))
+        if costs.shape[-1] > 1:
+            windows["cost_estimated"] += _crossings(costs, unlabelled, cells(region))
         if self._predicts:
             predicted = tf.argmax(tf.reduce_mean(tf.nn.softmax(logits), axis=0), axis=-1)
             members = tf.unstack(tf.one_hot(predicted, self.segmentation.output_shape[-1]), axis=-1)
@@ -140,8 +144,35 @@ class Scorer:
         accepted = self.measure.accepts_logits
         return self.measure.function(logits if accepted else tf.nn.softmax(logits))
 
-    def _clicks(self, images: Any) -> tf.Tensor:
-        return tf.nn.relu(tf.cast(self.cost(images, training=False)[..., 0], tf.float32))
+    def _costs(self, images: Any) -> tf.Tensor:
+        return tf.nn.relu(tf.cast(self.cost(images, training=False), tf.float32))
+
+
+def _crossings(costs: tf.Tensor, unlabelled: tf.Tensor, window: tf.Tensor) -> tf.Tensor:
+    """Sum the crossings along the border of every dense window, at its unlabelled cells.
+
+    Args:
+        costs: float32 [B, h, w, 3], as a cost model gives them.
+        unlabelled: bool [B, h, w].
+        window: int32 [2], height and width of the windows in cells.
+
+    Returns:
+        float64 [B, h - window height + 1, w - window width + 1].
+    """
+    left, top = costs[..., 1], costs[..., 2]
+    right = tf.pad(left[:, :, 1:], [[0, 0], [0, 0], [0, 1]])  # nothing crosses the image's border
+    bottom = tf.pad(top[:, 1:], [[0, 0], [0, 1], [0, 0]])
+    (height, width), valid = tf.unstack(window), unlabelled[:, None]
+    rows = tf.shape(left)[1] - height + 1
+    columns = tf.shape(left)[2] - width + 1
+    sides = exact_window_sums(tf.stack([left, right], axis=1), valid, tf.stack([height, 1]))
+    ends = exact_window_sums(tf.stack([top, bottom], axis=1), valid, tf.stack([1, width]))
+    return (
+        sides[:, 0, :, :columns]
+        + sides[:, 1, :, width - 1 :]
+        + ends[:, 0, :rows]
+        + ends[:, 1, height - 1 :]
+    )
 
 
 def exact_window_sums(values: tf.Tensor, valid: tf.Tensor, window: tf.Tensor) -> tf.Tensor:

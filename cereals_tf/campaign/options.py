@@ -371,6 +371,13 @@ class Options:
         "what cereals collect reads from their annotation tool).",
         one_of("oracle", "files"),
     )
+    cost_maps: str = option(
+        "vertices",
+        "What the cost model predicts: vertices (the paper's one map), or all: vertices in each "
+        "cell and crossings of its edges, from which the clicks of any region follow "
+        "(annotator oracle). What people draw has the crossings as vertices.",
+        one_of("vertices", "all"),
+    )
     cost_unit: str = option(
         "clicks",
         "What the cost model learns to expect: clicks, or the seconds that people need (annotator "
@@ -401,6 +408,11 @@ class Options:
             raise UserError(
                 f"--cost_unit=seconds: not with --annotator={self.annotator}, expected files"
             )
+        if self.annotator == "files" and self.cost_maps == "all" and self.recipe == "paper":
+            raise UserError(
+                "--cost_maps=all: not with --annotator=files, whose vertices hold the crossings; "
+                "expected vertices"
+            )
         unit = self.budget.unit
         if unit in COST_UNITS and unit != self.cost_unit:
             raise UserError(f"--budget={self.budget}: expected --cost_unit={unit} beside it")
@@ -428,6 +440,12 @@ class Options:
                 f"--cache=memory: the features of --encoder={self.encoder} are kept on disk, "
                 "expected auto, disk, none or a folder"
             )
+
+    @property
+    def predicts_crossings(self) -> bool:
+        """Whether the cost model has three maps."""
+        counted = "intersections" in self.clicks and self.annotator == "oracle"
+        return self.cost_maps == "all" and counted
 
     @property
     def source_of_weights(self) -> str:
@@ -527,9 +545,10 @@ OPTIONS = options_of(Options)
 _ON_PRETRAINED = {
     "backbone": "efficientnet_lite0",
     "batch_size": 8,
-    "learning_rate": 3e-3,
+    "learning_rate": 1e-2,
     "schedule": "cosine",
     "epochs": 20,
+    "cost_maps": "all",
 }
 RECIPES: dict[str, dict[str, Any]] = {
     "fast": {**_ON_PRETRAINED, "encoder": "frozen"},
@@ -573,7 +592,7 @@ GROUPS = {
         "augment",
         "cache",
     ),
-    "Annotation": ("annotator", "cost_unit"),
+    "Annotation": ("annotator", "cost_unit", "cost_maps"),
 }
 """The names of the options in the order of work, as help shows them."""
 _PAPER = Options().to_json()

@@ -32,7 +32,12 @@ from cereals_tf.campaign.folder.campaign import (
     regions_of,
 )
 from cereals_tf.campaign.folder.metrics import Metrics
-from cereals_tf.campaign.folder.regions import Annotated, read_regions, write_regions
+from cereals_tf.campaign.folder.regions import (
+    Annotated,
+    cost_per_click,
+    read_regions,
+    write_regions,
+)
 from cereals_tf.campaign.folder.splits import open_split
 from cereals_tf.campaign.learning.events import write_round_events
 from cereals_tf.campaign.learning.features import with_features
@@ -50,7 +55,7 @@ from cereals_tf.campaign.spent import spent
 from cereals_tf.campaign.stopwatch import Stopwatch
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.files import write_atomically
-from cereals_tf.trainers.evaluation import READ_ANEW
+from cereals_tf.trainers.evaluation import READ_ANEW, CostEvaluator
 from cereals_tf.trainers.split import Split
 
 SCRATCH = "scratch"
@@ -230,7 +235,8 @@ class Round:
             segmentation, val = self._trained(SEGMENTATION)
             quality = segmentation_quality(segmentation, val)
             cost, val = self._trained(COST)
-            error = COST.measured_on(cost, val, campaign.options, regions, READ_ANEW)()
+            per_click = cost_per_click(regions, campaign.options.cost_unit)
+            error = CostEvaluator(cost, val, READ_ANEW, per_click).mean_squared_error()
         metrics = Metrics(
             round=self.number,
             **quality._asdict(),

@@ -15,7 +15,7 @@ from zipfile import BadZipFile
 import keras
 
 from cereals_tf.campaign.folder.campaign import Campaign, CommittedRound
-from cereals_tf.campaign.learning.task import TASKS, Task
+from cereals_tf.campaign.learning.task import COST, TASKS, Task
 from cereals_tf.campaign.options import Options
 from cereals_tf.data_prep.dataset import Classes
 from cereals_tf.data_prep.errors import UserError
@@ -94,7 +94,16 @@ class Models:
 
     def random(self, task: Task) -> keras.Model:
         """Build what is trained for a task, with random weights in all that is trained."""
-        kind, channels = task.encoder(self.options), task.channels(self.classes)
+        model = self._linear(task)
+        if task is COST and self.options.predicts_crossings:
+            counts = keras.layers.Activation("softplus", dtype="float32", name="counts")
+            return keras.Model(model.inputs, counts(model.output), name=model.name)
+        return model
+
+    def _linear(self, task: Task) -> keras.Model:
+        """Build it with linear outputs."""
+        kind = task.encoder(self.options)
+        channels = task.channels(self.options, self.classes)
         architecture = _architecture(self.options)
         if kind == "trained":
             plugin = task.plugin(self.options) or None

@@ -11,7 +11,7 @@ from cereals_tf.campaign.options import Options
 from cereals_tf.data_prep.dataset import Classes
 from cereals_tf.trainers.cache import Cache
 from cereals_tf.trainers.evaluation import READ_ANEW, CostEvaluator, SegmentationEvaluator
-from cereals_tf.trainers.fitting import Objective, cost_loss, segmentation_loss
+from cereals_tf.trainers.fitting import Objective, cost_loss, count_loss, segmentation_loss
 from cereals_tf.trainers.split import Split
 from cereals_tf.trainers.targets import Target
 
@@ -24,23 +24,23 @@ class Task:
 
     Attributes:
         name: `segmentation` or `cost`.
-        channels: Returns the outputs per position.
+        channels: Returns the outputs per position, of the options and the number of classes.
         plugin: Returns the user's own model that the options name, '' for none.
         tunes: Whether `--encoder=tuned` is for this task.
         usable: Returns those regions of which the model's target is known.
         loss: Makes the loss.
-        metric: Name of what `measured_on` measures.
+        metric: Returns the name of what `measured_on` measures.
         higher_is_better: Whether a larger value of it is an improvement.
         measured_on: Returns what measures a model on val, given all regions and a cache.
     """
 
     name: Target
-    channels: Callable[[Classes], int]
+    channels: Callable[[Options, Classes], int]
     plugin: Callable[[Options], str]
     tunes: bool
     usable: Callable[[Options, Sequence[Annotated]], list[Annotated]]
-    loss: Callable[[], keras.losses.Loss]
-    metric: str
+    loss: Callable[[Options], keras.losses.Loss]
+    metric: Callable[[Options], str]
     higher_is_better: bool
     measured_on: Callable[[keras.Model, Split, Options, Sequence[Annotated], Cache], Measure]
 
@@ -66,8 +66,8 @@ class Task:
         """Return what `fit` is to improve."""
         return Objective(
             name=self.name,
-            loss=self.loss(),
-            metric_name=self.metric,
+            loss=self.loss(options),
+            metric_name=self.metric(options),
             measure=self.measured_on(model, val, options, regions, cache),
             higher_is_better=self.higher_is_better,
         )
@@ -88,28 +88,31 @@ def _cost_error(
     cache: Cache = READ_ANEW,
 ) -> Measure:
     per_click = cost_per_click(regions, options.cost_unit)
-    return CostEvaluator(model, val, cache, per_click).mean_squared_error
+    evaluator = CostEvaluator(model, val, cache, per_click)
+    if options.predicts_crossings:
+        return lambda: evaluator.errors().poisson
+    return evaluator.mean_squared_error
 
 
 SEGMENTATION = Task(
     name="segmentation",
-    channels=len,
+    channels=lambda options, classes: len(classes),
     plugin=lambda options: options.model,
     tunes=True,
     usable=lambda options, regions: list(regions),
-    loss=segmentation_loss,
-    metric="mIoU",
+    loss=lambda options: segmentation_loss(),
+    metric=lambda options: "mIoU",
     higher_is_better=True,
     measured_on=_stride8_miou,
 )
 COST = Task(
     name="cost",
-    channels=lambda classes: 1,
+    channels=lambda options, classes: 3 if options.predicts_crossings else 1,
     plugin=lambda options: options.cost_model,
     tunes=False,
     usable=lambda options, regions: costed(regions, options.cost_unit),
-    loss=cost_loss,
-    metric="MSE",
+    loss=lambda options: count_loss() if options.predicts_crossings else cost_loss(),
+    metric=lambda options: "Poisson" if options.predicts_crossings else "MSE",
     higher_is_better=False,
     measured_on=_cost_error,
 )

@@ -111,7 +111,7 @@ class Training:
         if task.encoder(options) == "tuned":
             rate *= TUNED_RATE
         how = FitOptions(options.epochs, options.patience, rate, options.schedule)
-        events = training_events(self.campaign, self.number, name, task.metric, how.rate)
+        events = training_events(self.campaign, self.number, name, goal.metric_name, how.rate)
         with events as on_epoch:
             fit(model, goal, data.epoch, data.steps, how, seed, self.scratch / name, on_epoch)
         return kept

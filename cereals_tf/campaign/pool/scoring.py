@@ -31,15 +31,6 @@ from cereals_tf.trainers.randomness import derive_seed
 WRITERS = 4
 """Threads that count true clicks and write files, which mostly wait for the disk."""
 
-_COUNTED_FEATURES = (
-    records.IMAGE_HEIGHT,
-    records.IMAGE_WIDTH,
-    records.POLYGON_CLASS,
-    records.POLYGON_LENGTH,
-    records.POLYGON_POINTS,
-)
-"""The part of a record that true clicks are counted by."""
-
 Batch = Sequence[PoolImage]
 Record = dict[str, tf.Tensor]
 
@@ -146,7 +137,7 @@ def _scored_images(
 
 def _decoded(pool: Pool, batches: Sequence[Batch]) -> Iterator[tuple[Any, list[Record]]]:
     """Read what the models take of batches of images, decoding ahead, with their records."""
-    features = _COUNTED_FEATURES if needs_clicks(pool.options) else (records.IMAGE_ID,)
+    features = records.COUNTED if needs_clicks(pool.options) else (records.IMAGE_ID,)
 
     def counted(record: Record) -> tuple[Record]:
         return ({name: record[name] for name in features},)

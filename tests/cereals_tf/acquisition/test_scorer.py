@@ -11,6 +11,7 @@ from hypothesis.extra import numpy as hnp
 from cereals_tf.acquisition.information import MEASURES
 from cereals_tf.acquisition.regions import window_grid, window_sums
 from cereals_tf.acquisition.scorer import Scorer, exact_window_sums
+from cereals_tf.data_prep.clicks import ClickGrid
 from cereals_tf.data_prep.grid import cells
 
 sizes = st.tuples(st.integers(1, 7), st.integers(1, 7))
@@ -151,3 +152,41 @@ def test_a_model_that_gives_nan_shows():
         )
         found = {name: np.isnan(sums.numpy()).all() for name, sums in windows.items()}
         assert found == expected
+
+
+class Constant(keras.Layer):
+    """Gives the same maps for every image."""
+
+    def __init__(self, maps):
+        super().__init__()
+        self.maps = maps
+
+    def call(self, images):
+        return tf.constant(self.maps[None])
+
+    def compute_output_shape(self, shape):
+        return (None, None, None, self.maps.shape[-1])
+
+
+@pytest.mark.parametrize("window", [(1, 1), (2, 3), (7, 9), (3, 9), (7, 1)])
+def test_three_maps_give_the_clicks_of_every_window(window):
+    rng = np.random.default_rng(3)
+    vertices, left, top = rng.poisson(1.5, (3, 7, 9))
+    left[:, 0] = top[0] = 0
+    grid = ClickGrid(
+        vertices,
+        np.pad(left, ((0, 0), (0, 1))),
+        np.pad(top, ((0, 1), (0, 0))),
+        corners=np.zeros((8, 10), np.uint8),
+        height=56,
+        width=72,
+    )
+    image = keras.Input((None, None, 3))
+    maps = np.stack([vertices, left, top], axis=-1).astype(np.float32)
+    cost = keras.Model(image, Constant(maps)(image))
+    scorer = Scorer(models()[0], cost, "entropy", members=0)
+    size = [8 * cells for cells in window]
+    images, everywhere = np.zeros((1, 56, 72, 3), np.uint8), np.ones((1, 7, 9), bool)
+    found = scorer.windows(images, everywhere, size, (56, 72))["cost_estimated"][0]
+    expected = grid.windows(*size).of(("vertices", "intersections"))
+    np.testing.assert_array_equal(found, expected)

@@ -65,8 +65,10 @@ WRONG = {
     "batch_size": [0],
     "learning_rate": [0.0, -1e-3, math.nan, math.inf],
     "schedule": ["", "linear"],
+    "augment": [],
     "cache": ["", "ram"],
     "annotator": ["", "people"],
+    "cost_maps": ["", "three"],
     "cost_unit": ["", "minutes"],
 }
 RIGHT = {
@@ -101,8 +103,10 @@ RIGHT = {
     "batch_size": [1],
     "learning_rate": [1e-9, 1.0],
     "schedule": ["constant", "cosine"],
+    "augment": [False],
     "cache": ["auto", "memory", "disk", "none"],
     "annotator": ["oracle", "files"],
+    "cost_maps": ["vertices"],
     "cost_unit": ["clicks"],
 }
 
@@ -173,6 +177,7 @@ NEEDS = {
     "weights": ("imagenet", {"model": "own:model"}, {"backbone": "mobilenet"}),
     "normalization": ("none", {"model": "own:model"}, {}),
     "encoder": ("frozen", {"model": "own:model"}, {"cost_model": "own:model"}),
+    "augment": (True, {"encoder": "frozen"}, {"recipe": "paper"}),
     "max_per_image": (3, {"region": "image"}, {"region": "auto"}),
 }
 """Options that need others: a value, with what it has no effect, and with what it has one."""
