@@ -5,7 +5,7 @@ and the annotation's polygons, from which clicks are counted. Every feature name
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -72,7 +72,7 @@ def parse(serialized: tf.Tensor | bytes) -> dict[str, tf.Tensor]:
     return tf.io.parse_single_example(serialized, FEATURES)
 
 
-def polygons_of(record: dict[str, tf.Tensor]) -> list[Polygon]:
+def polygons_of(record: Mapping[str, tf.Tensor | np.ndarray]) -> list[Polygon]:
     """Return the polygons of one parsed record (eager tensors or arrays), points in pixels."""
     points = np.asarray(record[POLYGON_POINTS], np.float64).reshape(-1, 2)
     ends = np.cumsum(np.asarray(record[POLYGON_LENGTH], np.int64))
@@ -87,7 +87,9 @@ COUNTED = (IMAGE_HEIGHT, IMAGE_WIDTH, POLYGON_CLASS, POLYGON_LENGTH, POLYGON_POI
 """The part of a record that true clicks are counted by."""
 
 
-def click_grid_of(record: dict[str, tf.Tensor], height: int, width: int) -> ClickGrid:
+def click_grid_of(
+    record: Mapping[str, tf.Tensor | np.ndarray], height: int, width: int
+) -> ClickGrid:
     """Return the true clicks of one parsed record, its image resized to a size in pixels."""
     factor_y = height / int(record[IMAGE_HEIGHT])
     factor_x = width / int(record[IMAGE_WIDTH])

@@ -28,7 +28,7 @@ def augment_label(
     Returns:
         An image and a label of the same size and types.
     """
-    flip, scale, light = tf.unstack(tf.random.experimental.stateless_split(seed, 3))
+    flip, scale, light = tf.unstack(tf.random.split(seed, 3))
     turned = tf.random.stateless_uniform([], flip) < 0.5
     image = tf.where(turned, image[:, ::-1], image)
     label = tf.where(turned, label[:, ::-1], label)
@@ -52,8 +52,8 @@ def augment_cost(
     Returns:
         The three, of the same sizes and types.
     """
-    flip, light = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
-    whole = tf.shape(image)[1] % STRIDE == 0
+    flip, light = tf.unstack(tf.random.split(seed, 2))
+    whole = tf.math.floormod(tf.shape(image)[1], STRIDE) == 0
     turned = whole & (tf.random.stateless_uniform([], flip) < 0.5)
     image, cost, weight = (tf.where(turned, part[:, ::-1], part) for part in (image, cost, weight))
     return _lit(image, light), cost, weight
@@ -65,11 +65,11 @@ def _scaled(
     """Scale by a factor, and cut out or fill up what then lies elsewhere, to the same size."""
     draws = tf.random.stateless_uniform([3], seed)
     low, high = SCALES
-    factor = low * (high / low) ** draws[0]
+    factor = low * tf.pow(high / low, draws[0])
     size = tf.shape(label)
     scaled = tf.maximum(tf.cast(tf.round(tf.cast(size, tf.float32) * factor), tf.int32), 1)
     pixels = tf.cast(tf.round(tf.image.resize(image, scaled, antialias=True)), tf.uint8)
-    labels = tf.image.resize(label[..., None], scaled, method="nearest")
+    labels = tf.image.resize(label[:, :, None], scaled, method="nearest")
     room = tf.abs(scaled - size)
     offset = tf.cast(draws[1:] * tf.cast(room + 1, tf.float32), tf.int32)
     cut = tf.where(scaled > size, offset, 0)
@@ -82,14 +82,14 @@ def _scaled(
         part = part[cut[0] : cut[0] + shown[0], cut[1] : cut[1] + shown[1]]
         return tf.pad(part, paddings, constant_values=tf.cast(value, part.dtype))
 
-    return placed(pixels, 0), placed(labels, fill)[..., 0]
+    return placed(pixels, 0), placed(labels, fill)[:, :, 0]
 
 
 def _lit(image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """Change contrast and brightness."""
     draws = tf.random.stateless_uniform([2], seed)
     low, high = CONTRASTS
-    contrast = low * (high / low) ** draws[0]
+    contrast = low * tf.pow(high / low, draws[0])
     brightness = 255 * BRIGHTNESS * (2 * draws[1] - 1)
     pixels = tf.cast(image, tf.float32)
     mean = tf.reduce_mean(pixels)

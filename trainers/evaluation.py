@@ -164,8 +164,8 @@ class CostEvaluator:
             costs, predicted = cost_per_click * clicks, model(seen, training=False)
             squares = tf.square(predicted - costs)[..., 0]
             poisson = predicted - costs * tf.math.log(predicted + keras.config.epsilon())
-            sums = (tf.reduce_sum(tf.cast(part, tf.float64)) for part in (squares, poisson))
-            return *sums, tf.size(squares)
+            square, loss = (tf.reduce_sum(tf.cast(part, tf.float64)) for part in (squares, poisson))
+            return square, loss, tf.size(squares)
 
         self._batches = split_batches(split, target, "cost", cache)
         self._errors_of = errors_of

@@ -138,7 +138,7 @@ class Features:
         last = first + len(self._files[number]) - 1
         return self.folder / f"{self.split.name}-{first:07d}-{last:07d}.tfrecord"
 
-    def _shapes(self, height: int, width: int) -> list[Shape]:
+    def _shapes(self, height: Any, width: Any) -> list[Shape]:
         padded = [-(-size // TOTAL_STRIDE) for size in (height, width)]
         grids = [(cells(height), cells(width)), [2 * size for size in padded], padded]
         return [(*grid, channels) for grid, channels in zip(grids, self.channels, strict=True)]

@@ -99,9 +99,11 @@ class TrainingData:
         """Return another view of a sample, which is drawn from the epoch's seed and its number."""
         seeds = tf.stack([tf.constant(seed % 2**63, tf.int64), number])
         if self._target == "cost":
-            return augment_cost(*sample, seeds)
+            image, cost, weight = sample
+            return augment_cost(image, cost, weight, seeds)
+        image, label = sample
         fill = self._split.data.classes.ignore_id
-        image, label = augment_label(*sample, fill, seeds)
+        image, label = augment_label(image, label, fill, seeds)
         label = downscale_label(label)
         return image, *masked_label(label, tf.ones(tf.shape(label)), fill)
 

@@ -130,5 +130,6 @@ def _affine(features: tf.Tensor, scale: tf.Tensor, shift: tf.Tensor) -> tf.Tenso
 
 def _of_quick_type(features: tf.Tensor) -> tf.Tensor:
     """Return features in the type in which fused operations are quick."""
-    direct = features.shape[-1] % _VECTOR_CHANNELS == 0
+    channels = features.shape[-1]
+    direct = channels is not None and channels % _VECTOR_CHANNELS == 0
     return features if direct else tf.cast(features, tf.float32)

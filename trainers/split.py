@@ -23,7 +23,7 @@ Record = dict[str, tf.Tensor]
 
 def _click_maps(*values: np.ndarray) -> np.ndarray:
     *features, height, width = values
-    record = dict(zip(records.COUNTED, features, strict=True))
+    record: dict[str, np.ndarray] = dict(zip(records.COUNTED, features, strict=True))
     grid = records.click_grid_of(record, int(height), int(width))
     maps = grid.vertices, grid.vertical_crossings[:, :-1], grid.horizontal_crossings[:-1]
     return np.stack(maps, axis=-1).astype(np.float32)
@@ -231,4 +231,5 @@ class Split:
             )
             return tf.ensure_shape(counted, [None, None, 3])
         clicks = click_target(self.points(record), height, width)
-        return (self.overlay.cost(record, clicks) if self.overlay else clicks)[..., None]
+        costs = self.overlay.cost(record, clicks) if self.overlay else clicks
+        return tf.expand_dims(costs, -1)

@@ -113,7 +113,8 @@ def annotations_xml(tasks: Sequence[ImageTask], classes: Classes) -> bytes:
     _add_labels(root, classes)
     for place, task in enumerate(tasks):
         size = {"width": str(task.entry.width), "height": str(task.entry.height)}
-        image = ElementTree.SubElement(root, "image", id=str(place), name=task.file_name, **size)
+        about = {"id": str(place), "name": task.file_name, **size}
+        image = ElementTree.SubElement(root, "image", about)
         digests = predicted_digests(task, classes)
         for region in task.regions:
             _add_frame(image, region, digests.get(region.number, ""))

@@ -78,14 +78,14 @@ class Cell:
         region: The regions' size as the user named it, as `1/16`, `image` or `64`.
         size: The size as `--region` is written.
         fusion: How information and cost are fused.
-        cost: `est` or `gt`; None without fusion.
+        cost: `est` or `gt`; empty without fusion.
     """
 
     information: str
     region: str
     size: str
     fusion: FusionSetting
-    cost: str | None
+    cost: str
 
     @property
     def name(self) -> str:
@@ -154,7 +154,7 @@ class Grid:
             )
         plain = FusionSetting(NONE)
         cells = [
-            Cell(information, region, size, plain, None)
+            Cell(information, region, size, plain, cost="")
             for information in self.informations
             for region, size in sizes.items()
         ]

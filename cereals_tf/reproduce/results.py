@@ -214,7 +214,7 @@ def _cell(cell: Cell | None) -> dict[str, Any]:
         "region": cell.region,
         "size": cell.size,
         "fusion": str(cell.fusion),
-        "cost": cell.cost,
+        "cost": cell.cost or None,
     }
 
 

@@ -95,13 +95,15 @@ class CityscapesSource:
         key = _shortest_key(
             [part for of_split in parts.values() for both in of_split for part in both]
         )
+
+        def by_key(part: Mapping[str, Path]) -> dict[str, Path]:
+            return {key(long): path for long, path in part.items()}
+
         items = {
             split: [
                 item
-                for both in of_split
-                for item in pair(
-                    *({key(long): path for long, path in part.items()} for part in both), self.log
-                )
+                for images, annotations in of_split
+                for item in pair(by_key(images), by_key(annotations), self.log)
             ]
             for split, of_split in parts.items()
         }
@@ -144,6 +146,7 @@ class CityscapesSource:
 
     def annotation(self, item: Item, height: int, width: int) -> Annotation:
         """See `Source.annotation`."""
+        assert item.annotation
         if item.annotation.suffix == ".png":
             of_train_ids = item.annotation.stem.endswith("TrainIds") and self.classes is CLASSES
             labels_as = CITYSCAPES_TRAIN_IDS.labels if of_train_ids else self._labels_as

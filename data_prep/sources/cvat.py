@@ -412,15 +412,17 @@ def _classes(path: Path, labels: Mapping[str, str]) -> Classes:
         raise UserError(
             f"{path}: the labels {reprlib.repr(list(labels))}, expected 1 to {IGNORE_ID - 1}"
         )
-    if None in colours or len(set(colours)) < len(colours):
-        colours = list(evenly_spaced_palette(len(names)))
-    return Classes(tuple(names), tuple(colours), IGNORE_ID)
+    palette = tuple(colour for colour in colours if colour)
+    if len(set(palette)) < len(colours):
+        palette = evenly_spaced_palette(len(names))
+    return Classes(tuple(names), palette, IGNORE_ID)
 
 
 def _colour(text: str) -> tuple[int, int, int] | None:
     if not re.fullmatch("#[0-9a-fA-F]{6}", text):
         return None
-    return tuple(bytes.fromhex(text[1:]))
+    red, green, blue = bytes.fromhex(text[1:])
+    return red, green, blue
 
 
 def images_in(path: Path | str, root: ElementTree.Element, log: SourceLog) -> list[CvatImage]:

@@ -5,7 +5,7 @@ as people do, a file of 16 bits or one that is stored rotated, needs an option t
 """
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from PIL import ExifTags, Image, TiffTags, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, TiffImagePlugin, TiffTags, UnidentifiedImageError
 
 from cereals_tf.data_prep.dataset import MAX_PIXELS
 from cereals_tf.data_prep.errors import UserError
@@ -168,7 +168,7 @@ def read_image(path: Path, options: ImageOptions) -> StoredImage:
 
 
 def read_header(
-    file: Path | io.BytesIO, where: str = "", formats: Sequence[str] = STORED_FORMATS
+    file: Path | io.BytesIO, where: str = "", formats: tuple[str, ...] = STORED_FORMATS
 ) -> ImageHeader:
     """Read an image file's header, and check all that can be checked without its pixels.
 
@@ -184,13 +184,13 @@ def read_header(
     where = where or str(file)
     with _damage_named(where, formats), Image.open(file, formats=formats) as image:
         _refuse_bomb(image, where)
-        header = ImageHeader(image.format, image.height, image.width)
+        header = ImageHeader(image.format or "", image.height, image.width)
         image.verify()  # checksums, which `load` skips
         return header
 
 
 def open_image(
-    file: Path | io.BytesIO, where: str = "", formats: Sequence[str] = STORED_FORMATS
+    file: Path | io.BytesIO, where: str = "", formats: tuple[str, ...] = STORED_FORMATS
 ) -> Image.Image:
     """Open and fully decode an image file; see `read_header`.
 
@@ -205,7 +205,7 @@ def open_image(
 
 
 @contextmanager
-def _damage_named(where: str, formats: Sequence[str]) -> Iterator[None]:
+def _damage_named(where: str, formats: tuple[str, ...]) -> Iterator[None]:
     """Turn whatever Pillow raises for an image into an error that begins with `where`."""
     try:
         yield
@@ -219,14 +219,14 @@ def _damage_named(where: str, formats: Sequence[str]) -> Iterator[None]:
         raise InvalidError(UNREADABLE, f"{where}: cannot be decoded: {reason}") from None
 
 
-def _refuse_bomb(image: Image.Image, where: str) -> None:
+def _refuse_bomb(image: ImageFile.ImageFile, where: str) -> None:
     """Refuse an image whose header or scans say that few bytes would keep a decoder busy."""
     if image.width * image.height > MAX_PIXELS:
         raise InvalidError(
             UNREADABLE,
             f"{where}: claims {image.height}x{image.width} pixels, at most {MAX_PIXELS} are read",
         )
-    if image.format in ("JPEG", "MPO"):
+    if image.fp and image.format in ("JPEG", "MPO"):
         image.fp.seek(0)
         scans = image.fp.read().count(b"\xff\xda")
         if scans > MAX_JPEG_SCANS:
@@ -284,8 +284,8 @@ def _is_deep(content: bytes, form: str) -> bool:
     if form == "PNG":
         return content[24] > 8
     if form == "TIFF":
-        with Image.open(io.BytesIO(content)) as image:
-            return max(image.tag_v2.get(_BITS_PER_SAMPLE, (1,))) > 8
+        tags = TiffImagePlugin.TiffImageFile(io.BytesIO(content)).tag_v2
+        return max(tags.get(_BITS_PER_SAMPLE, (1,))) > 8
     return form == "PPM" and _largest_of_pnm(content) > 255
 
 
@@ -327,8 +327,9 @@ def _plain(image: Image.Image, path: Path) -> Image.Image:
     Raises:
         InvalidError: It has several pages, or is of a mode that this would alter.
     """
-    if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
-        raise InvalidError(UNREADABLE, f"{path}: {image.n_frames} images in one file, expected one")
+    pictures = getattr(image, "n_frames", 1)
+    if pictures > 1 and image.format != "MPO":
+        raise InvalidError(UNREADABLE, f"{path}: {pictures} images in one file, expected one")
     if image.mode in ("1", "L", "LA"):
         return image.convert("L")
     if image.mode in ("P", "PA", "RGB", "RGBA", "RGBX", "YCbCr") or image.format in _STORED:

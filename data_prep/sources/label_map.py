@@ -304,14 +304,13 @@ def read_colour(text: str) -> Colour:
     parts = [int(part) for part in text.split(",")]
     if not _is_colour(parts):
         raise ValueError(text)
-    return tuple(parts)
+    red, green, blue = parts
+    return red, green, blue
 
 
 def evenly_spaced_palette(classes: int) -> tuple[Colour, ...]:
     """Return one colour per class, hues evenly spaced, two brightnesses in turn."""
     from colorsys import hsv_to_rgb
 
-    return tuple(
-        tuple(round(255 * part) for part in hsv_to_rgb(i / classes, 0.65, (0.95, 0.7)[i % 2]))
-        for i in range(classes)
-    )
+    colours = (hsv_to_rgb(i / classes, 0.65, (0.95, 0.7)[i % 2]) for i in range(classes))
+    return tuple((round(255 * r), round(255 * g), round(255 * b)) for r, g, b in colours)

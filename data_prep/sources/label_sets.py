@@ -125,10 +125,11 @@ def voc_palette(classes: int) -> tuple[Colour, ...]:
     Bits 3, 4, 5 are the second highest, and so on, as in `VOClabelcolormap` of the development kit
     of the PASCAL Visual Object Classes Challenge 2012.
     """
-    return tuple(
-        tuple(sum((i >> 3 * k + part & 1) << 7 - k for k in range(8)) for part in range(3))
-        for i in range(classes)
-    )
+
+    def value(i: int, part: int) -> int:
+        return sum((i >> 3 * k + part & 1) << 7 - k for k in range(8))
+
+    return tuple((value(i, 0), value(i, 1), value(i, 2)) for i in range(classes))
 
 
 def _voc() -> LabelMap:

@@ -212,6 +212,7 @@ def annotation_of_mask(
     Raises:
         InvalidError: The mask is damaged, of another size than its image or has an unknown id.
     """
+    assert item.annotation
     mask = read_mask(item.annotation, labels_as)
     if mask.shape != (height, width):
         raise InvalidError(
@@ -241,7 +242,7 @@ def read_mask(path: Path, labels_as: LabelMap) -> np.ndarray:
     where = str(path)
     if image.mode == "P":
         palette = np.zeros((256, 3), np.uint8)
-        colours = np.reshape(image.getpalette("RGB"), (-1, 3))
+        colours = np.reshape(image.getpalette("RGB") or [], (-1, 3))
         palette[: len(colours)] = colours
         return labels_as.of_palette(pixels, palette, where)
     if image.mode in ("1", "L", "I;16", "I"):
@@ -259,7 +260,7 @@ def _values(path: Path, image: Image.Image, pixels: np.ndarray) -> np.ndarray:
         return pixels.astype(np.uint8)
     if image.mode == "L":
         with Image.open(path) as header:
-            form = header.tile[0][3] if header.tile else ""
+            form = str(header.tile[0][3]) if header.tile else ""
         return pixels // _STRETCHED.get(form, 1)
     return pixels.astype(np.uint16)
 

@@ -41,15 +41,18 @@ class Source(Protocol):
         classes: Class names, palette and ignore id.
         classes_from: Where the names of the classes come from, for messages.
         background: Train id of the pixels that no polygon covers.
-        options: How its images are read.
         log: What was met while it was opened and its items were listed.
     """
 
     classes: Classes
     classes_from: str
     background: int
-    options: ImageOptions
     log: SourceLog
+
+    @property
+    def options(self) -> ImageOptions:
+        """How its images are read."""
+        ...
 
     def items(self) -> dict[str, list[Item]]:
         """Return the items of each split, sorted by image id; this is called once.

@@ -1,7 +1,7 @@
 """PASCAL VOC: masks and lists of image names, for VOC's classes or any others."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -92,7 +92,7 @@ class VocSource:
         return splits_of(parts, self.options, self.log)
 
     def _listed_items(
-        self, lists: Sequence[str], may_lack_masks: bool, seen: dict[str, str]
+        self, lists: Iterable[str], may_lack_masks: bool, seen: dict[str, str]
     ) -> list[Item]:
         """Return the items of some lists; `seen` has the places of ids that were listed before."""
         listed = [

@@ -35,8 +35,9 @@ def _place(campaign: Campaign) -> Path:
     cache, data = campaign.options.cache, campaign.data_folder
     if "/" in cache:
         return Path(cache)
-    writable = isinstance(data, Path) and os.access(data, os.W_OK)
-    return (data if cache == "auto" and writable else campaign.folder) / FOLDER
+    if cache == "auto" and isinstance(data, Path) and os.access(data, os.W_OK):
+        return data / FOLDER
+    return campaign.folder / FOLDER
 
 
 def _key(campaign: Campaign, models: Models) -> str:

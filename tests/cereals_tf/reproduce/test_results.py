@@ -40,7 +40,7 @@ def outcome(planned, p95, c95, *mious, reference=0.8):
     return Outcome(planned, rounds(*mious), reference, p95, c95)
 
 
-def one_of(information, size, fusion="none", cost=None):
+def one_of(information, size, fusion="none", cost=""):
     return [
         one
         for one in PLANNED
