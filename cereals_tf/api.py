@@ -22,6 +22,7 @@ from cereals_tf.data_prep.quiet import load_tensorflow
 from cereals_tf.data_prep.remote import RemotePath, folder_at, local_folder
 
 if TYPE_CHECKING:
+    from cereals_tf.campaign.estimate import Estimate
     from cereals_tf.campaign.learning.quality import Quality
 
 __all__ = ["Campaign", "Status", "UserError", "inspect", "prepare", "show_progress"]
@@ -165,6 +166,17 @@ class Campaign:
     def options(self) -> Options:
         """Its options."""
         return self.opened.options
+
+    def estimate(self) -> "Estimate":
+        """Return what rounds will take at most, after a short trial on the data.
+
+        Raises:
+            UserError: The data set or a model is damaged.
+        """
+        load_tensorflow()
+        from cereals_tf.campaign.estimate import estimate
+
+        return estimate(self.opened)
 
     def step(self, *, strategy: str = "none", recipe: str = "") -> Metrics | None:
         """Do the next round, or finish an interrupted one.

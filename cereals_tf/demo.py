@@ -12,10 +12,7 @@ OPTIONS = {
     "fusion": "ratio",
     "initial": "4images",
     "budget": "3images",
-    "width_multiplier": 0.125,
-    "learning_rate": 1e-3,
-    "epochs": 16,
-    "patience": 6,
+    "epochs": 6,
 }
 """What the demo's campaign is started with; all else has its default."""
 
@@ -36,7 +33,7 @@ def demo(out: str = "cereals-demo") -> str | None:
     )
     commands.toy(streets, **SCENES)
     commands.prepare(streets, data, dataset="cityscapes")
-    commands.start(campaign, data=data, **OPTIONS)
+    commands.start(campaign, data=data, estimate=False, **OPTIONS)
     commands.run(campaign, rounds=ROUNDS)
     commands.report(campaign, report)
     commands.export(campaign, model)

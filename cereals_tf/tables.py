@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
+from tqdm import tqdm
 
 from cereals_tf.campaign.folder.campaign import Campaign, CommittedRound
 from cereals_tf.campaign.folder.waiting import waiting
@@ -13,6 +14,7 @@ from cereals_tf.data_prep.dataset import PreparedData
 from cereals_tf.data_prep.findings import findings
 
 if TYPE_CHECKING:
+    from cereals_tf.campaign.estimate import Estimate
     from cereals_tf.campaign.learning.quality import Quality
 
 _UNKNOWN = "n/a"
@@ -75,6 +77,15 @@ def round_line(done: CommittedRound) -> str:
         shares += f" and {metrics.clicks_percent:.1f} % of the clicks"
     spent = format_duration(metrics.total_seconds)
     return f"round {done.number}: mIoU {format_iou(metrics.miou)} with {shares}, in {spent}"
+
+
+def estimate_lines(found: "Estimate") -> list[str]:
+    """Return in lines what a campaign will take."""
+    first, later = format_duration(found.first), format_duration(found.later)
+    memory = tqdm.format_sizeof(found.memory, "B")
+    disk = f", {tqdm.format_sizeof(found.disk, 'B')} of features on disk" if found.disk else ""
+    lines = [f"at most {first} for round 0 and {later} for a later one, {memory} of memory{disk}"]
+    return [*lines, *([f"shorter with {', '.join(found.hints)}"] if found.hints else [])]
 
 
 def show_progress(campaign: Campaign) -> None:

@@ -58,6 +58,11 @@ class Features:
     encoder: Callable[[], keras.Model]
     channels: tuple[int, int, int]
 
+    @property
+    def bytes_on_disk(self) -> int:
+        """What all of them take."""
+        return sum(_FRAME_BYTES + self._record_bytes(entry) for entry in self.split.images)
+
     def compute(self, image_ids: Sequence[str] | None = None) -> None:
         """Compute what is missing, with a progress bar, after saying how large it will be.
 

@@ -121,7 +121,8 @@ class Scorer:
             maps["information"] = self._information(logits)
         windows = dict(zip(maps, tf.unstack(sums(list(maps.values())), axis=1), strict=True))
         if costs.shape[-1] > 1:
-            windows["cost_estimated"] += _crossings(costs, unlabelled, cells(region))
+            crossings = _crossings(costs, unlabelled, cells(region))
+            windows["cost_estimated"] += crossings[:, : grid[0], : grid[1]]
         if self._predicts:
             predicted = tf.argmax(tf.reduce_mean(tf.nn.softmax(logits), axis=0), axis=-1)
             members = tf.unstack(tf.one_hot(predicted, self.segmentation.output_shape[-1]), axis=-1)

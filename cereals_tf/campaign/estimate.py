@@ -1,0 +1,164 @@
+"""What a campaign's rounds will take on this machine: a short trial on its data, and sums.
+
+The trial is on val, which is labelled in any case. Trainings are counted to their last epoch; they
+may stop before. Whole images are counted where crops may be trained on.
+"""
+
+import resource
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from cereals_tf.acquisition.scorer import Scorer
+from cereals_tf.campaign.folder.campaign import Campaign
+from cereals_tf.campaign.folder.splits import open_split
+from cereals_tf.campaign.learning.features import with_features
+from cereals_tf.campaign.learning.models import Models
+from cereals_tf.campaign.learning.task import TASKS, Task
+from cereals_tf.campaign.options import Options
+from cereals_tf.campaign.pool.choose import budget_of, choose_initial
+from cereals_tf.campaign.pool.pool import Pool, region_area, region_of
+from cereals_tf.data_prep import records
+from cereals_tf.data_prep.grid import Box, cells
+from cereals_tf.trainers.cache import Cache
+from cereals_tf.trainers.fitting import compile_model
+from cereals_tf.trainers.inputs import TrainingData
+from cereals_tf.trainers.samples import Sample
+from cereals_tf.trainers.split import Split
+
+TRIAL_STEPS = 10
+FORWARD = 1 / 3
+"""Of the time of a training step, what goes into its forward pass."""
+LARGE = 512
+"""Images of a longer side are worth a word, pixels."""
+LONG = 600
+"""So are rounds that take longer, seconds."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a campaign will take, at most.
+
+    Attributes:
+        first: Seconds of round 0.
+        later: Seconds of round 1.
+        disk: Bytes of the features that are kept, 0 where none are.
+        memory: Bytes of this process at its largest so far.
+        hints: Options that would shorten it, in words.
+    """
+
+    first: float
+    later: float
+    disk: int
+    memory: int
+    hints: tuple[str, ...]
+
+
+def estimate(campaign: Campaign) -> Estimate:
+    """Try each part of a round on a few images, and add up what there will be of it.
+
+    Raises:
+        UserError: The data set or a model is damaged.
+    """
+    options, models = campaign.options, Models.of(campaign)
+    train, val = (open_split(campaign, name) for name in ("train", "val"))
+    images = len(train.images) + len(val.images)
+    encode, disk = 0.0, 0
+    if models.keeps_features:
+        few = val.records().take(2).map(val.image).batch(1)
+        encode = images * _seconds(tf.function(models.encoder, reduce_retracing=True), few)
+        disk = sum(_bytes(with_features(campaign, split, models)) for split in (train, val))
+    step = sum(_step(campaign, models, task, val) for task in TASKS)
+    forward = FORWARD * step / min(options.batch_size, len(val.images))
+
+    def training(labelled: int) -> float:
+        steps = max(options.min_steps, -(-labelled // options.batch_size))
+        return options.epochs * (steps * step + len(val.images) * forward)
+
+    initial = len({chosen.region.image_id for chosen in choose_initial(Pool(options, train, {}))})
+    labelled = min(len(train.images), initial + _regions_of_a_round(options, train))
+    score = len(train.images) * _score(campaign, models, val)
+    memory = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    first, later = encode + training(initial), score + training(labelled)
+    return Estimate(first, later, disk, memory, _hints(options, train, later))
+
+
+def _step(campaign: Campaign, models: Models, task: Task, val: Split) -> float:
+    """Return the seconds of a training step."""
+    options, model = models.options, models.build(task)
+    if models.takes_features(task):
+        val = with_features(campaign, val, models)
+    else:
+        model = models.whole(task, model)
+    whole = {entry.image_id: Box(0, 0, entry.height, entry.width) for entry in val.images}
+    few = dict(islice(whole.items(), options.batch_size))
+    data = TrainingData(
+        val,
+        task.name,
+        {image_id: [box] for image_id, box in few.items()},
+        {image_id: [Sample(box, box)] for image_id, box in few.items()},
+        options.batch_size,
+        Cache("none"),
+        TRIAL_STEPS,
+    )
+    compile_model(model, task.loss(options), options.learning_rate)
+    model.fit(data.epoch(0), shuffle=False, verbose=0)
+    started = time.monotonic()
+    model.fit(data.epoch(1), shuffle=False, verbose=0)
+    return (time.monotonic() - started) / data.steps
+
+
+def _score(campaign: Campaign, models: Models, val: Split) -> float:
+    """Return the seconds in which an image of the pool is scored."""
+    options, built = campaign.options, [models.build(task) for task in TASKS]
+    if all(map(models.takes_features, TASKS)):
+        val = with_features(campaign, val, models)
+    else:
+        built = [models.whole(*pair) for pair in zip(TASKS, built, strict=True)]
+    scorer = Scorer(*built, options.information, options.committee)
+    entry = val.images[0]
+    region = region_of(options, entry)
+    unlabelled = np.ones((1, cells(entry.height), cells(entry.width)), bool)
+    few = val.examples(lambda record: (record[records.IMAGE_ID],), [entry.image_id])
+    batches = few.map(lambda seen, image_id: seen).repeat(3).batch(1)
+    size = (entry.height, entry.width)
+    return _seconds(lambda seen: scorer.windows(seen, unlabelled, region, size), batches)
+
+
+def _bytes(split: Split) -> int:
+    return split.features.bytes_on_disk if split.features else 0
+
+
+def _seconds(work: Callable[[Any], object], batches: tf.data.Dataset) -> float:
+    """Return the seconds of some work on a batch, of all but the first."""
+    first, *others = batches
+    work(first)
+    started = time.monotonic()
+    for batch in others:
+        work(batch)
+    return (time.monotonic() - started) / max(1, len(others))
+
+
+def _regions_of_a_round(options: Options, train: Split) -> int:
+    """Return how many regions a round annotates, for a budget in pixels; else one an image."""
+    budget, unit = budget_of(options, train.images)
+    if unit != "pixels":
+        return len(train.images)
+    return int(budget / max(region_area(options, entry) for entry in train.images))
+
+
+def _hints(options: Options, train: Split, seconds: float) -> tuple[str, ...]:
+    if seconds < LONG:
+        return ()
+    longest = max(max(entry.height, entry.width) for entry in train.images)
+    found = {
+        "--recipe=fast": options.recipe != "fast" and not options.model,
+        "--image_size=HEIGHTxWIDTH": longest > LARGE and options.image_size is None,
+        "--train_on=auto": options.encoder == "trained" and options.train_on == "mask",
+    }
+    return (*(hint for hint, helps in found.items() if helps), "cereals score --shard=I/N")

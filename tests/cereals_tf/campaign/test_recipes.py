@@ -1,0 +1,194 @@
+"""Recipes: heads on features that are computed once, and all layers tuned from them."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+from cereals_tf.acquisition.scorer import Scorer
+from cereals_tf.campaign.folder.campaign import OPTIONS_FILE, ROUND_FILES, Campaign
+from cereals_tf.campaign.folder.splits import open_split
+from cereals_tf.campaign.learning.features import FOLDER, with_features
+from cereals_tf.campaign.learning.models import ENCODER, Models
+from cereals_tf.campaign.learning.quality import evaluate_round
+from cereals_tf.campaign.learning.scorer import load_pool_scorer, load_scorer
+from cereals_tf.campaign.learning.task import COST, SEGMENTATION
+from cereals_tf.campaign.options import RECIPES, Options
+from cereals_tf.campaign.run import run_campaign, step_campaign
+from cereals_tf.campaign.start import start_campaign
+from cereals_tf.data_prep.errors import UserError
+
+CHOSEN = {
+    "region": "16",
+    "initial": "1images",
+    "budget": "20%",
+    "fusion": "ratio",
+    "epochs": 2,
+    "min_steps": 2,
+    "batch_size": 2,
+    "width_multiplier": 0.03,
+    "image_size": "60x90",
+}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory, toy_data):
+    """A data set of its own, as features are kept in it."""
+    return shutil.copytree(toy_data, tmp_path_factory.mktemp("recipes") / "data")
+
+
+@pytest.fixture(scope="module")
+def start(data):
+    def begin(folder, **chosen) -> Campaign:
+        return start_campaign(folder, data, Options.chosen(**CHOSEN | chosen))
+
+    return begin
+
+
+@pytest.fixture(scope="module")
+def fast(tmp_path_factory, start):
+    """Two rounds of fast, and one of best. Not to be changed."""
+    campaign = start(tmp_path_factory.mktemp("fast") / "campaign")
+    run_campaign(campaign, 2, 1.0)
+    step_campaign(campaign, recipe="best")
+    return campaign
+
+
+def test_a_round_keeps_heads_and_the_campaign_its_encoder(fast, data):
+    for number in (0, 1):
+        folder = fast.round(number).folder
+        assert sorted(path.name for path in folder.iterdir()) == sorted(ROUND_FILES)
+    assert (fast.folder / ENCODER).stat().st_size > 10 * sum(
+        (fast.round(1).folder / task.file).stat().st_size for task in (SEGMENTATION, COST)
+    )
+    (kept,) = (data / FOLDER).iterdir()
+    assert kept.name.startswith("efficientnet_lite0-")
+    assert {path.name.split("-")[0] for path in kept.iterdir()} == {"train", "val"}
+
+
+def test_features_score_the_pool_as_images_do(fast):
+    train = open_split(fast, "train")
+    heads, seen = load_pool_scorer(fast, fast.round(1), train)
+    whole = load_scorer(fast, fast.round(1))
+    assert isinstance(heads, Scorer)
+    assert len(heads.segmentation.inputs) == 3
+    for maps, record in seen.examples(lambda record: (record,)):
+        batch = tuple(part[None] for part in maps)
+        for found, expected in zip(
+            heads.maps(batch), whole.maps(train.image(record)[None]), strict=True
+        ):
+            assert found.shape == (1, 8, 12)
+            np.testing.assert_allclose(found, expected, atol=2e-2)
+
+
+def test_the_encoder_stays_as_it_is(fast):
+    """Heads are trained, and the encoder of a tuned round is not that of the campaign."""
+    models = Models.of(fast)
+    assert not models.encoder.trainable_variables
+    before, after = (models.load_round(SEGMENTATION, fast.round(n)) for n in (0, 1))
+    assert any(
+        not np.array_equal(one, other)
+        for one, other in zip(before.get_weights(), after.get_weights(), strict=True)
+    )
+    tuned = Models.of(fast, fast.round(2)).load_round(SEGMENTATION, fast.round(2))
+    own, shared = tuned.get_layer("encoder"), models.encoder
+    kernels = [
+        np.abs(own.get_layer(name).get_weights()[0] - shared.get_layer(name).get_weights()[0]).max()
+        for name in ("stem", "block7a_project")
+    ]
+    assert min(kernels) > 0
+    means = (own.get_layer("stem_bn"), shared.get_layer("stem_bn"))
+    np.testing.assert_array_equal(*(layer.moving_mean.numpy() for layer in means))
+
+
+def test_a_round_of_another_recipe_says_so(fast):
+    done = fast.round(2)
+    assert done.own_options["recipe"] == "best"
+    assert done.own_options["encoder"] == "tuned"
+    options = fast.options_of(done)
+    assert options == fast.options.but(**done.own_options)
+    assert sorted(path.name for path in done.folder.iterdir()) == sorted(
+        [*ROUND_FILES, OPTIONS_FILE]
+    )
+    for number in range(3):
+        quality = evaluate_round(fast, fast.round(number))
+        assert quality.miou == pytest.approx(fast.round(number).metrics.miou, abs=2e-3)
+
+
+def test_features_are_shared_or_kept_elsewhere_or_not_at_all(start, fast, data, tmp_path):
+    """All give the same regions; nothing is computed that is there."""
+    (kept,) = (data / FOLDER).iterdir()
+    before = {path: path.stat().st_mtime_ns for path in kept.iterdir()}
+    elsewhere = f"{tmp_path}/elsewhere"
+    for cache in ("auto", "disk", elsewhere, "none"):
+        campaign = start(tmp_path / cache.strip("/").replace("/", "-"), cache=cache)
+        step_campaign(campaign)
+        done, expected = campaign.round(0), fast.round(0)
+        assert done.regions == expected.regions
+        rel = 1e-6 if cache != "none" else 0.05
+        found = done.metrics.training["segmentation"].losses
+        assert found == pytest.approx(expected.metrics.training["segmentation"].losses, rel=rel)
+        assert (campaign.folder / FOLDER).exists() == (cache == "disk")
+    assert (tmp_path / "elsewhere").is_dir()
+    assert {path: path.stat().st_mtime_ns for path in kept.iterdir()} == before
+
+
+def test_a_recipe_that_the_campaign_cannot_have(begin, fast, tmp_path):
+    paper = begin(tmp_path / "paper")
+    with pytest.raises(UserError, match=r"--recipe=best: .* this campaign's encoder is trained"):
+        step_campaign(paper, recipe="best")
+    assert not paper.working.exists()
+    with pytest.raises(UserError, match="--recipe=paper"):
+        fast.options.with_recipe("paper")
+
+
+def test_a_round_begun_by_one_recipe_is_trained_anew_by_another(start, fast, tmp_path):
+    campaign = start(tmp_path / "campaign")
+    shutil.copytree(fast.folder / "rounds" / "000", campaign.folder / "rounds" / "000")
+    shutil.copytree(fast.folder / "rounds" / "002", campaign.working)
+    shutil.copy(fast.folder / "rounds" / "001" / "regions.csv", campaign.working / "regions.csv")
+    done = step_campaign(campaign, recipe="fast")
+    assert done.own_options == {}
+    assert done.regions == fast.round(1).regions
+    losses = [one.metrics.training["segmentation"].losses for one in (done, fast.round(1))]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "message"),
+    [
+        ({"weights": "none"}, "--weights=none: --encoder=frozen needs weights"),
+        ({"train_on": "crop"}, "--train_on=crop"),
+        ({"cache": "memory"}, "--cache=memory: the features of --encoder=frozen are kept on disk"),
+        ({"recipe": "paper", "cache": "a/b"}, "--cache=a/b: a folder is for the features"),
+        ({"augment": True}, "--augment: has an effect only with models that learn from images"),
+    ],
+)
+def test_options_that_a_frozen_encoder_cannot_have(chosen, message):
+    with pytest.raises(UserError, match=message):
+        Options.chosen(**chosen)
+
+
+def test_any_option_overrides_a_recipe():
+    for name, values in RECIPES.items():
+        options = Options.chosen(recipe=name, seed=7).to_json()
+        assert options["recipe"] == name
+        assert {key: options[key] for key in values} == values
+    assert Options.chosen(recipe="fast", batch_size=3).batch_size == 3
+    assert Options.chosen().recipe == "fast"
+    assert Options.chosen(model="own:model").recipe == "paper"
+
+
+def test_a_damaged_encoder_is_named(start, tmp_path):
+    campaign = start(tmp_path / "campaign")
+    (campaign.folder / ENCODER).write_bytes(b"no model")
+    with pytest.raises(UserError, match=r"encoder\.keras: cannot be loaded"):
+        step_campaign(campaign)
+
+
+def test_kept_features_have_the_splits_sizes(fast):
+    for name in ("train", "val"):
+        split = open_split(fast, name)
+        seen = with_features(fast, split, Models.of(fast))
+        for maps, _ in seen.examples(lambda record: (record,)):
+            assert [tuple(part.shape) for part in maps] == [(8, 12, 40), (4, 6, 112), (2, 3, 320)]
