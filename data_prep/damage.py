@@ -39,12 +39,10 @@ class Stated(NamedTuple):
     Attributes:
         classes: The classes.
         images: The images by id, in order.
-        labelled: Whether the split has labels.
     """
 
     classes: Classes
     images: Mapping[str, ImageEntry]
-    labelled: bool
 
     @classmethod
     def of(cls, data: PreparedData, split: str) -> "Stated":
@@ -54,7 +52,7 @@ class Stated(NamedTuple):
             UserError: Its list of images is damaged.
         """
         images = {entry.image_id: entry for entry in data.images[split]}
-        return cls(data.classes, images, data.labelled(split))
+        return cls(data.classes, images)
 
 
 def refuse_damage(data: PreparedData, splits: Iterable[str]) -> None:
@@ -245,5 +243,6 @@ def _check_pixels(record: dict[str, tf.Tensor], stated: Stated | None) -> None:
         raise ValueError(f"image {image.shape[:2]} and label {label.shape}, not {_size(record)}")
     if stated:
         _check_ids("a pixel", np.unique(label), stated.classes)
-        if not stated.labelled and np.any(label.numpy() != stated.classes.ignore_id):
-            raise ValueError("a labelled pixel, in a split without labels")
+        labelled = stated.images[bytes(record[IMAGE_ID].numpy()).decode()].labelled
+        if not labelled and np.any(label.numpy() != stated.classes.ignore_id):
+            raise ValueError("a labelled pixel, in an image without labels")

@@ -23,12 +23,21 @@ MAX_PIXELS = 178_000_000  # of one image; Pillow opens hardly more
 
 @dataclass(frozen=True)
 class ImageEntry:
-    """One row of `images.csv`: an image's identity, its size in pixels, and its vertices."""
+    """One row of `images.csv`.
+
+    Attributes:
+        image_id: The image's identity.
+        height: Its height in pixels.
+        width: Its width in pixels.
+        clicks: The vertices of its polygons.
+        labelled: Whether it has labels; if not, people will annotate it.
+    """
 
     image_id: str
     height: int
     width: int
     clicks: int
+    labelled: bool = True
 
 
 @dataclass(frozen=True)
@@ -122,10 +131,10 @@ class PreparedData:
         path = self.folder / IMAGES
         try:
             for row in csv.DictReader(io.StringIO(path.read_bytes().decode(), newline="")):
-                entry = ImageEntry(
-                    row["image_id"], int(row["height"]), int(row["width"]), int(row["clicks"])
-                )
-                entries[row["split"]].append(entry)
+                of_split = entries[row["split"]]
+                numbers = (int(row[name]) for name in ("height", "width", "clicks"))
+                labelled = row.get("labelled") or str(int(self.labelled(row["split"])))
+                of_split.append(ImageEntry(row["image_id"], *numbers, labelled == "1"))
         except (OSError, KeyError, ValueError, TypeError, csv.Error) as error:
             raise UserError(f"{path}: cannot be read: {error!r}") from None
         for split, found in entries.items():
@@ -154,10 +163,12 @@ class PreparedData:
         described = self.split(split)
         sizes = Counter(f"{entry.height}x{entry.width}" for entry in found)
         clicks = sum(entry.clicks for entry in found)
-        if (sizes, clicks) != (described.image_sizes, described.clicks):
+        labelled = sum(entry.labelled for entry in found)
+        stated = described.images if described.labelled else described.labelled_images
+        if (sizes, clicks, labelled) != (described.image_sizes, described.clicks, stated):
             raise UserError(
-                f"{path}: {split}: sizes {reprlib.repr(dict(sizes))} and {clicks} clicks, "
-                f"{DESCRIPTION} says otherwise"
+                f"{path}: {split}: sizes {reprlib.repr(dict(sizes))}, {clicks} clicks and "
+                f"{labelled} images with labels, {DESCRIPTION} says otherwise"
             )
 
     @property

@@ -52,6 +52,7 @@ class SplitDescription:
         polygon_iou_per_class: How well polygons, painted back, agree with the labels, 0 to 1; None
             where neither has a pixel.
         labelled: False: people will annotate it.
+        labelled_images: How many images of a split that people will annotate have labels.
     """
 
     images: int
@@ -65,12 +66,15 @@ class SplitDescription:
     clicks_per_class: Mapping[str, int]
     polygon_iou_per_class: Mapping[str, float | None]
     labelled: bool = True
+    labelled_images: int = 0
 
     def to_json(self) -> dict[str, Any]:
-        """Return the split's part of `dataset.json`; only a split without labels is marked."""
+        """Return the split's part of `dataset.json`; only a split that lacks labels is marked."""
         content = {**asdict(self), "shards": list(self.shards)}
         if self.labelled:
             del content["labelled"]
+        if not self.labelled_images:
+            del content["labelled_images"]
         return content
 
 
@@ -207,6 +211,7 @@ def _split(split: _Field, names: Sequence[str], may_lack_labels: bool) -> SplitD
         *_totals(split, "clicks", names),
         _overlaps(split.of("polygon_iou_per_class"), names),
         "labelled" not in split.value or split.of("labelled").value,
+        split.of("labelled_images").whole() if "labelled_images" in split.value else 0,
     )
     _check_labelled(split, described, may_lack_labels)
     return described
@@ -232,14 +237,20 @@ def _overlaps(field: _Field, names: Sequence[str]) -> dict[str, float | None]:
 
 
 def _check_labelled(split: _Field, described: SplitDescription, may_lack_labels: bool) -> None:
+    if described.labelled_images and not 0 < described.labelled_images < described.images:
+        split.of("labelled_images").refuse(f"fewer than {described.images}")
     if described.labelled is True:
+        if described.labelled_images:
+            split.of("labelled_images").refuse("none where all images have labels")
         return
     labelled = split.of("labelled")
     if described.labelled is not False:
         labelled.refuse("true or false")
     if not may_lack_labels:
         labelled.refuse("true, as only train may lack labels")
-    if described.pixels_ignored != described.pixels or described.clicks:
+    if not described.labelled_images and (
+        described.pixels_ignored != described.pixels or described.clicks
+    ):
         labelled.refuse("true, as there are labelled pixels or clicks")
 
 

@@ -230,13 +230,29 @@ def _shards(splits: dict[str, list[Item]]) -> Iterator[Shard]:
 
 
 def _labelled(shards: Iterable[Shard], split: str) -> bool:
-    return any(item.annotation for shard in shards if shard.split == split for item in shard.items)
+    """Whether all images of a split have labels."""
+    items = (item for shard in shards if shard.split == split for item in shard.items)
+    return all(item.annotation for item in items)
+
+
+def _annotated(shards: Iterable[Shard], split: str) -> set[str]:
+    """Return the ids of the images of a split that have labels."""
+    return {
+        item.image_id
+        for shard in shards
+        if shard.split == split
+        for item in shard.items
+        if item.annotation
+    }
 
 
 def _without_labels(source: Source, shards: Sequence[Shard]) -> str:
-    images = image_count(shard for shard in shards if shard.split == "train")
+    items = [item for shard in shards if shard.split == "train" for item in shard.items]
+    labelled = sum(item.annotation is not None for item in items)
+    has = f"{labelled} of {len(items)} images have labels, round 0" if labelled else "has no labels"
     return (
-        f"train has no labels: people will annotate its {images} images (start --annotator=files) "
+        f"train{':' * bool(labelled)} {has}: people will annotate "
+        f"{'the others' if labelled else f'its {len(items)} images'} (start --annotator=files) "
         f"with the classes from {source.classes_from}: {', '.join(source.classes.names)}"
     )
 
@@ -346,13 +362,20 @@ def _describe(
         for name in counted.keys() - parts.keys():
             (data / name).unlink()
         total = Statistics.total(parts.values())
-        splits[split] = total.describe(classes, list(parts), _labelled(shards, split))
-        rows += [(split, *row) for row in total.rows]
+        annotated = _annotated(shards, split)
+        labels = [row[0] in annotated for row in total.rows]
+        splits[split] = total.describe(classes, list(parts), labels)
+        mixed = any(labels) and not all(labels)
+        rows += [
+            (split, *row, *([int(has)] if mixed else []))
+            for row, has in zip(total.rows, labels, strict=True)
+        ]
     left_out = dict(Counter(problem.kind for problem in problems))
     description = Description(kind, classes, splits, left_out).to_json()
     table = io.StringIO(newline="")
     writer = csv.writer(table)
-    writer.writerow(["split", "image_id", "height", "width", "clicks"])
+    width = max(map(len, rows))
+    writer.writerow(["split", "image_id", "height", "width", "clicks", "labelled"][:width])
     writer.writerows(rows)
     if problems:
         (data / LEFT_OUT).write_bytes(listed(problems))

@@ -71,8 +71,16 @@ class Statistics:
         rows = [tuple(row) for row in content["rows"]]
         return cls(rows, *(np.array(content[field.name], np.int64) for field in fields(cls)[1:]))
 
-    def describe(self, classes: Classes, shards: Sequence[str], labelled: bool) -> SplitDescription:
-        """Return what a split in these shards, with labels or without, holds."""
+    def describe(
+        self, classes: Classes, shards: Sequence[str], labelled: Sequence[bool]
+    ) -> SplitDescription:
+        """Return what a split in these shards holds.
+
+        Args:
+            classes: The classes.
+            shards: The shards' names.
+            labelled: Whether each image has labels.
+        """
         sizes = Counter(f"{height}x{width}" for _, height, width, _ in self.rows)
         intersection, union = self.overlap
         return SplitDescription(
@@ -89,7 +97,8 @@ class Statistics:
                 name: round(float(intersection[i] / union[i]), 6) if union[i] else None
                 for i, name in enumerate(classes.names)
             },
-            labelled=labelled,
+            labelled=all(labelled),
+            labelled_images=0 if all(labelled) else sum(labelled),
         )
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from cereals_tf.acquisition.plugins import find_fusion, find_measure
 from cereals_tf.acquisition.scorer import Scorer
+from cereals_tf.campaign.annotators.people import labelled_images
 from cereals_tf.campaign.folder.campaign import Campaign
 from cereals_tf.campaign.learning.models import ENCODER, Models, load_weights, random_encoder
 from cereals_tf.campaign.learning.task import TASKS
@@ -53,7 +54,14 @@ def fitted_options(options: Options, data: PreparedData) -> Options:
     train = Split(data, "train", options.image_size)
     region = resolve_region(options.region, train.images)
     fitted = replace(options, region=region)
-    choose_initial(Pool(fitted, train, {}))
+    brought = labelled_images(train)
+    if brought and options.cost_unit == "seconds":
+        raise UserError(
+            f"--cost_unit=seconds: nobody measured what the {len(brought)} images of train took "
+            "that have labels already, expected clicks"
+        )
+    if not brought:
+        choose_initial(Pool(fitted, train, {}))
     _check_budget(fitted, train)
     return fitted
 

@@ -272,8 +272,11 @@ class CocoSource:
         """Return the items of a file; where it is of all images, also of those it does not list."""
         items = {image.item.image_id: image.item for image in listed.values()}
         annotated = {image.item.image_id for image in listed.values() if image.annotations}
-        if file.split == "train" and self.options.unlabelled_train and not annotated:
-            items = {key: item._replace(annotation=None) for key, item in items.items()}
+        if file.split == "train" and self.options.unlabelled_train:
+            items = {
+                key: item if key in annotated else item._replace(annotation=None)
+                for key, item in items.items()
+            }
         if not file.split and self.options.unlabelled_train:
             unlisted = pair(images_below(file.pictures, self.log), {}, self.log)
             items = {item.image_id: item for item in unlisted}

@@ -1,13 +1,13 @@
 """Which images of a source are in which split, and with which annotation."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from cereals_tf.data_prep.errors import UserError
-from cereals_tf.data_prep.option import option
+from cereals_tf.data_prep.option import number, option
 from cereals_tf.data_prep.problems import SourceLog
 from cereals_tf.data_prep.sources.images import ImageOptions
 from cereals_tf.data_prep.sources.reading import DUPLICATES
@@ -43,8 +43,9 @@ class SplitOptions(ImageOptions):
     unlabelled_train: bool = option(
         False,
         "People will annotate train (start --annotator=files). Where the source has no splits, "
-        "images without an annotation are train, the others val. Where it has, no image of train "
-        "may have one; without this option, such a train split is recognised too.",
+        "images without an annotation are train, the others val (see --labelled_train). Where it "
+        "has, images of train that have an annotation are round 0; a train split without any is "
+        "recognised without this option too.",
     )
 
 
@@ -54,6 +55,12 @@ class DividedOptions(SplitOptions):
 
     val_percent: float = option(
         20.0, "Share of the images that become val where the source has no splits, percent."
+    )
+    labelled_train: float = option(
+        0.0,
+        "With --unlabelled_train, where the source has no splits: share of the images with an "
+        "annotation that become train instead of val, percent. They are round 0.",
+        number(0, 100),
     )
 
 
@@ -120,16 +127,16 @@ def splits_of(
 ) -> dict[str, list[Item]]:
     """Return the items of a source's splits that can be used.
 
-    Of train, none may have an annotation; otherwise all images must. A test split without any is
-    left out.
+    Of train, none or, with `unlabelled_train`, some may have an annotation; otherwise all images
+    must. A test split without any is left out.
 
     Args:
         parts: The items of each split.
-        options: Whether train has to lack annotations.
+        options: Whether people will annotate train.
         log: Is told of the others.
 
     Raises:
-        UserError: A split would be empty.
+        UserError: A split would be empty, or people would have nothing to annotate.
     """
     splits = {}
     for split, items in parts.items():
@@ -137,9 +144,10 @@ def splits_of(
         if split == "test" and not annotated:
             log.remarks.append(f"test has no annotations, it is left out ({len(items)} images)")
         elif split == "train" and (options.unlabelled_train or not annotated):
-            splits[split] = _unlabelled(items, log)
+            splits[split] = _for_people(items, log)
         else:
-            splits[split] = _annotated(items, log)
+            hint = "; with --unlabelled_train people annotate such images" * (split == "train")
+            splits[split] = _annotated(items, log, hint)
     for split, items in splits.items():
         if not items:
             raise log.nothing_left(f"no image is left for {split}")
@@ -151,14 +159,15 @@ def divided(
 ) -> dict[str, list[Item]]:
     """Return the splits of a source that has none.
 
-    With `unlabelled_train` they are the images without and with an annotation. Otherwise every
-    n-th image, by `val_percent`, is val, so that neighbours in a sequence are spread evenly.
+    With `unlabelled_train` they are the images without and with an annotation, some of which may
+    be train too. Otherwise every n-th image, by `val_percent`, is val, so that neighbours in a
+    sequence are spread evenly.
 
     Raises:
         UserError: A split would be empty.
     """
     if options.unlabelled_train:
-        return _divided_by_annotation(_of_different_ids(items, log))
+        return _divided_by_annotation(_of_different_ids(items, log), options.labelled_train)
     hint = "; with --unlabelled_train such images are train, others val"
     annotated = _annotated(items, log, hint)
     if not annotated:
@@ -174,21 +183,19 @@ def _annotated(items: Sequence[Item], log: SourceLog, hint: str = "") -> list[It
     return _of_different_ids([item for item in items if item.annotation], log)
 
 
-def _unlabelled(items: Sequence[Item], log: SourceLog) -> list[Item]:
-    for item in items:
-        if item.annotation:
-            log.invalid(
-                "annotations of a train split that is to have none",
-                f"--unlabelled_train: {item.annotation} annotates an image of train, expected none "
-                "that does",
-            )
-    return _of_different_ids([item for item in items if not item.annotation], log)
+def _for_people(items: Sequence[Item], log: SourceLog) -> list[Item]:
+    if items and all(item.annotation for item in items):
+        raise UserError(
+            f"--unlabelled_train: all {len(items)} images of train have an annotation, as "
+            f"{items[0].annotation}, expected some that people will annotate"
+        )
+    return _of_different_ids(items, log)
 
 
 def _of_different_ids(items: Sequence[Item], log: SourceLog) -> list[Item]:
     """Return the first item of each id, in the order of the ids."""
     first: dict[str, Item] = {}
-    for item in sorted(items, key=lambda item: item[:2]):
+    for item in _sorted(items):
         other = first.setdefault(item.image_id, item)
         if other is not item:
             text = f"{item.image}: duplicate id {item.image_id!r}, also of {other.image}"
@@ -196,7 +203,8 @@ def _of_different_ids(items: Sequence[Item], log: SourceLog) -> list[Item]:
     return list(first.values())
 
 
-def _divided_by_annotation(items: Sequence[Item]) -> dict[str, list[Item]]:
+def _divided_by_annotation(items: Sequence[Item], labelled: float) -> dict[str, list[Item]]:
+    """Return images without an annotation and `labelled` percent of the others as train."""
     splits = {
         "train": [item for item in items if not item.annotation],
         "val": [item for item in items if item.annotation],
@@ -207,11 +215,25 @@ def _divided_by_annotation(items: Sequence[Item]) -> dict[str, list[Item]]:
                 f"--unlabelled_train: none of {len(items)} images is {word} an annotation, "
                 f"expected some: they become {split}"
             )
-    return splits
+    if not labelled:
+        return splits
+    parts = divided_evenly(splits["val"], 100 - labelled, f"--labelled_train={labelled:g}")
+    return {"train": _sorted([*splits["train"], *parts["train"]]), "val": parts["val"]}
 
 
-def divided_evenly(items: Sequence[Item], val_percent: float) -> dict[str, list[Item]]:
+def _sorted(items: Iterable[Item]) -> list[Item]:
+    return sorted(items, key=lambda item: item[:2])
+
+
+def divided_evenly(
+    items: Sequence[Item], val_percent: float, named: str = ""
+) -> dict[str, list[Item]]:
     """Take every n-th item as val, so that neighbours in a sequence are spread evenly.
+
+    Args:
+        items: The items.
+        val_percent: Which share of them val gets, percent.
+        named: The option that says so, for messages; by default `--val_percent`.
 
     Raises:
         UserError: Train or val would be empty.
@@ -225,7 +247,6 @@ def divided_evenly(items: Sequence[Item], val_percent: float) -> dict[str, list[
     }
     for split, members in splits.items():
         if not members:
-            raise UserError(
-                f"--val_percent={val_percent:g} of {len(items)} images leaves no image for {split}"
-            )
+            named = named or f"--val_percent={val_percent:g}"
+            raise UserError(f"{named} of {len(items)} images leaves no image for {split}")
     return splits

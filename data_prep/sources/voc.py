@@ -100,11 +100,12 @@ class VocSource:
             for name in sorted(lists)
             for entry in _read_list(self._folder / _LISTS / f"{name}.txt")
         ]
-        masked = not may_lack_masks or any(self._has_mask(entry.name) for entry in listed)
+        any_masked = any(self._has_mask(entry.name) for entry in listed)
+        by_people = may_lack_masks and (self.options.unlabelled_train or not any_masked)
         items = []
         for name, where in listed:
             with self.log.noted("images or masks that are listed but not there"):
-                item = self._item(name, where, masked)
+                item = self._item(name, where, not by_people or self._has_mask(name))
                 if item.image_id in seen:
                     first = seen[item.image_id]
                     raise UserError(f"{where}: {name!r} is listed twice, also at {first}")

@@ -213,13 +213,45 @@ def test_a_labelled_train_contradicts_the_option(source, kind):
     assert ANNOTATIONS[kind].format(split="train", name="a") in message
 
 
-@pytest.mark.parametrize("kind", sorted(IMAGES.keys() - {"coco"}))
-def test_a_mixture_is_refused(source, kind):
+@KINDS
+def test_a_mixture_is_refused_unless_people_annotate_the_others(source, tmp_path, convert, kind):
     folder = source(kind)
     _annotate(folder, kind, "train", "a")
-    lacking = Path((ANNOTATIONS if kind == "voc" else IMAGES)[kind].format(split="train", name="b"))
-    assert lacking.name in _refused(folder, kind)
-    assert _refused(folder, kind, unlabelled_train=True)
+    if kind == "coco":
+        path = folder / ANNOTATIONS["coco"].format(split="train")
+        _json(path, _coco(["a.png", "b.png"], ["a"]))
+    else:
+        of = ANNOTATIONS if kind == "voc" else IMAGES
+        assert Path(of[kind].format(split="train", name="b")).name in _refused(folder, kind)
+    data = convert(folder, tmp_path / "out", kind, unlabelled_train=True)
+    assert [entry.labelled for entry in data.images["train"]] == [True, False]
+    assert all(entry.labelled for entry in data.images["val"])
+    assert (data.labelled("train"), data.split("train").labelled_images) == (False, 1)
+    found = _records(data, "train")
+    drawn = {name: decode_label(record["label/encoded"]).numpy() for name, record in found.items()}
+    assert (drawn["b"] == data.classes.ignore_id).all() and not polygons_of(found["b"])
+    assert len(np.unique(drawn["a"])) > 1 and polygons_of(found["a"])
+    verify(data)
+    assert PreparedData.open(data.folder).description == data.description
+
+
+def test_images_that_are_labelled_become_train_by_a_share(tmp_path, convert):
+    for name in "abcdefgh":
+        _image(tmp_path / "source" / "images" / f"{name}.png")
+    for name in "bdfh":
+        _mask(tmp_path / "source" / "labels" / f"{name}.png")
+    _json(tmp_path / "source" / "classes.json", CLASSES)
+    notes = []
+    options = {"unlabelled_train": True, "labelled_train": 50.0}
+    prepare(tmp_path / "source", tmp_path / "out", "masks", options, note=notes.append)
+    assert "train: 2 of 6 images have labels, round 0: people will annotate the others" in notes[0]
+    data = PreparedData.open(tmp_path / "out")
+    labelled = {entry.image_id: entry.labelled for entry in data.images["train"]}
+    assert labelled == {name: name in "bf" for name in "abcefg"}
+    assert [entry.image_id for entry in data.images["val"]] == ["d", "h"]
+    options["labelled_train"] = 100.0
+    with pytest.raises(UserError, match="--labelled_train=100 of 4 images leaves no image for val"):
+        prepare(tmp_path / "source", tmp_path / "other", "masks", options)
 
 
 @pytest.mark.parametrize("kind", sorted(IMAGES.keys() - {"coco"}))

@@ -10,6 +10,7 @@ import numpy as np
 from cereals_tf.acquisition.regions import Region, boxes_by_image
 from cereals_tf.acquisition.selection import Chosen
 from cereals_tf.campaign.annotators.annotator import WaitingError
+from cereals_tf.campaign.annotators.oracle import annotate
 from cereals_tf.campaign.folder.annotations import AnnotationStore, RegionAnnotation
 from cereals_tf.campaign.folder.campaign import (
     REGIONS,
@@ -60,7 +61,12 @@ class People:
     train: Split
 
     def annotate(self, choose: Callable[[], list[Chosen]]) -> list[Annotated]:
-        """Ask for what `choose` chooses, or take in what was asked for before."""
+        """Ask for what `choose` chooses, or take in what was asked for before.
+
+        Labels that the data set has of train's images are round 0.
+        """
+        if not self.rounds and (chosen := labelled_images(self.train)):
+            return annotate(self.train, chosen, {})
         if self.campaign.request() is None:
             write_request(self.campaign.working / REQUEST, choose())
         asked = waiting(self.campaign)
@@ -79,7 +85,7 @@ class People:
         """
         working = self.campaign.working
         sources = [(done.request, done.annotations) for done in self.rounds]
-        if (working / REGIONS).exists():
+        if (working / REGIONS).exists() and (working / REQUEST).exists():
             sources.append((read_request(working / REQUEST), self.campaign.annotations))
         asked: dict[str, list[Asked]] = {}
         for request, store in sources:
@@ -94,7 +100,7 @@ class People:
             if answers := [answer for part in parts if (answer := self._answer(part))]:
                 labels[image_id] = encode_label(label_of(original, answers, ignore_id))
                 costs[image_id] = costs_of(original, resized, answers, unit)
-        return replace(self.train, overlay=Overlay(labels, costs))
+        return replace(self.train, overlay=Overlay(labels, costs)) if labels else self.train
 
     @cached_property
     def _entries(self) -> dict[str, tuple[ImageEntry, ImageEntry]]:
@@ -152,6 +158,18 @@ class People:
                 f"as the campaign has --cost_unit={options.cost_unit}; collect annotations that "
                 "have them, or start a campaign with --cost_unit=clicks"
             )
+
+
+def labelled_images(train: Split) -> list[Chosen]:
+    """Return the images whose labels people brought along, whole, none where all have labels."""
+    if train.data.labelled(train.name):
+        return []
+    known = {entry.image_id for entry in train.data.images[train.name] if entry.labelled}
+    return [
+        Chosen(Region(entry.image_id, Box(0, 0, entry.height, entry.width)))
+        for entry in train.images
+        if entry.image_id in known
+    ]
 
 
 def _factors(original: ImageEntry, resized: ImageEntry) -> tuple[float, float]:

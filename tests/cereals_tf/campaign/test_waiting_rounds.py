@@ -350,3 +350,30 @@ def test_val_is_measured_in_the_unit_of_the_costs(toy_data, plugin_folder):
         squares.append((predicted - 2.5 * val.cost(record, 64, 96).numpy()) ** 2)
     found = CostEvaluator(model, val, cost_per_click=2.5).mean_squared_error()
     assert found == pytest.approx(np.mean(squares), rel=1e-4)
+
+
+def test_labels_that_exist_are_round_0_as_by_the_oracle(
+    begin, toy_data, three_rounds, tmp_path, cereals, draw, outcome
+):
+    (first,) = three_rounds.rounds()[0].regions
+    shutil.copytree(toy_data.parent / "streets", tmp_path / "streets")
+    for path in (tmp_path / "streets" / "gtFine" / "train").rglob("*_gtFine_*"):
+        if not path.name.startswith(first.region.image_id):
+            path.unlink()
+    options = {"unlabelled_train": True}
+    prepare(tmp_path / "streets", tmp_path / "data", "cityscapes", options)
+    with pytest.raises(UserError, match=r"--cost_unit=seconds: .* the 1 images of train"):
+        begin(tmp_path / "x", tmp_path / "data", annotator="files", cost_unit="seconds")
+    campaign = begin(tmp_path / "campaign", tmp_path / "data", annotator="files")
+    assert step_campaign(campaign).number == 0
+    status, _, said = cereals("step", campaign.folder)
+    assert status == 0 and "round 1 waits for" in said
+    draw(campaign)
+    assert step_campaign(campaign).number == 1
+    for done, expected in zip(campaign.rounds(), three_rounds.rounds()[:2], strict=True):
+        regions, metrics = outcome(done.folder)
+        of_oracle = outcome(expected.folder)
+        assert regions == of_oracle[0]
+        for name in ("miou", "pixels", "clicks", "cost_mean_squared_error"):
+            assert metrics[name] == of_oracle[1][name]
+    assert cereals("report", campaign.folder, tmp_path / "report")[0] == 0
