@@ -23,7 +23,7 @@ from cereals_tf.data_prep.remote import RemotePath, folder_at, local_folder
 
 if TYPE_CHECKING:
     from cereals_tf.campaign.estimate import Estimate
-    from cereals_tf.campaign.learning.quality import Quality
+    from cereals_tf.campaign.learning.quality import Evaluation
 
 __all__ = ["Campaign", "Status", "UserError", "inspect", "prepare", "show_progress"]
 
@@ -233,17 +233,17 @@ class Campaign:
         """
         return self.opened.round(round).number
 
-    def evaluate(self, round: int | None = None) -> "Quality":
-        """Measure a round's segmentation model on val, the last one's by default.
+    def evaluate(self, round: int | None = None, *, split: str = "val") -> "Evaluation":
+        """Measure a round's segmentation model on val or test, the last one's by default.
 
         Raises:
-            UserError: There is no such round, or the data set changed or is damaged.
+            UserError: There is no such round or split, or the data set changed or is damaged.
         """
         done = self.opened.round(round)
         load_tensorflow()
         from cereals_tf.campaign.learning.quality import evaluate_round
 
-        return evaluate_round(self.opened, done)
+        return evaluate_round(self.opened, done, split)
 
     def report(
         self,

@@ -298,12 +298,19 @@ def status(campaign: str, *, reference: str = "", json: bool = False) -> str | N
     return next_command.after_step(opened)
 
 
-def evaluate(campaign: str, *, round: int = -1, json: bool = False) -> None:
-    """Measure mIoU and IoU per class on val with a round's model.
+def evaluate(
+    campaign: str,
+    *,
+    round: int = -1,
+    split: Annotated[str, one_of("val", "test")] = "val",
+    json: bool = False,
+) -> None:
+    """Measure mIoU and IoU per class of a round's model, over labels at their own size.
 
     Args:
         campaign: The campaign's folder.
         round: The round whose model to measure. Default: the last.
+        split: val, which chose the epochs of training, or test.
         json: Print JSON instead of a table.
 
     Example:
@@ -312,7 +319,8 @@ def evaluate(campaign: str, *, round: int = -1, json: bool = False) -> None:
     from cereals_tf import api, tables
 
     opened = api.Campaign.open(campaign)
-    number, quality = opened.round_number(_last_if(round)), opened.evaluate(_last_if(round))
+    number = opened.round_number(_last_if(round))
+    quality = opened.evaluate(number, split=split)
     if json:
         _print_json({"round": number, **quality._asdict()})
     else:

@@ -15,7 +15,7 @@ from cereals_tf.data_prep.findings import findings
 
 if TYPE_CHECKING:
     from cereals_tf.campaign.estimate import Estimate
-    from cereals_tf.campaign.learning.quality import Quality
+    from cereals_tf.campaign.learning.quality import Evaluation
 
 _UNKNOWN = "n/a"
 _OF_LABELS = (
@@ -108,15 +108,19 @@ def show_savings(saved: dict[str, float | None]) -> None:
     print(f"against mIoU {saved['reference_miou']:.3f} of the reference: {', '.join(shares)}")
 
 
-def show_iou(campaign: Campaign, number: int, quality: "Quality") -> None:
+def show_iou(campaign: Campaign, number: int, quality: "Evaluation") -> None:
     """Print a round's IoU of each class and their mean."""
-    table = Table(title=f"{campaign.folder}, round {number}", title_justify="left")
+    title = f"{campaign.folder}, round {number}, {quality.split}"
+    table = Table(title=title, title_justify="left")
     table.add_column("class")
     table.add_column("IoU", justify="right")
     for name, value in quality.iou_per_class.items():
         table.add_row(name, format_iou(value))
     table.add_section()
     table.add_row("mean", format_iou(quality.miou))
+    if quality.miou_resized is not None:
+        size = "{}x{}".format(*campaign.image_size or ())
+        table.add_row(f"mean at {size}", format_iou(quality.miou_resized))
     print_table(table)
 
 

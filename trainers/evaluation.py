@@ -1,6 +1,7 @@
 """Intersection over union and click error of a model on a whole split."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import keras
@@ -77,6 +78,8 @@ class SegmentationEvaluator:
         full_resolution: Compare at the images' resolution, logits upsampled bilinearly, as the
             reported mIoU is defined; otherwise at stride 8, for early stopping.
         cache: Where decoded images are kept between measurements at stride 8.
+        own_size: Where images are resized, compare at the labels' own size, logits resized once
+            more, bilinearly; with full resolution.
     """
 
     def __init__(
@@ -85,26 +88,32 @@ class SegmentationEvaluator:
         split: Split,
         full_resolution: bool,
         cache: Cache = READ_ANEW,
+        own_size: bool = False,
     ) -> None:
+        labels = replace(split, image_size=None) if own_size else split
+        resized = own_size and split.image_size
         classes = split.data.classes
         self._images = len(split.images)
         self._num_classes = len(classes)
 
         def target(record: Record) -> tuple[tf.Tensor, tf.Tensor]:
-            label = split.label(record)
+            label = labels.label(record)
             label = label if full_resolution else downscale_label(label)
             return masked_label(label, tf.ones(tf.shape(label)), classes.ignore_id)
 
         @tf.function(reduce_retracing=True)
-        def confusion_of(seen: Any, labels: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+        def confusion_of(seen: Any, truth: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
             logits = model(seen, training=False)
             if full_resolution:
-                logits = upsample_logits(logits, tf.shape(labels)[1], tf.shape(labels)[2])
+                size = tf.shape(truth)[1:3]
+                logits = upsample_logits(logits, *(resized or tf.unstack(size)))
+                if resized:
+                    logits = tf.image.resize(logits, size, method="bilinear")
             predicted = tf.argmax(logits, axis=-1, output_type=tf.int32)
-            return confusion_matrix(labels, weights, predicted, len(classes))
+            return confusion_matrix(truth, weights, predicted, len(classes))
 
         self._batches = split_batches(
-            split, target, "segmentation", READ_ANEW if full_resolution else cache
+            split, target, "segmentation", READ_ANEW if full_resolution else cache, labels
         )
         self._confusion_of = confusion_of
 
@@ -184,7 +193,11 @@ class CostEvaluator:
 
 
 def split_batches(
-    split: Split, target: Callable[[Record], tuple[Any, ...]], name: str, cache: Cache
+    split: Split,
+    target: Callable[[Record], tuple[Any, ...]],
+    name: str,
+    cache: Cache,
+    labels: Split | None = None,
 ) -> tf.data.Dataset:
     """Return a split's examples, several at a time where small images share one size.
 
@@ -193,8 +206,9 @@ def split_batches(
         target: See `Split.examples`.
         name: Of what `target` gives; tells apart what the cache keeps.
         cache: Where decoded examples are kept.
+        labels: The split as `target` sees it. None: as it is.
     """
-    sizes = [(entry.height, entry.width) for entry in split.images]
+    sizes = [(entry.height, entry.width) for entry in (labels or split).images]
     pixels = max(height * width for height, width in sizes)
     together = max(1, PIXELS_PER_BATCH // pixels) if len(set(sizes)) == 1 else 1
     size = sum(sample_bytes(*size, bool(split.features)) for size in sizes)

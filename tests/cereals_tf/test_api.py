@@ -33,7 +33,7 @@ print(json.dumps({
     "waiting": status.waiting,
     "pixels": sum(region.pixels for region in campaign.regions()),
     "own": len(campaign.regions(1)),
-    "again": campaign.evaluate().miou,
+    "again": campaign.evaluate().miou_resized,
     "page": str(campaign.report()),
     "model": str(campaign.export(folder + "/model")),
     "refused": refused,

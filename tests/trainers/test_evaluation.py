@@ -124,8 +124,12 @@ def _network(channels):
     return keras.Model(image, keras.layers.Conv2D(channels, 1)(x))
 
 
-@pytest.mark.parametrize("image_size", [None, (43, 77)])
-def test_reported_iou_of_a_split_is_the_official_one(toy_data, toy_source, tmp_path, image_size):
+@pytest.mark.parametrize(
+    ("image_size", "own_size"), [(None, False), ((43, 77), False), ((43, 77), True)]
+)
+def test_reported_iou_of_a_split_is_the_official_one(
+    toy_data, toy_source, tmp_path, image_size, own_size
+):
     keras.utils.set_random_seed(3)
     model = _network(19)
     reader = Split(toy_data, "val", image_size)
@@ -133,15 +137,18 @@ def test_reported_iou_of_a_split_is_the_official_one(toy_data, toy_source, tmp_p
     for record in reader.records():
         image, label = reader.image(record).numpy(), reader.label(record).numpy()
         truth = np.append(LABEL_IDS, 0)[np.minimum(label, 19)]
-        if image_size is None:
+        if image_size is None or own_size:
             image_id = record["image/id"].numpy().decode()
             path = toy_source / "gtFine/val/toyville" / f"{image_id}_gtFine_labelIds.png"
             truth = np.asarray(Image.open(path))
         logits = model(image[None], training=False).numpy()[0]
-        predicted = _upsampled(logits, *image.shape[:2]).argmax(axis=-1)
+        full = _upsampled(logits, *image.shape[:2])
+        if own_size:
+            full = tf.image.resize(full, truth.shape).numpy()
+        predicted = full.argmax(axis=-1)
         pairs.append((truth.astype(np.uint8), LABEL_IDS[predicted]))
     expected, mean = _official_ious(tmp_path, pairs)
-    evaluator = SegmentationEvaluator(model, reader, full_resolution=True)
+    evaluator = SegmentationEvaluator(model, reader, full_resolution=True, own_size=own_size)
     found = evaluator.iou("val")
     np.testing.assert_allclose(found.per_class, expected, rtol=0, atol=1e-9)
     assert found.mean == pytest.approx(mean, abs=1e-9)

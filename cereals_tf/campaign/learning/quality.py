@@ -13,6 +13,7 @@ from cereals_tf.campaign.folder.splits import open_split
 from cereals_tf.campaign.learning.scorer import load_segmentation
 from cereals_tf.campaign.learning.task import Task
 from cereals_tf.data_prep.damage import damage_named
+from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.sources.reading import read_json
 from cereals_tf.trainers.evaluation import SegmentationEvaluator
 from cereals_tf.trainers.fitting import FitState
@@ -31,21 +32,55 @@ class Quality(NamedTuple):
     iou_per_class: Mapping[str, float | None]
 
 
-def evaluate_round(campaign: Campaign, done: CommittedRound) -> Quality:
-    """Measure a committed round's segmentation model on val again.
+class Evaluation(NamedTuple):
+    """What a round's segmentation model achieves on a split.
+
+    Attributes:
+        split: `val` or `test`.
+        miou: Mean IoU, 0 to 1, over labels at their own size; None where it is not defined.
+        iou_per_class: IoU by class name, likewise; None where a class never occurs.
+        miou_resized: Mean IoU over labels that are resized as the images are, as rounds report it;
+            None where images are not resized.
+    """
+
+    split: str
+    miou: float | None
+    iou_per_class: Mapping[str, float | None]
+    miou_resized: float | None
+
+
+def evaluate_round(campaign: Campaign, done: CommittedRound, name: str = "val") -> Evaluation:
+    """Measure a committed round's segmentation model again.
+
+    Args:
+        campaign: The campaign.
+        done: The round.
+        name: The split, `val` or `test`.
 
     Raises:
-        UserError: The data set changed or is damaged, or the model is.
+        UserError: There is no such split with labels, the data set changed or is damaged, or the
+            model is.
     """
-    val = open_split(campaign, "val")
+    if name not in campaign.data.images or not campaign.data.labelled(name):
+        raise UserError(f"--split={name}: {campaign.data_folder} has no labelled {name} split")
+    split = open_split(campaign, name)
     model = load_segmentation(campaign, done)
-    with damage_named(campaign.data, "val"):
-        return segmentation_quality(model, val)
+    with damage_named(campaign.data, name):
+        own = segmentation_quality(model, split, own_size=True)
+        resized = segmentation_quality(model, split).miou if campaign.image_size else None
+    return Evaluation(name, *own, resized)
 
 
-def segmentation_quality(model: keras.Model, split: Split) -> Quality:
-    """Measure a segmentation model at full resolution, with a progress bar."""
-    measured = SegmentationEvaluator(model, split, full_resolution=True).iou("evaluate")
+def segmentation_quality(model: keras.Model, split: Split, own_size: bool = False) -> Quality:
+    """Measure a segmentation model at full resolution, with a progress bar.
+
+    Args:
+        model: The model.
+        split: The split.
+        own_size: Compare at the labels' own size, not at that to which images are resized.
+    """
+    evaluator = SegmentationEvaluator(model, split, full_resolution=True, own_size=own_size)
+    measured = evaluator.iou("evaluate")
     names = split.data.classes.names
     return Quality(measured.mean, dict(zip(names, _or_none(measured.per_class), strict=True)))
 

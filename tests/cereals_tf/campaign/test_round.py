@@ -93,8 +93,8 @@ def test_only_the_first_round_is_drawn_without_scores(three_rounds):
 def test_metrics_are_those_of_the_saved_model(three_rounds):
     for done in three_rounds.rounds():
         again = evaluate_round(three_rounds, done)
-        assert again.miou == pytest.approx(done.metrics.miou)
-        assert again.iou_per_class == pytest.approx(done.metrics.iou_per_class)
+        assert again.miou_resized == pytest.approx(done.metrics.miou)
+        assert again.miou == pytest.approx(done.metrics.miou, abs=0.05)
         known = [value for value in again.iou_per_class.values() if value is not None]
         assert again.miou == pytest.approx(np.mean(known))
         assert set(again.iou_per_class) == set(three_rounds.data.classes.names)
