@@ -17,7 +17,7 @@ from fire import docstrings
 
 from cereals_tf import commands
 from cereals_tf.campaign.options import GROUPS as OPTION_GROUPS
-from cereals_tf.campaign.options import OPTIONS
+from cereals_tf.campaign.options import OPTIONS, RECIPES
 from cereals_tf.data_prep.option import Need, Option
 from cereals_tf.demo import demo
 from cereals_tf.reproduce.grid import SET_BY_GRID
@@ -121,7 +121,7 @@ def _option(parameter: inspect.Parameter, words: str) -> Option:
 
 def _shared(function: Callable[..., str | None]) -> Mapping[str, Sequence[Option]]:
     if function is commands.start:
-        return _of_campaign(OPTIONS)
+        return _of_campaign(_with_defaults_of("fast"))
     if function is commands.reproduce:
         taken = {*SET_BY_GRID, "annotator", "cost_unit"}
         return _of_campaign(
@@ -132,6 +132,16 @@ def _shared(function: Callable[..., str | None]) -> Mapping[str, Sequence[Option
 
         return {"How SOURCE is read": all_options()}
     return {}
+
+
+def _with_defaults_of(recipe: str) -> Iterable[Option]:
+    """Return the options of a campaign; help says what a recipe has for `paper`'s defaults."""
+    for found in OPTIONS:
+        own = RECIPES[recipe].get(found.name, found.default)
+        words = found.help
+        if own != found.default and "efault" not in words:
+            words += f" Default: {own}; {found.default} with --recipe=paper."
+        yield replace(found, help=words)
 
 
 def _of_campaign(options: Iterable[Option]) -> Mapping[str, Sequence[Option]]:
