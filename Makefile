@@ -38,7 +38,7 @@ test-datumaro: .venv/installed-test .venv-datumaro/installed
 	TF_NUM_INTRAOP_THREADS=1 $(BIN)/python -m pytest -m datumaro tests/data_prep/sources/test_cvat.py \
 		tests/cereals_tf/annotation/test_cvat.py
 
-lint: .venv/installed-test
+lint: .venv/installed-test types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
@@ -46,7 +46,7 @@ lint: .venv/installed-test
 types: .venv/installed-test
 	rm -rf build/typed
 	$(BIN)/python setup.py --quiet build_py --build-lib build/typed
-	$(BIN)/basedpyright
+	$(BIN)/python -m basedpyright
 
 # Of the tests in this process and of all that they start; a report, no threshold.
 coverage: .venv/installed-test

@@ -132,9 +132,9 @@ class PreparedData:
         try:
             for row in csv.DictReader(io.StringIO(path.read_bytes().decode(), newline="")):
                 of_split = entries[row["split"]]
-                numbers = (int(row[name]) for name in ("height", "width", "clicks"))
+                height, width, clicks = (int(row[name]) for name in ("height", "width", "clicks"))
                 labelled = row.get("labelled") or str(int(self.labelled(row["split"])))
-                of_split.append(ImageEntry(row["image_id"], *numbers, labelled == "1"))
+                of_split.append(ImageEntry(row["image_id"], height, width, clicks, labelled == "1"))
         except (OSError, KeyError, ValueError, TypeError, csv.Error) as error:
             raise UserError(f"{path}: cannot be read: {error!r}") from None
         for split, found in entries.items():

@@ -84,7 +84,7 @@ class Scorer:
             Information in the measure's unit (random numbers where it is one of windows) and
             predicted clicks (at least 0), both float32 [B, ceil(H/8), ceil(W/8)].
         """
-        cost = self._costs(images)[..., 0]
+        cost = self._costs(images)[:, :, :, 0]
         if self.measure.of_windows:
             return keras.random.uniform(tf.shape(cost), seed=self._random), cost
         return self._information(self._logits(images)), cost
@@ -112,21 +112,23 @@ class Scorer:
 
         def sums(maps: list[tf.Tensor]) -> tf.Tensor:
             found = exact_window_sums(tf.stack(maps, axis=1), unlabelled[:, None], cells(region))
-            return found[..., : grid[0], : grid[1]]
+            return found[:, :, : grid[0], : grid[1]]
 
         costs = self._costs(images)
-        maps = {"cost_estimated": costs[..., 0]}
-        logits = self._logits(images) if self._predicts or not self.measure.of_windows else None
-        if not self.measure.of_windows:
-            maps["information"] = self._information(logits)
+        maps = {"cost_estimated": costs[:, :, :, 0]}
+        predicted = []
+        if self._predicts or not self.measure.of_windows:
+            logits = self._logits(images)
+            if not self.measure.of_windows:
+                maps["information"] = self._information(logits)
+            if self._predicts:
+                predicted = self._predicted(logits)
         windows = dict(zip(maps, tf.unstack(sums(list(maps.values())), axis=1), strict=True))
-        if costs.shape[-1] > 1:
+        if costs.shape[-1] != 1:
             crossings = _crossings(costs, unlabelled, cells(region))
             windows["cost_estimated"] += crossings[:, : grid[0], : grid[1]]
         if self._predicts:
-            predicted = tf.argmax(tf.reduce_mean(tf.nn.softmax(logits), axis=0), axis=-1)
-            members = tf.unstack(tf.one_hot(predicted, self.segmentation.output_shape[-1]), axis=-1)
-            windows["classes"] = tf.argmax(sums(members), axis=1)
+            windows["classes"] = tf.argmax(sums(predicted), axis=1)
         return {name: tf.cast(values, tf.float32) for name, values in windows.items()}
 
     def reseed(self, seed: int) -> None:
@@ -145,6 +147,11 @@ class Scorer:
         accepted = self.measure.accepts_logits
         return self.measure.function(logits if accepted else tf.nn.softmax(logits))
 
+    def _predicted(self, logits: tf.Tensor) -> list[tf.Tensor]:
+        """Return where each class is predicted, float32 [B, h, w], given the members' logits."""
+        predicted = tf.argmax(tf.reduce_mean(tf.nn.softmax(logits), axis=0), axis=-1)
+        return tf.unstack(tf.one_hot(predicted, self.segmentation.output_shape[-1]), axis=-1)
+
     def _costs(self, images: Any) -> tf.Tensor:
         return tf.nn.relu(tf.cast(self.cost(images, training=False), tf.float32))
 
@@ -160,7 +167,7 @@ def _crossings(costs: tf.Tensor, unlabelled: tf.Tensor, window: tf.Tensor) -> tf
     Returns:
         float64 [B, h - window height + 1, w - window width + 1].
     """
-    left, top = costs[..., 1], costs[..., 2]
+    left, top = costs[:, :, :, 1], costs[:, :, :, 2]
     right = tf.pad(left[:, :, 1:], [[0, 0], [0, 0], [0, 1]])  # nothing crosses the image's border
     bottom = tf.pad(top[:, 1:], [[0, 0], [0, 1], [0, 0]])
     (height, width), valid = tf.unstack(window), unlabelled[:, None]
@@ -198,7 +205,7 @@ def exact_window_sums(values: tf.Tensor, valid: tf.Tensor, window: tf.Tensor) ->
     integral = tf.cumsum(tf.cumsum(whole, axis=-2), axis=-1)
     integral = tf.pad(integral, [[0, 0], [0, 0], [1, 0], [1, 0]])
     bands = integral[:, :, window[0] :] - integral[:, :, : -window[0]]
-    sums = bands[..., window[1] :] - bands[..., : -window[1]]
+    sums = bands[:, :, :, window[1] :] - bands[:, :, :, : -window[1]]
     return tf.where(tf.math.is_finite(total), sums * _power_of_two(-exponent), float("nan"))
 
 

@@ -120,7 +120,8 @@ def _score(campaign: Campaign, models: Models, val: Split) -> float:
         val = with_features(campaign, val, models)
     else:
         built = [models.whole(*pair) for pair in zip(TASKS, built, strict=True)]
-    scorer = Scorer(*built, options.information, options.committee)
+    segmentation, cost = built
+    scorer = Scorer(segmentation, cost, options.information, options.committee)
     entry = val.images[0]
     region = region_of(options, entry)
     unlabelled = np.ones((1, cells(entry.height), cells(entry.width)), bool)
