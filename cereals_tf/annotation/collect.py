@@ -252,11 +252,16 @@ class _Checked:
                 return
             self.ignored[number] = float(empty.mean())
         rest = self._ids.get(BACKGROUND, self._classes.ignore_id)
-        polygons = [
-            Polygon(self._ids[shape.class_name], points)
+        touching = [
+            (shape, points)
             for shape in drawn.shapes
             for points in shape.outlines
             if _touches(points, window, *drawn.size)
+        ]
+        polygons = [
+            Polygon(self._ids[shape.class_name], points)
+            for shape, points in touching
+            if not shape.by_model
         ]
         yield RegionAnnotation(
             number=number,
@@ -265,6 +270,7 @@ class _Checked:
             label=np.where(empty, rest, label).astype(np.uint8),
             polygons=polygons,
             seconds=drawn.seconds,
+            assisted=any(shape.by_model for shape, _ in touching),
         )
 
 

@@ -57,6 +57,8 @@ LABELS = "labels.json"
 ANNOTATIONS = "annotations.xml"
 TOLERANCE = 2.0
 """How far the polygon by which clicks are counted may be from a mask, pixels."""
+_BY_MODEL = ("auto", "semi-auto")
+"""What CVAT calls the source of shapes that a model drew, alone or guided by clicks."""
 _TEXTS = ("region", "round", "request", "image", "predicted", "hint")
 _TICKS = ("done", "skip")
 """Attributes of a region's frame: texts, and what annotators tick."""
@@ -301,11 +303,12 @@ def _shapes(image: CvatImage, size: tuple[int, int], log: SourceLog) -> list[Sha
 
 def _shape(shape: CvatShape, size: tuple[int, int]) -> Shape:
     label = shape.values.get("label", "")
+    by_model = shape.values.get("source") in _BY_MODEL
     if shape.kind != "mask":
         points = outline_of(shape)
         if len(points) < 3 or not abs(points).max() <= MAX_COORDINATE:
             raise UserError(f"{shape.where} has {len(points)} points, expected 3 near the image")
-        return Shape(shape.where, label, [points])
+        return Shape(shape.where, label, [points], by_model=by_model)
     pixels = mask_of(shape, *size)
     outlines = [polygon.points for polygon in outline_object(pixels, 0, TOLERANCE)]
-    return Shape(shape.where, label, outlines, PlacedMask.of(pixels))
+    return Shape(shape.where, label, outlines, PlacedMask.of(pixels), by_model)

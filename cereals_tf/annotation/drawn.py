@@ -47,12 +47,14 @@ class Shape:
         outlines: float64 [V, 2] each, vertices (x, y) in pixels of the image, by which clicks are
             counted.
         mask: The pixels, where they are not those of the outlines painted as polygons.
+        by_model: Whether a model drew it, so that its vertices are no clicks.
     """
 
     where: str
     class_name: str
     outlines: Sequence[np.ndarray]
     mask: PlacedMask | None = None
+    by_model: bool = False
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,8 @@ from cereals_tf.data_prep.text import shown
 LABELS = "labels.txt"
 CONFIGURATION = "labelmerc.yaml"
 DONE = "done"
+PREDICTED = "predicted"
+"""Description of the shapes that the model of the round before drew."""
 FORMAT_VERSION = 1
 LABELME_VERSION = "5.5.0"
 TOLERANCE = 2.0
@@ -89,7 +91,10 @@ def file_json(task: ImageTask, classes: Classes) -> dict[str, Any]:
         "shapes": [
             *map(_frame, task.regions),
             *(
-                _shape(classes.names[polygon.class_id], "polygon", polygon.points.tolist())
+                {
+                    **_shape(classes.names[polygon.class_id], "polygon", polygon.points.tolist()),
+                    "description": PREDICTED,
+                }
                 for region in task.regions
                 for polygon in region.predicted or ()
             ),
@@ -171,10 +176,26 @@ def _drawings_in(path: Path) -> Drawn:
                 _refuse_foreign(where, shape, asked)
                 continue
             mask, outlines = drawn_shape(where, shape, height, width, TOLERANCE)
-            shapes.append(Shape(where, label, outlines, PlacedMask.of(mask)))
+            drawn = Shape(where, label, outlines, PlacedMask.of(mask), _is_by_model(shape))
+            shapes.append(drawn)
     flags = content.get("flags")
     finished = isinstance(flags, dict) and flags.get(DONE) is True
     return Drawn(str(path), **asked, shapes=shapes, finished=finished, problems=log.problems)
+
+
+def _is_by_model(shape: dict[str, Any]) -> bool:
+    """Whether a model drew a shape: ours, LabelMe's from a text, or X-AnyLabeling's.
+
+    LabelMe's polygons and masks from a click on an object cannot be told from others.
+    """
+    description, score = shape.get("description"), shape.get("score")
+    if description == PREDICTED or type(score) in (int, float):
+        return True
+    try:
+        said = json.loads(description) if isinstance(description, str) else None
+    except ValueError:
+        return False
+    return isinstance(said, dict) and {"score", "text"} <= said.keys()
 
 
 def _refuse_foreign(where: str, shape: dict[str, Any], asked: dict[str, Any]) -> None:

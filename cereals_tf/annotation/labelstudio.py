@@ -8,6 +8,7 @@ import json
 import math
 import reprlib
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -327,7 +328,8 @@ def _shapes(where: str, result: Any, size: tuple[int, int]) -> list[Shape]:
             f"{result.get('image_rotation')!r} degrees, expected {size[0]}x{size[1]} upright"
         )
     make = _polygon if kind == "polygonlabels" else _brush
-    return [make(where, names[0], value, size)]
+    by_model = str(result.get("origin")).startswith("prediction")
+    return [replace(make(where, names[0], value, size), by_model=by_model)]
 
 
 def _polygon(where: str, name: str, value: dict[str, Any], size: tuple[int, int]) -> Shape:

@@ -141,7 +141,8 @@ class People:
                 polygons = scaled(answer.annotation.polygons, *_factors(original, resized))
                 grid = click_grid(polygons, resized.height, resized.width)
                 new, clicks = pixels.take(chosen.region), grid.region(*answer.box)
-                yield Annotated(chosen, new, clicks, answer.annotation.seconds)
+                annotation = answer.annotation
+                yield Annotated(chosen, new, clicks, annotation.seconds, annotation.assisted)
 
     def _refuse_useless(self, regions: Sequence[Annotated]) -> None:
         """Raise UserError if nothing can be learnt from all the regions so far."""
@@ -152,12 +153,19 @@ class People:
                 "annotate some of them and run: cereals collect; or start a campaign with another "
                 "--seed"
             )
-        if not costed(regions, options.cost_unit):
+        if costed(regions, options.cost_unit):
+            return
+        if options.cost_unit == "clicks":
             raise UserError(
-                f"{folder}: no annotation says how long it took, expected seconds of one or more "
-                f"as the campaign has --cost_unit={options.cost_unit}; collect annotations that "
-                "have them, or start a campaign with --cost_unit=clicks"
+                f"{folder}: a model helped to draw all regions, so that nobody knows what they "
+                "took in clicks, expected one or more drawn by hand; collect such annotations, or "
+                "start a campaign with --cost_unit=seconds"
             )
+        raise UserError(
+            f"{folder}: no annotation says how long it took, expected seconds of one or more "
+            f"as the campaign has --cost_unit={options.cost_unit}; collect annotations that "
+            "have them, or start a campaign with --cost_unit=clicks"
+        )
 
 
 def labelled_images(train: Split) -> list[Chosen]:

@@ -29,8 +29,10 @@ class RegionAnnotation:
         image_id: Its image.
         window: The region in pixels of the original image, see `own_window`.
         label: uint8 [window.height, window.width], train ids; the ignore id where ignored.
-        polygons: Whole, as drawn, in painter's order; points in pixels of the original image.
+        polygons: Whole, as drawn by people, in painter's order; points in pixels of the original
+            image.
         seconds: What it took; None where nobody measured.
+        assisted: Whether a model drew some of it, so that nobody knows the clicks.
     """
 
     number: int
@@ -39,6 +41,7 @@ class RegionAnnotation:
     label: np.ndarray
     polygons: Sequence[Polygon]
     seconds: float | None
+    assisted: bool = False
 
     def __post_init__(self) -> None:
         found, expected = (self.label.dtype, self.label.shape), (np.uint8, self.window[2:])
@@ -101,6 +104,7 @@ class AnnotationStore:
                     {"class_id": int(polygon.class_id), "points": polygon.points.tolist()}
                     for polygon in annotation.polygons
                 ],
+                **({"assisted": True} if annotation.assisted else {}),
             },
         )
 
@@ -146,4 +150,5 @@ def _annotation(content: dict[str, Any]) -> RegionAnnotation:
         np.array(Image.open(io.BytesIO(png), formats=["PNG"])),
         polygons,
         None if seconds is None else float(seconds),
+        content.get("assisted") is True,
     )

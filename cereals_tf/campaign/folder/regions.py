@@ -21,6 +21,8 @@ from cereals_tf.data_prep.dataset import ImageEntry
 from cereals_tf.data_prep.grid import STRIDE, Box, cells
 
 COLUMNS = (*CHOSEN, "pixels", *(f"clicks_{part}" for part in RegionClicks._fields), "seconds")
+ASSISTED = "assisted"
+"""A column more, where a model helped to draw some of the regions."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +34,14 @@ class Annotated:
         pixels: Those that no earlier region had labelled.
         clicks: Of the polygons drawn.
         seconds: What people needed; None where nobody measured.
+        assisted: Whether a model drew some of it, whose vertices are not among the clicks.
     """
 
     chosen: Chosen
     pixels: int
     clicks: RegionClicks[int]
     seconds: float | None = None
+    assisted: bool = False
 
     @property
     def region(self) -> Region:
@@ -51,7 +55,11 @@ def write_regions(path: Path, regions: Sequence[Annotated]) -> None:
         (*chosen_cells(region.chosen), region.pixels, *region.clicks, region.seconds)
         for region in regions
     ]
-    write_rows(path, COLUMNS, rows)
+    if not any(region.assisted for region in regions):
+        write_rows(path, COLUMNS, rows)
+        return
+    marked = [(*row, int(region.assisted)) for row, region in zip(rows, regions, strict=True)]
+    write_rows(path, (*COLUMNS, ASSISTED), marked)
 
 
 def read_regions(path: Path) -> list[Annotated]:
@@ -69,6 +77,7 @@ def _annotated(row: Mapping[str, str]) -> Annotated:
         int(row["pixels"]),
         RegionClicks(*(int(row[f"clicks_{part}"]) for part in RegionClicks._fields)),
         number_or_none(row.get("seconds", "")),
+        row.get(ASSISTED) == "1",
     )
 
 
@@ -104,7 +113,9 @@ def _cell_sides(length: int) -> np.ndarray:
 
 def costed(regions: Sequence[Annotated], unit: str) -> list[Annotated]:
     """Return the regions whose cost is known in a unit, `clicks` or `seconds`."""
-    return [region for region in regions if unit == "clicks" or region.seconds is not None]
+    if unit == "clicks":
+        return [region for region in regions if not region.assisted]
+    return [region for region in regions if region.seconds is not None]
 
 
 def cost_per_click(regions: Sequence[Annotated], unit: str) -> float:

@@ -92,6 +92,24 @@ def test_polygons_are_whole_and_those_that_touch_the_region(
         )
 
 
+def test_vertices_of_a_model_are_no_clicks(waiting, labelme, handed_out, collected, truth_of):
+    campaign = waiting()
+    out = handed_out(campaign, labelme)
+    labelme.draw(out, everything(truth_of(campaign)))
+    first = campaign.request()[1].region.image_id
+    path = out / f"{first}.json"
+    content = json.loads(path.read_text())
+    ground = next(shape for shape in content["shapes"] if shape["label"] == "__ignore__")
+    ground["score"] = 0.9
+    path.write_text(json.dumps(content))
+    collected(campaign, labelme, out)
+    found = campaign.annotations.annotated()
+    assert [annotation.assisted for annotation in found.values()] == [False, True, True]
+    ignored = campaign.data.classes.ignore_id
+    kept = [[part.class_id for part in found[number].polygons] for number in (0, 1)]
+    assert kept[0][0] == ignored and ignored not in kept[1]
+
+
 def test_seconds_come_from_label_studio(waiting, labelstudio, handed_out, collected, truth_of):
     campaign = waiting()
     source = labelstudio.draw(handed_out(campaign, labelstudio), everything(truth_of(campaign)))

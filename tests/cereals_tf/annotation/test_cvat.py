@@ -218,6 +218,12 @@ def test_other_files_are_refused(tmp_path):
         read_drawings(tmp_path, SourceLog())
 
 
+@pytest.mark.parametrize("source", ["manual", "auto", "semi-auto", "file", "consensus"])
+def test_shapes_that_a_model_drew_are_marked(export, source):
+    drawn, _ = read(export(shape("polygon", points=TRIANGLE, source=source)))
+    assert drawn.shapes[0].by_model == (source in ("auto", "semi-auto"))
+
+
 @pytest.mark.datumaro
 @pytest.mark.skipif(not DATUMARO.exists(), reason="no environment of datumaro: make test-datumaro")
 def test_datumaro_reads_what_is_asked_for(tmp_path):

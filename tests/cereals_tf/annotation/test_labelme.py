@@ -205,8 +205,27 @@ def test_predictions_are_drawn_and_told_from_work():
     predicted = [Polygon(2, np.array([[20.0, 10], [64, 10], [64, 29], [20, 29]]))]
     first = replace(REGIONS[0], predicted=predicted)
     content = file_json(ImageTask(ENTRY, b"", ".png", [first, REGIONS[1]]), CLASSES)
-    assert content["shapes"][2] == shape("日本", points=predicted[0].points.tolist())
+    points = predicted[0].points.tolist()
+    assert content["shapes"][2] == shape("日本", points=points, description="predicted")
     assert list(content["cereals"]["predicted"]) == ["12"]
+
+
+@pytest.mark.parametrize(
+    ("other", "by_model"),
+    [
+        ({}, False),
+        ({"description": "a note"}, False),
+        ({"description": "3"}, False),
+        ({"score": None}, False),
+        ({"description": "predicted"}, True),
+        ({"description": '{"score": 0.75, "text": "car"}'}, True),
+        ({"score": 0.5}, True),
+    ],
+)
+def test_shapes_that_a_model_drew_are_marked(path, edit, other, by_model):
+    edit(shapes=[shape(**other)])
+    (drawn,) = read(path)
+    assert drawn.shapes[0].by_model is by_model
 
 
 @pytest.mark.parametrize(

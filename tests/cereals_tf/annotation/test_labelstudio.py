@@ -292,3 +292,10 @@ def test_the_starred_annotation_counts(task):
     assert len(drawings_of(task, "task 5").shapes) == 1
     task["annotations"][0]["was_cancelled"] = True
     assert len(drawings_of(task, "task 5").shapes) == 0
+
+
+@pytest.mark.parametrize("origin", [None, "manual", "prediction", "prediction-changed"])
+def test_shapes_that_a_model_drew_are_marked(task, origin):
+    task["annotations"] = [annotation({**TRIANGLE, **({"origin": origin} if origin else {})})]
+    (shape,) = drawings_of(task, "task 5").shapes
+    assert shape.by_model == str(origin).startswith("prediction")

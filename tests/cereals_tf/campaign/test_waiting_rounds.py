@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,7 +16,13 @@ from cereals_tf.acquisition.regions import Region
 from cereals_tf.acquisition.selection import Chosen
 from cereals_tf.campaign.folder.annotations import RegionAnnotation
 from cereals_tf.campaign.folder.campaign import ROUND_FILES
-from cereals_tf.campaign.folder.regions import Annotated, cost_per_click, costed, write_regions
+from cereals_tf.campaign.folder.regions import (
+    Annotated,
+    cost_per_click,
+    costed,
+    read_regions,
+    write_regions,
+)
 from cereals_tf.campaign.folder.request import own_window
 from cereals_tf.campaign.options import Options
 from cereals_tf.campaign.pool.files import price_in
@@ -377,3 +384,16 @@ def test_labels_that_exist_are_round_0_as_by_the_oracle(
         for name in ("miou", "pixels", "clicks", "cost_mean_squared_error"):
             assert metrics[name] == of_oracle[1][name]
     assert cereals("report", campaign.folder, tmp_path / "report")[0] == 0
+
+
+def test_regions_that_a_model_helped_to_draw_have_no_known_clicks(tmp_path):
+    clicks = RegionClicks(3, 2, 1)
+    chosen = [Chosen(Region("a", Box(0, x, 8, 8)), 0.5, 1.0, 2.0) for x in (0, 8, 16)]
+    regions = [Annotated(each, 64, clicks, 5.0) for each in chosen]
+    write_regions(tmp_path / "plain.csv", regions)
+    assert "assisted" not in (tmp_path / "plain.csv").read_text()
+    regions[1] = replace(regions[1], assisted=True)
+    write_regions(tmp_path / "regions.csv", regions)
+    assert read_regions(tmp_path / "regions.csv") == regions
+    assert costed(regions, "clicks") == [regions[0], regions[2]]
+    assert costed(regions, "seconds") == regions
