@@ -178,4 +178,5 @@ def _describe(campaign: Campaign, done: CommittedRound) -> dict[str, Any]:
         "information": options.information,
         "fusion": options.fusion,
         "alpha": options.alpha,
+        "region_clicks": options.region_clicks,
     }

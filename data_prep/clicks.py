@@ -93,14 +93,20 @@ class ClickGrid:
     height: int
     width: int
 
-    def region(self, y: int, x: int, height: int, width: int) -> RegionClicks[int]:
-        """Counts the clicks of one region.
+    def region(
+        self, y: int, x: int, height: int, width: int, counted: np.ndarray | None = None
+    ) -> RegionClicks[int]:
+        """Counts the clicks of one region, or of some of its cells.
+
+        Of these count the vertices inside, the crossings of those parts of the region's border
+        that they lie at, and the region's corners that are theirs.
 
         Args:
             y: Top of the region in pixels, a multiple of 8.
             x: Left of the region in pixels, a multiple of 8.
             height: In pixels, a multiple of 8 unless the region ends at the image border.
             width: In pixels, a multiple of 8 unless the region ends at the image border.
+            counted: bool [rows, columns], which of the region's cells count; None: all.
 
         Returns:
             The three counts as ints.
@@ -111,21 +117,27 @@ class ClickGrid:
         top, bottom = _cell_range("y", y, "height", height, self.height)
         left, right = _cell_range("x", x, "width", width, self.width)
         rows, columns = slice(top, bottom), slice(left, right)
+        if counted is None:
+            counted = np.ones((bottom - top, right - left), bool)
+        sides = counted[:, [0, -1]], counted[[0, -1]]
         return RegionClicks(
-            vertices=int(self.vertices[rows, columns].sum()),
+            vertices=int(self.vertices[rows, columns][counted].sum()),
             intersections=int(
-                self.vertical_crossings[rows, [left, right]].sum()
-                + self.horizontal_crossings[[top, bottom], columns].sum()
+                self.vertical_crossings[rows, [left, right]][sides[0]].sum()
+                + self.horizontal_crossings[[top, bottom], columns][sides[1]].sum()
             ),
-            corners=int(self.corners[[top, top, bottom, bottom], [left, right] * 2].sum()),
+            corners=int(self.corners[[top, bottom]][:, [left, right]][sides[0][[0, -1]]].sum()),
         )
 
-    def windows(self, height: int, width: int) -> RegionClicks[np.ndarray]:
+    def windows(
+        self, height: int, width: int, counted: np.ndarray | None = None
+    ) -> RegionClicks[np.ndarray]:
         """Counts the clicks of every region of one size, at every position of the stride-8 grid.
 
         Args:
             height: In pixels, a multiple of 8 or the image's height.
             width: In pixels, a multiple of 8 or the image's width.
+            counted: bool [h, w], which cells of the image count, see `region`; None: all.
 
         Returns:
             Three int32 arrays [(H - height) // 8 + 1, (W - width) // 8 + 1]; [i, j] is the region
@@ -136,20 +148,27 @@ class ClickGrid:
         """
         rows, m = _window_range("height", height, self.height)
         columns, n = _window_range("width", width, self.width)
-        vertical = _sliding_sums(self.vertical_crossings, m)[:rows]
-        horizontal = _sliding_sums(self.horizontal_crossings.T, n).T[:, :columns]
-        vertices = _sliding_sums(_sliding_sums(self.vertices, m).T, n).T
+        if counted is None:
+            counted = np.ones_like(self.vertices, bool)
+        first = np.s_[:rows], np.s_[:columns]
+        last = np.s_[m - 1 : m - 1 + rows], np.s_[n - 1 : n - 1 + columns]
+        left, right = (
+            _sliding_sums(self.vertical_crossings[:, lines] * counted, m)[first[0]]
+            for lines in (np.s_[:-1], np.s_[1:])
+        )
+        top, bottom = (
+            _sliding_sums((self.horizontal_crossings[lines] * counted).T, n).T[:, first[1]]
+            for lines in (np.s_[:-1], np.s_[1:])
+        )
+        vertices = _sliding_sums(_sliding_sums(self.vertices * counted, m).T, n).T
         inside = self.corners.astype(np.int32)
         return RegionClicks(
-            vertices=vertices[:rows, :columns],
-            intersections=vertical[:, :columns]
-            + vertical[:, n : n + columns]
-            + horizontal[:rows]
-            + horizontal[m : m + rows],
-            corners=inside[:rows, :columns]
-            + inside[:rows, n : n + columns]
-            + inside[m : m + rows, :columns]
-            + inside[m : m + rows, n : n + columns],
+            vertices=vertices[first],
+            intersections=left[:, first[1]] + right[:, last[1]] + top[first[0]] + bottom[last[0]],
+            corners=(inside[:-1, :-1] * counted)[first]
+            + (inside[:-1, 1:] * counted)[first[0], last[1]]
+            + (inside[1:, :-1] * counted)[last[0], first[1]]
+            + (inside[1:, 1:] * counted)[last],
         )
 
 

@@ -16,15 +16,6 @@ from typing import Any
 Array = Any
 """A NumPy array, or an eager or symbolic tensor."""
 
-EPSILON = 1
-"""Clicks added to a region's cost in `ratio`.
-
-Region costs are tens to hundreds of clicks, so one click hardly moves their order. It keeps the
-score finite where no click is expected, and it stands for the least that an annotator does in
-any region: say which class it is. A tiny value would instead rank regions of almost no expected
-cost first, whatever their information.
-"""
-
 
 def information_alone(information: Array, cost: Array) -> Array:
     """Return the information, whatever the cost.
@@ -36,14 +27,17 @@ def information_alone(information: Array, cost: Array) -> Array:
     return information
 
 
-def ratio(information: Array, cost: Array) -> Array:
-    """Return the information per click, I / (C + EPSILON) (Eq. 3).
+def ratio(information: Array, cost: Array, region_clicks: float) -> Array:
+    """Return the information per click, I / (C + region_clicks) (Eq. 3).
 
     Args:
         information: float [...] >= 0.
         cost: float [...] >= 0, clicks.
+        region_clicks: what a region takes beside its polygons, in clicks, above 0. It keeps the
+            score finite where no click is expected; a tiny value would rank regions of almost no
+            expected cost first, whatever their information.
     """
-    return information / (cost + EPSILON)
+    return information / (cost + region_clicks)
 
 
 def product(information: Array, cost: Array) -> Array:
@@ -117,7 +111,8 @@ class Fusion:
 
     Attributes:
         function: maps information and cost, both float [...] >= 0, to scores float [...].
-        unit: what a score is; {information} and {cost} stand for the units of these.
+        unit: what a score is; {information} and {cost} stand for the units of these, the names
+            of parameters for their values.
         help: what it is, in a few words.
         scaled: whether `function` gets both scaled to [0, 1] over the pool.
         parameters: what `function` takes besides, the names of a campaign's options.
@@ -148,7 +143,10 @@ class Fusion:
     def with_parameters(self, values: Mapping[str, Any]) -> "Fusion":
         """Return this fusion with its parameters set to some of the values, which are by name."""
         chosen = {name: values[name] for name in self.parameters}
-        return replace(self, function=partial(self.function, **chosen), parameters=())
+        unit = self.unit
+        for name, value in chosen.items():
+            unit = unit.replace(f"{{{name}}}", str(value))
+        return replace(self, function=partial(self.function, **chosen), unit=unit, parameters=())
 
     def unit_of(self, information: str, cost: str) -> str:
         """Return what a score is, given what information and cost are."""
@@ -157,7 +155,12 @@ class Fusion:
 
 FUSIONS: dict[str, Fusion] = {
     "none": Fusion(information_alone, unit="{information}", help="information alone"),
-    "ratio": Fusion(ratio, unit=f"{{information}} / ({{cost}} + {EPSILON})", help="Eq. 3"),
+    "ratio": Fusion(
+        ratio,
+        unit="{information} / ({cost} + {region_clicks})",
+        help="Eq. 3",
+        parameters=("region_clicks",),
+    ),
     "product": Fusion(product, unit="score, 0 to 1", help="Eq. 4", scaled=True),
     "convex": Fusion(
         convex, unit="score, 0 to 1", help="Eq. 5", scaled=True, parameters=("alpha",)

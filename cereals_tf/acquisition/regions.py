@@ -61,6 +61,16 @@ def labelled_mask(boxes: Iterable[Box], height: int, width: int) -> np.ndarray:
     return mask
 
 
+def pixels_in(box: Box, counted: np.ndarray) -> int:
+    """Return how many pixels lie in some cells of a region.
+
+    Args:
+        box: the region.
+        counted: bool [rows, columns], which of its cells count.
+    """
+    return int(_cell_sides(box.height) @ counted @ _cell_sides(box.width))
+
+
 def window_grid(height: int, width: int, region_height: int, region_width: int) -> tuple[int, int]:
     """Return the number of window positions, down and across.
 
@@ -158,6 +168,11 @@ def allowed_windows(
         shares = np.outer(down[down > 0], across[across > 0]) / (region_height * region_width)
         allowed[np.ix_(down > 0, across > 0)] &= shares <= max_overlap
     return allowed
+
+
+def _cell_sides(length: int) -> np.ndarray:
+    """Return the pixels that each cell along a side has, the last one maybe fewer."""
+    return np.minimum(STRIDE, length - STRIDE * np.arange(cells(length)))
 
 
 def _fits(start: int, length: int, size: int) -> bool:

@@ -34,6 +34,8 @@ class Windows(NamedTuple):
         allowed: bool, which windows are candidates.
         lots: settle ties, the lower goes first; None: image id, y and x settle them.
         classes: int >= 0, the class that most of a window is predicted to be, where that counts.
+        unlabelled: bool [h, w], the image's cells that are not labelled, where windows may share
+            some of them; None: no two windows that are chosen do.
     """
 
     image_id: str
@@ -45,6 +47,7 @@ class Windows(NamedTuple):
     allowed: np.ndarray
     lots: Lots | None = None
     classes: np.ndarray | None = None
+    unlabelled: np.ndarray | None = None
 
 
 class Chosen(NamedTuple):
@@ -61,6 +64,13 @@ class Chosen(NamedTuple):
     score: float | None = None
     information: float | None = None
     cost: float | None = None
+
+
+Price = Callable[[Chosen, np.ndarray | None], float]
+"""What a region takes from a budget, given which of its cells are new, bool [rows, columns].
+
+None: all those that were not labelled before the selection.
+"""
 
 
 def best_windows(
@@ -140,7 +150,7 @@ class Selection(NamedTuple):
 
 def select(
     pool: Iterable[Windows],
-    price: Callable[[Chosen], float],
+    price: Price,
     budget: float,
     max_overlap: float = 0.0,
     composition: Composition = SELECTIONS["best"],
@@ -151,12 +161,14 @@ def select(
     The candidates are each image's regions as `best_windows` yields them. They are taken by rank,
     or, where there are lists, in turn from each: the first of each list, then the second of each.
     Strictly in order: the first candidate that is too dear ends the selection, for to skip it would
-    trade it for a cheaper but worse one.
+    trade it for a cheaper but worse one. Where windows may share cells, those of the candidates of
+    the image that rank higher are not new: they are priced once (of several lists they are, since
+    not all that rank higher need be chosen), and who has no others is no candidate.
 
     Args:
         pool: the windows of each image, read once and one image at a time.
-        price: what a candidate takes from the budget, in the unit of `budget`, >= 0. Called for
-            the candidates of an image when that image is read.
+        price: what a candidate takes from the budget, in its unit, >= 0. Called for the candidates
+            of an image when that image is read.
         budget: the most that all prices together may come to.
         max_overlap: see `best_windows`.
         composition: what ranks windows, and which lists there are.
@@ -178,9 +190,9 @@ def select(
         floor = min((each.floor for each in own.values()), default=math.inf)
         spent = dict.fromkeys(own, 0.0)
         found = _candidates(windows, ranks, keys, max_overlap, floor)
-        for key, rank, lot, chosen in islice(found, max_per_image):
+        for key, rank, lot, chosen, new in islice(found, max_per_image):
             if key in spent and rank >= own[key].floor:
-                amount = price(chosen)
+                amount = price(chosen, new)
                 own[key].candidates.append(_Candidate(-rank, lot, chosen, amount))
                 spent[key] += amount
                 if spent[key] > budget:
@@ -206,7 +218,7 @@ def best_first(
         ValueError: the score of an allowed window is NaN or infinite; the message names its image.
     """
     budget = math.inf if limit is None else limit
-    return select(pool, lambda chosen: 1.0, budget, max_overlap).chosen
+    return select(pool, lambda chosen, new: 1.0, budget, max_overlap).chosen
 
 
 def _present(keys: np.ndarray | None, allowed: np.ndarray) -> list[int]:
@@ -216,22 +228,33 @@ def _present(keys: np.ndarray | None, allowed: np.ndarray) -> list[int]:
 
 def _candidates(
     windows: Windows, ranks: np.ndarray, keys: np.ndarray | None, max_overlap: float, floor: float
-) -> Iterator[tuple[int, float, int, Chosen]]:
-    """Yield list, rank and lot of an image's candidates that rank at least `floor`, best first."""
-    image_id, height, width, score, information, cost, allowed, lots, _ = windows
+) -> Iterator[tuple[int, float, int, Chosen, np.ndarray | None]]:
+    """Yield list, rank, lot and new cells of an image's candidates, best first down to `floor`."""
+    image_id, height, width, score, information, cost, allowed, lots, _, unlabelled = windows
     columns = score.shape[1]
+    left = None if unlabelled is None else unlabelled.copy()
     try:
         for place in best_windows(ranks, allowed, height, width, max_overlap, floor, lots):
             row, column = place
-            chosen = Chosen(
-                Region(image_id, Box(row * STRIDE, column * STRIDE, height, width)),
-                float(score[place]),
-                float(information[place]),
-                float(cost[place]),
+            box, expected, new = (
+                Box(row * STRIDE, column * STRIDE, height, width),
+                cost[place],
+                None,
             )
-            key = 0 if keys is None else int(keys[place])
-            lot = 0 if lots is None else lots.of(row * columns + column)
-            yield key, float(ranks[place]), lot, chosen
+            if left is not None and unlabelled is not None:
+                cells_left = left[box.cell_slices]
+                if not cells_left.any():
+                    continue
+                if keys is None:
+                    new = cells_left.copy()
+                    expected = expected * (new.sum() / unlabelled[box.cell_slices].sum())
+                cells_left[:] = False
+            region, lot = (
+                Region(image_id, box),
+                0 if lots is None else lots.of(row * columns + column),
+            )
+            chosen = Chosen(region, float(score[place]), float(information[place]), float(expected))
+            yield 0 if keys is None else int(keys[place]), float(ranks[place]), lot, chosen, new
     except ValueError as error:
         raise ValueError(f"Image {image_id}: {error}") from error
 

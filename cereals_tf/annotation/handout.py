@@ -92,6 +92,9 @@ def _waiting_by_image(campaign: Campaign) -> dict[str, list[RegionTask]]:
     by_image: dict[str, list[RegionTask]] = {}
     for number in waiting.missing:
         chosen = waiting.request[number]
+        if chosen.cost is not None:
+            unit = campaign.options.cost_unit
+            chosen = chosen._replace(cost=campaign.options.bill(chosen.cost, unit))
         entry = entries[chosen.region.image_id]
         task = RegionTask(
             round=waiting.round,

@@ -114,13 +114,17 @@ def _image_size(text: str) -> Size | None:
     return size
 
 
-CLICK_KINDS = ("vertices", "intersections", "corners")
+DRAWN = ("vertices", "intersections", "corners")
+"""Kinds of clicks that lie in polygons, the parts of `RegionClicks`."""
+REGION = "region"
+"""The kind that is what a region takes beside its polygons."""
 
 
 def _clicks(text: str) -> tuple[str, ...]:
     kinds = tuple(text.split("+"))
-    if not set(kinds) <= set(CLICK_KINDS) or len(set(kinds)) != len(kinds):
-        raise ValueError(f"kinds of {', '.join(CLICK_KINDS)} joined by +")
+    known = {*DRAWN, REGION}
+    if not set(kinds) <= known or len(set(kinds)) != len(kinds) or kinds == (REGION,):
+        raise ValueError(f"kinds of {', '.join(DRAWN)} joined by +, and maybe +{REGION}")
     return kinds
 
 
@@ -185,6 +189,11 @@ _ON_IMAGES = Need(
     "with models that learn from images, not with --encoder=frozen",
     lambda its: its["encoder"] != "frozen" or bool(its["model"] or its["cost_model"]),
 )
+_PER_REGION = _with_entry("fusion", FUSIONS, lambda entry: "region_clicks" in entry.parameters)
+_WITH_REGION_CLICKS = Need(
+    f"{_PER_REGION.text} or --clicks=...+{REGION}",
+    lambda its: ":" in its["fusion"] or _PER_REGION.met(its) or REGION in its["clicks"].split("+"),
+)
 _WITHOUT_MODEL = Need("without --model", lambda its: not its["model"])
 
 
@@ -228,8 +237,16 @@ class Options:
     )
     clicks: tuple[str, ...] = option(
         ("vertices", "intersections"),
-        "Which clicks of a region count: vertices, intersections, corners, joined by +.",
+        "Which clicks of a region are billed: vertices, intersections, corners, and region, "
+        "what it takes beside them (--region_clicks), joined by +. A region is at least 1.",
         _clicks,
+    )
+    region_clicks: int = option(
+        4,
+        "What a region takes beside its polygons, to open it, say its classes and finish it, in "
+        "clicks (in seconds with --cost_unit=seconds): Eq. 3 adds it to the cost.",
+        number(1),
+        _WITH_REGION_CLICKS,
     )
     selection: tuple[str, ...] = option(
         ("best",),
@@ -463,6 +480,22 @@ class Options:
         return "group" if small and self.source_of_weights == "none" else "batch"
 
     @property
+    def drawn_clicks(self) -> tuple[str, ...]:
+        """The kinds of clicks that count and lie in polygons, parts of `RegionClicks`."""
+        return tuple(kind for kind in self.clicks if kind != REGION)
+
+    def bill(self, drawn: float, unit: str = "clicks") -> float:
+        """Return what a region takes from an account, at least 1, as its class must be said.
+
+        Args:
+            drawn: What its polygons take: their clicks that count or its seconds, true or
+                estimated.
+            unit: Of the account, `clicks` or `seconds`; all seconds of a region are in `drawn`.
+        """
+        beside = self.region_clicks if unit == "clicks" and REGION in self.clicks else 0
+        return max(1, drawn + beside)
+
+    @property
     def composition(self) -> Composition:
         """How a round's batch is composed, what `selection` names."""
         return compose(self.selection)
@@ -559,7 +592,15 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 GROUPS = {
     "Data": ("image_size",),
-    "Regions and budget": ("region", "clicks", "max_overlap", "budget", "initial", "seed"),
+    "Regions and budget": (
+        "region",
+        "clicks",
+        "region_clicks",
+        "max_overlap",
+        "budget",
+        "initial",
+        "seed",
+    ),
     "Choice": (
         "information",
         "committee",
@@ -596,5 +637,5 @@ GROUPS = {
 }
 """The names of the options in the order of work, as help shows them."""
 _PAPER = Options().to_json()
-OF_0_1 = {"selection": "by_id", "min_steps": 1}
+OF_0_1 = {"selection": "by_id", "min_steps": 1, "region_clicks": 1}
 """What a campaign of version 0.1 means by options that it does not name, where not the default."""

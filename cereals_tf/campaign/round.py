@@ -90,7 +90,9 @@ class Round:
         self.val = open_split(campaign, "val")
         people = campaign.options.annotator == "files"
         self.annotator: Annotator = (
-            People(campaign, self.rounds, self.train) if people else Oracle(self.rounds, self.train)
+            People(campaign, self.rounds, self.train)
+            if people
+            else Oracle(campaign.options, self.rounds, self.train)
         )
         self._clock = Stopwatch(self._scratch / "seconds.json")
 

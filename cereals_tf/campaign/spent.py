@@ -15,7 +15,7 @@ class Spent(NamedTuple):
         regions: How many regions.
         pixels: Pixels in them, each counted once.
         pixels_percent: Their share of all pixels.
-        clicks: Clicks spent on them, of the kinds that count.
+        clicks: Clicks billed for them.
         clicks_percent: Their share of all clicks; None where nobody knows how many there are.
     """
 
@@ -28,9 +28,8 @@ class Spent(NamedTuple):
 
 def spent(campaign: Campaign, regions: Sequence[Annotated], images: Sequence[ImageEntry]) -> Spent:
     """Return what these regions of a campaign's train images took."""
-    kinds = campaign.options.clicks
     pixels = sum(region.pixels for region in regions)
-    clicks = sum(int(region.clicks.of(kinds)) for region in regions)
+    clicks = sum(region.bill(campaign.options) for region in regions)
     all_pixels = sum(entry.height * entry.width for entry in images)
     all_clicks = sum(entry.clicks for entry in images)
     known = campaign.data.labelled("train")

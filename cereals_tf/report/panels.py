@@ -13,6 +13,7 @@ from typing import NamedTuple
 import matplotlib
 import numpy as np
 
+from cereals_tf.campaign.options import Options
 from cereals_tf.data_prep.dataset import Classes
 from cereals_tf.data_prep.grid import STRIDE, Box
 from cereals_tf.plugin import words
@@ -113,7 +114,7 @@ def panels_of(step: AcquisitionStep, view: ImageView) -> list[Panel]:
         unit = step.fusion.unit_of(step.measure.unit, options.cost_unit)
         panels.append(_map(title, view, fused, "viridis", unit))
     if step.complete:
-        panels.append(_selected(view, options.clicks))
+        panels.append(_selected(view, options))
     return panels
 
 
@@ -141,8 +142,8 @@ def _labels(view: ImageView, classes: Classes, labelled: bool) -> list[Panel]:
     ]
 
 
-def _selected(view: ImageView, kinds: Sequence[str]) -> Panel:
-    clicks = int(sum(region.clicks.of(kinds) for region in view.new))
+def _selected(view: ImageView, options: Options) -> Panel:
+    clicks = sum(region.bill(options) for region in view.new)
     words = f"{counted(len(view.new), 'region')}, {counted(clicks, 'click')} to annotate"
     boxes = [region.region.box for region in view.new]
     frame = view.label.shape

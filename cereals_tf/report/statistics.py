@@ -12,6 +12,7 @@ from cereals_tf.campaign.annotators.people import People
 from cereals_tf.campaign.folder.campaign import Campaign, CommittedRound, regions_of
 from cereals_tf.campaign.folder.regions import Annotated
 from cereals_tf.campaign.folder.splits import open_split
+from cereals_tf.campaign.options import Options
 from cereals_tf.data_prep import records
 from cereals_tf.data_prep.dataset import ImageEntry
 from cereals_tf.data_prep.grid import STRIDE, cells
@@ -91,7 +92,7 @@ def unlabelled_cells(regions: Sequence[Annotated], height: int, width: int) -> n
 def position_maps(
     images: Sequence[ImageEntry],
     regions: Mapping[str, Sequence[Annotated]],
-    kinds: Sequence[str],
+    options: Options,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return where in the image plane regions lie, and where their clicks were spent.
 
@@ -101,7 +102,7 @@ def position_maps(
     Args:
         images: All images of the split.
         regions: Per image id.
-        kinds: The kinds of clicks that count; a region's are spread evenly over its positions.
+        options: The campaign's; the clicks of a region are spread evenly over its positions.
 
     Returns:
         Share of the images in which a position lies in a region, float64 [h, w], 0 to 1; and mean
@@ -115,19 +116,19 @@ def position_maps(
         if here := regions.get(entry.image_id, ()):
             labelled = ~unlabelled_cells(here, entry.height, entry.width)
             share += _stretched(labelled, plane)
-            spent = _click_density(here, kinds, labelled.shape)
+            spent = _click_density(here, options, labelled.shape)
             clicks += _stretched(spent, plane) * spent.size / clicks.size
     return share / len(images), clicks / len(images)
 
 
 def _click_density(
-    regions: Sequence[Annotated], kinds: Sequence[str], shape: tuple[int, int]
+    regions: Sequence[Annotated], options: Options, shape: tuple[int, int]
 ) -> np.ndarray:
     """Return clicks per position, float64 [h, w]."""
     density = np.zeros(shape)
     for region in regions:
         inside = density[region.region.box.cell_slices]
-        inside += region.clicks.of(kinds) / inside.size
+        inside += region.bill(options) / inside.size
     return density
 
 

@@ -139,7 +139,7 @@ def _scikit_activeml(size: Size) -> Iterator[Row]:
     chosen = []
 
     def ours() -> None:
-        chosen[:] = select(iter(pool), lambda candidate: 1.0, size.peer_picks).chosen
+        chosen[:] = select(iter(pool), lambda candidate, new: 1.0, size.peer_picks).chosen
 
     seconds = interleaved({"ours": ours}, size.repeats)["ours"]
     with tempfile.TemporaryDirectory() as folder:
@@ -250,5 +250,5 @@ def _read_all(pool: Pool, folder: Path) -> None:
         np.load(path_of(folder, number), mmap_mode="r").max(axis=(1, 2))
 
 
-def _area(candidate: Chosen) -> float:
+def _area(candidate: Chosen, new: np.ndarray | None) -> float:
     return float(candidate.region.box.area)

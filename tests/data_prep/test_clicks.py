@@ -1,5 +1,6 @@
 from collections import Counter
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -116,6 +117,46 @@ def test_region_follows_the_definitions_exactly(polygons, some_regions):
         assert grid.region(*region) == slow_region(polygons, HEIGHT, WIDTH, *region)
 
 
+def sides(size, start, length):
+    """The cells along an axis of a region: their first pixel and the one after their last."""
+    borders = [v for v in cuts(size) if start <= v <= start + length]
+    return list(pairwise(borders))
+
+
+def slow_counted(polygons, region, counted):
+    """The definitions cell by cell: the vertices in cells that count, and the border at them."""
+    e = Fraction(1, 2**4000)
+    y, x, height, width = region
+    edges = [edge for p in polygons for edge in exact_edges(p)]
+    vertices = intersections = corners = 0
+    for i, (top, bottom) in enumerate(sides(HEIGHT, y, height)):
+        for j, (left, right) in enumerate(sides(WIDTH, x, width)):
+            if not counted[i, j]:
+                continue
+            cell = slow_region(polygons, HEIGHT, WIDTH, top, left, bottom - top, right - left)
+            vertices += cell.vertices
+            xs = [v for v in {left, right} & {x, x + width} if 0 < v < WIDTH]
+            ys = [v for v in {top, bottom} & {y, y + height} if 0 < v < HEIGHT]
+            for edge in edges:
+                intersections += sum(crosses(edge, v - e, top - e**2, bottom - e**2) for v in xs)
+                along = transposed(edge)
+                intersections += sum(crosses(along, v - e**2, left - e, right - e) for v in ys)
+            inside = click_grid(polygons, HEIGHT, WIDTH).corners
+            corners += sum(inside[-(-v // 8), -(-u // 8)] for v in ys for u in xs)
+    return RegionClicks(vertices, intersections, corners)
+
+
+@settings(max_examples=60, deadline=None)
+@given(any_polygons, st.sampled_from(ALL_REGIONS), st.integers(0, 2**32 - 1))
+def test_only_some_cells_of_a_region_count(polygons, region, seed):
+    grid, (_, _, height, width) = click_grid(polygons, HEIGHT, WIDTH), region
+    counted = np.random.default_rng(seed).random((-(-height // 8), -(-width // 8))) < 0.6
+    assert grid.region(*region, counted=counted) == slow_counted(polygons, region, counted)
+    everything, nothing = np.ones_like(counted), np.zeros_like(counted)
+    assert grid.region(*region, counted=everything) == grid.region(*region)
+    assert grid.region(*region, counted=nothing) == (0, 0, 0)
+
+
 def test_region_equals_shapely_in_general_position():
     rng = np.random.default_rng(7)
     for _ in range(40):
@@ -184,15 +225,22 @@ def test_polygons_inside_the_image_cross_every_border_an_even_number_of_times(po
 
 
 @settings(max_examples=60, deadline=None)
-@given(any_polygons, st.integers(1, 35), st.integers(1, 35), st.data())
-def test_windows_equal_region_at_every_position(polygons, height, width, data):
+@given(any_polygons, st.integers(1, 35), st.integers(1, 35), st.booleans(), st.data())
+def test_windows_equal_region_at_every_position(polygons, height, width, everywhere, data):
     grid = click_grid(polygons, height, width)
     window_height = data.draw(st.sampled_from([8, 16, 32, height]))
     window_width = data.draw(st.sampled_from([8, 24, 40, width]))
-    windows = grid.windows(window_height, window_width)
+    rng = np.random.default_rng(data.draw(st.integers(0, 99)))
+    counted = rng.random(grid.vertices.shape) < (1 if everywhere else 0.6)
+    windows = grid.windows(window_height, window_width, None if everywhere else counted)
     ys = range(0, height - window_height + 1, 8)
     xs = range(0, width - window_width + 1, 8)
-    expected = [[grid.region(y, x, window_height, window_width) for x in xs] for y in ys]
+    size = (window_height, window_width)
+
+    def part_at(y, x):
+        return counted[y // 8 : -(-(y + size[0]) // 8), x // 8 : -(-(x + size[1]) // 8)]
+
+    expected = [[grid.region(y, x, *size, part_at(y, x)) for x in xs] for y in ys]
     for part, values in zip(RegionClicks._fields, windows, strict=True):
         assert values.dtype == np.int32
         assert values.shape == (len(ys), len(xs))

@@ -1,14 +1,17 @@
 """The oracle: annotates regions by reading the ground truth, and counts what it took."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from cereals_tf.acquisition.regions import Region, boxes_by_image
+import numpy as np
+
+from cereals_tf.acquisition.regions import boxes_by_image
 from cereals_tf.acquisition.selection import Chosen
 from cereals_tf.campaign.folder.campaign import CommittedRound, regions_of
-from cereals_tf.campaign.folder.regions import Annotated, NewPixels
+from cereals_tf.campaign.folder.regions import Account, Annotated
+from cereals_tf.campaign.options import Options
 from cereals_tf.data_prep import records
-from cereals_tf.data_prep.clicks import ClickGrid, RegionClicks
+from cereals_tf.data_prep.clicks import ClickGrid
 from cereals_tf.data_prep.grid import Box
 from cereals_tf.trainers.split import Split
 
@@ -18,17 +21,19 @@ class Oracle:
     """Annotates the regions of the round in progress, see `Annotator`.
 
     Attributes:
+        options: The campaign's options.
         rounds: The committed rounds.
         train: The train split.
     """
 
+    options: Options
     rounds: Sequence[CommittedRound]
     train: Split
 
     def annotate(self, choose: Callable[[], list[Chosen]]) -> list[Annotated]:
         """Annotate what `choose` chooses, at once."""
         before = boxes_by_image(done.region for done in regions_of(self.rounds))
-        return annotate(self.train, choose(), before)
+        return annotate(self.train, choose(), before, self.options)
 
     def labelled(self) -> Split:
         """Return the train split: it has all labels."""
@@ -36,28 +41,29 @@ class Oracle:
 
 
 def annotate(
-    split: Split, chosen: Sequence[Chosen], labelled: Mapping[str, Sequence[Box]]
+    split: Split,
+    chosen: Sequence[Chosen],
+    labelled: Mapping[str, Sequence[Box]],
+    options: Options,
 ) -> list[Annotated]:
-    """Annotate regions in the order given.
+    """Annotate regions in the order given, with the clicks of one image in memory at a time.
 
     Args:
         split: The split.
         chosen: What to annotate.
-        labelled: What is annotated already, so that no pixel is counted twice.
+        labelled: What is annotated already, so that nothing is billed twice.
+        options: The campaign's options, which say what counts.
     """
-    clicks = _clicks_of_regions(split, [each.region for each in chosen])
-    pixels = NewPixels(split.images, labelled)
-    return [Annotated(each, pixels.take(each.region), clicks[each.region]) for each in chosen]
-
-
-def _clicks_of_regions(split: Split, regions: Iterable[Region]) -> dict[Region, RegionClicks[int]]:
-    """Count the clicks of regions, with the click grid of one image in memory at a time."""
-    boxes = boxes_by_image(regions)
-    return {
-        Region(image_id, box): grid.region(*box)
-        for image_id, grid in click_grids(split, list(boxes))
-        for box in boxes[image_id]
+    account = Account(split.images, labelled, options)
+    new: dict[str, list[tuple[int, np.ndarray]]] = {}
+    for number, each in enumerate(chosen):
+        new.setdefault(each.region.image_id, []).append((number, account.take(each.region)))
+    annotated = {
+        number: account.annotated(chosen[number], cells, grid)
+        for image_id, grid in click_grids(split, list(new))
+        for number, cells in new[image_id]
     }
+    return [annotated[number] for number in range(len(chosen))]
 
 
 def click_grids(split: Split, image_ids: Sequence[str]) -> Iterator[tuple[str, ClickGrid]]:

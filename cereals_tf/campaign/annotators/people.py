@@ -19,7 +19,7 @@ from cereals_tf.campaign.folder.campaign import (
     CommittedRound,
     regions_of,
 )
-from cereals_tf.campaign.folder.regions import Annotated, NewPixels, costed
+from cereals_tf.campaign.folder.regions import Account, Annotated, costed
 from cereals_tf.campaign.folder.request import own_window, read_request, write_request
 from cereals_tf.campaign.folder.waiting import waiting
 from cereals_tf.data_prep.annotated_image import encode_label
@@ -133,16 +133,17 @@ class People:
         self, request: Sequence[Chosen], before: Iterable[Annotated]
     ) -> Iterator[Annotated]:
         """Yield the regions of a request that are not skipped, and what they took."""
-        pixels = NewPixels(self.train.images, boxes_by_image(done.region for done in before))
+        labelled = boxes_by_image(done.region for done in before)
+        account = Account(self.train.images, labelled, self.campaign.options)
         for number, chosen in enumerate(request):
             answer = self._answer(Asked(number, chosen.region, self.campaign.annotations))
             if answer:
                 original, resized = self._entries[chosen.region.image_id]
                 polygons = scaled(answer.annotation.polygons, *_factors(original, resized))
                 grid = click_grid(polygons, resized.height, resized.width)
-                new, clicks = pixels.take(chosen.region), grid.region(*answer.box)
-                annotation = answer.annotation
-                yield Annotated(chosen, new, clicks, annotation.seconds, annotation.assisted)
+                new = account.take(chosen.region)
+                seconds, assisted = answer.annotation.seconds, answer.annotation.assisted
+                yield account.annotated(chosen, new, grid, seconds, assisted)
 
     def _refuse_useless(self, regions: Sequence[Annotated]) -> None:
         """Raise UserError if nothing can be learnt from all the regions so far."""

@@ -40,7 +40,7 @@ class Metrics:
         regions: Regions that are annotated after this round.
         pixels: Pixels in them, each counted once.
         pixels_percent: Their share of all pixels.
-        clicks: Clicks spent on them, of the kinds that count.
+        clicks: Clicks billed for them.
         clicks_percent: Their share of all clicks; None where nobody knows how many there are.
         training: How each model's training went, by the model's name.
         devices: Devices that trained together.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cereals_tf.acquisition.regions import Region, labelled_mask
+from cereals_tf.acquisition.regions import Region, labelled_mask, pixels_in
 from cereals_tf.acquisition.selection import Chosen
 from cereals_tf.campaign.folder.rows import (
     CHOSEN,
@@ -16,11 +16,19 @@ from cereals_tf.campaign.folder.rows import (
     read_rows,
     write_rows,
 )
-from cereals_tf.data_prep.clicks import RegionClicks
+from cereals_tf.campaign.options import Options
+from cereals_tf.data_prep.clicks import ClickGrid, RegionClicks
 from cereals_tf.data_prep.dataset import ImageEntry
-from cereals_tf.data_prep.grid import STRIDE, Box, cells
+from cereals_tf.data_prep.grid import Box
 
-COLUMNS = (*CHOSEN, "pixels", *(f"clicks_{part}" for part in RegionClicks._fields), "seconds")
+BILLED = "clicks_billed"
+COLUMNS = (
+    *CHOSEN,
+    "pixels",
+    *(f"clicks_{part}" for part in RegionClicks._fields),
+    "seconds",
+    BILLED,
+)
 ASSISTED = "assisted"
 """A column more, where a model helped to draw some of the regions."""
 
@@ -32,8 +40,9 @@ class Annotated:
     Attributes:
         chosen: Where, in pixels of the campaign's image size, and why.
         pixels: Those that no earlier region had labelled.
-        clicks: Of the polygons drawn.
+        clicks: Of the polygons drawn, in cells that no earlier region had labelled.
         seconds: What people needed; None where nobody measured.
+        clicks_billed: What it took from the account of clicks; None where version 0.1 annotated it.
         assisted: Whether a model drew some of it, whose vertices are not among the clicks.
     """
 
@@ -41,6 +50,7 @@ class Annotated:
     pixels: int
     clicks: RegionClicks[int]
     seconds: float | None = None
+    clicks_billed: int | None = None
     assisted: bool = False
 
     @property
@@ -48,11 +58,23 @@ class Annotated:
         """Where it is."""
         return self.chosen.region
 
+    def bill(self, options: Options) -> int:
+        """Return what it took from the account of clicks."""
+        if self.clicks_billed is not None:
+            return self.clicks_billed
+        return int(self.clicks.of(options.drawn_clicks))
+
 
 def write_regions(path: Path, regions: Sequence[Annotated]) -> None:
     """Write regions.csv atomically."""
     rows = [
-        (*chosen_cells(region.chosen), region.pixels, *region.clicks, region.seconds)
+        (
+            *chosen_cells(region.chosen),
+            region.pixels,
+            *region.clicks,
+            region.seconds,
+            region.clicks_billed,
+        )
         for region in regions
     ]
     if not any(region.assisted for region in regions):
@@ -77,38 +99,64 @@ def _annotated(row: Mapping[str, str]) -> Annotated:
         int(row["pixels"]),
         RegionClicks(*(int(row[f"clicks_{part}"]) for part in RegionClicks._fields)),
         number_or_none(row.get("seconds", "")),
+        int(row[BILLED]) if row.get(BILLED) else None,
         row.get(ASSISTED) == "1",
     )
 
 
-class NewPixels:
-    """Counts the pixels of one region after the other that none before it covers.
+class Account:
+    """Bills one region after the other, for what none before it covers.
 
     Args:
         images: The images, at the size that the regions are in.
         labelled: The regions of each image that were annotated before.
+        options: The campaign's options, which say what counts.
     """
 
-    def __init__(self, images: Iterable[ImageEntry], labelled: Mapping[str, Sequence[Box]]) -> None:
+    def __init__(
+        self,
+        images: Iterable[ImageEntry],
+        labelled: Mapping[str, Sequence[Box]],
+        options: Options,
+    ) -> None:
         self._entries = {entry.image_id: entry for entry in images}
         self._labelled = labelled
+        self._options = options
         self._masks: dict[str, np.ndarray] = {}
 
-    def take(self, region: Region) -> int:
-        """Return the pixels that this region adds, which belong to it from now on."""
+    def take(self, region: Region) -> np.ndarray:
+        """Return which of a region's cells are new, bool [rows, columns]; they are taken now."""
         image_id, box = region
         entry = self._entries[image_id]
         if image_id not in self._masks:
             before = self._labelled.get(image_id, ())
             self._masks[image_id] = labelled_mask(before, entry.height, entry.width)
-        new = labelled_mask([box], entry.height, entry.width) & ~self._masks[image_id]
-        self._masks[image_id] |= new
-        return int(_cell_sides(entry.height) @ new @ _cell_sides(entry.width))
+        covered = self._masks[image_id][box.cell_slices]
+        new = ~covered
+        covered[:] = True
+        return new
 
+    def annotated(
+        self,
+        chosen: Chosen,
+        new: np.ndarray,
+        grid: ClickGrid,
+        seconds: float | None = None,
+        assisted: bool = False,
+    ) -> Annotated:
+        """Return a region with what its new cells took.
 
-def _cell_sides(length: int) -> np.ndarray:
-    """Return the pixels that each cell along an image's side has, the last one maybe fewer."""
-    return np.minimum(STRIDE, length - STRIDE * np.arange(cells(length)))
+        Args:
+            chosen: The region.
+            new: What `take` gave for it.
+            grid: The clicks of its image.
+            seconds: What people needed; None where nobody measured.
+            assisted: Whether a model drew some of it.
+        """
+        box, options = chosen.region.box, self._options
+        clicks = grid.region(*box, counted=new)
+        billed = options.bill(int(clicks.of(options.drawn_clicks)))
+        return Annotated(chosen, pixels_in(box, new), clicks, seconds, int(billed), assisted)
 
 
 def costed(regions: Sequence[Annotated], unit: str) -> list[Annotated]:

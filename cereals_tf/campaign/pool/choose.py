@@ -1,6 +1,6 @@
 """Choosing a round's regions: at random for round 0, else by score over the whole pool."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,7 @@ from cereals_tf.acquisition.information import random_windows
 from cereals_tf.acquisition.lots import Lots
 from cereals_tf.acquisition.plugins import find_fusion
 from cereals_tf.acquisition.regions import Region
-from cereals_tf.acquisition.selection import Chosen, Windows, best_first, select
+from cereals_tf.acquisition.selection import Chosen, Price, Windows, best_first, select
 from cereals_tf.campaign.options import COST_UNITS, Options
 from cereals_tf.campaign.pool.files import WindowScores, load_scores, path_of
 from cereals_tf.campaign.pool.pool import Pool, PoolImage, region_of
@@ -55,14 +55,14 @@ def _random_regions(pool: Pool, count: int, seed: int) -> list[Chosen]:
 
 
 def choose_scored(
-    pool: Pool, folder: Path, price: Callable[[Chosen], float], budget: float, round_number: int
+    pool: Pool, folder: Path, price: Price, budget: float, round_number: int
 ) -> list[Chosen]:
     """Select regions of the scored pool within the budget, in the order of the selection.
 
     Args:
         pool: What there is to choose from.
         folder: The window scores that `score_pool` wrote.
-        price: What a region takes from the budget.
+        price: What a region takes from the budget, see `select`.
         budget: The budget, in the unit of `price`.
         round_number: The round; lots are drawn from the seed, it, the image and the window.
 
@@ -90,6 +90,7 @@ def choose_scored(
             allowed,
             lots_of(image.entry.image_id),
             scores.classes,
+            pool.unlabelled(image.entry) if options.max_overlap else None,
         )
 
     selection = select(

@@ -2,16 +2,18 @@
 
 import os
 import secrets
-from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from cereals_tf.acquisition.selection import Chosen
+from cereals_tf.acquisition.regions import pixels_in
+from cereals_tf.acquisition.selection import Chosen, Price
 from cereals_tf.campaign.options import Options
 from cereals_tf.campaign.pool.pool import Pool
+from cereals_tf.data_prep import records
+from cereals_tf.data_prep.clicks import ClickGrid
 from cereals_tf.data_prep.grid import STRIDE
 
 OPEN_FILES = 64
@@ -24,7 +26,7 @@ class WindowScores(NamedTuple):
     Attributes:
         information: Sum over a window's unlabelled positions (or random numbers).
         cost_estimated: Clicks that the cost model predicts there.
-        clicks: True clicks of the kinds that count, where `needs_clicks`.
+        clicks: True clicks there of the kinds that count, where `needs_clicks`.
         classes: The predicted class, where the options' selection needs it.
     """
 
@@ -76,12 +78,8 @@ def load_scores(path: Path, options: Options) -> WindowScores:
     return WindowScores(**dict(zip(names, arrays, strict=True)))
 
 
-LEAST_PRICE = 1.0
-"""What an estimate counts at least, clicks or seconds: a model may expect nothing anywhere."""
-
-
-def price_in(unit: str, pool: Pool, folder: Path) -> Callable[[Chosen], float]:
-    """Return what a region takes from the budget.
+def price_in(unit: str, pool: Pool, folder: Path) -> Price:
+    """Return what a region takes from the budget: what its new cells will be billed.
 
     Args:
         unit: The budget's: `pixels`, `clicks` or `seconds`. Those of the oracle are true clicks;
@@ -90,13 +88,22 @@ def price_in(unit: str, pool: Pool, folder: Path) -> Callable[[Chosen], float]:
         folder: The scores of its images.
     """
     if unit == "pixels":
-        return lambda chosen: float(chosen.region.box.area)
+        return partial(_pixels, pool)
     if needs_clicks(pool.options):
         return _price_in_true_clicks(pool, folder)
-    return lambda chosen: max(LEAST_PRICE, chosen.cost or 0.0)
+    return lambda chosen, new: pool.options.bill(chosen.cost or 0.0, unit)
 
 
-def _price_in_true_clicks(pool: Pool, folder: Path) -> Callable[[Chosen], float]:
+def _pixels(pool: Pool, chosen: Chosen, new: np.ndarray | None) -> float:
+    image_id, box = chosen.region
+    if new is None:
+        if not pool.options.max_overlap:
+            return float(box.area)
+        new = pool.unlabelled(pool.candidates[image_id].entry)[box.cell_slices]
+    return float(pixels_in(box, new))
+
+
+def _price_in_true_clicks(pool: Pool, folder: Path) -> Price:
     """Return the price of a region in true clicks, as the oracle will count them."""
 
     @lru_cache(OPEN_FILES)
@@ -104,8 +111,18 @@ def _price_in_true_clicks(pool: Pool, folder: Path) -> Callable[[Chosen], float]
         path = path_of(folder, pool.candidates[image_id].number)
         return load_scores(path, pool.options).true_clicks
 
-    def price(chosen: Chosen) -> float:
+    @lru_cache(OPEN_FILES)
+    def grid_of(image_id: str) -> ClickGrid:
+        entry = pool.candidates[image_id].entry
+        (record,) = pool.reader.records([image_id])
+        return records.click_grid_of(record, entry.height, entry.width)
+
+    def price(chosen: Chosen, new: np.ndarray | None) -> float:
         image_id, box = chosen.region
-        return float(clicks_of(image_id)[box.y // STRIDE, box.x // STRIDE])
+        if new is None:
+            clicks = clicks_of(image_id)[box.y // STRIDE, box.x // STRIDE]
+        else:
+            clicks = grid_of(image_id).region(*box, counted=new).of(pool.options.drawn_clicks)
+        return pool.options.bill(float(clicks))
 
     return price

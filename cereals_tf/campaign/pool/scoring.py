@@ -68,7 +68,7 @@ def score_pool(
 
     def write(image: _ScoredImage) -> None:
         if is_missing(image.place):
-            scores = _window_scores(pool.options, scorer, image, round_number)
+            scores = _window_scores(pool, scorer, image, round_number)
             save_scores(path_of(folder, image.place.number), scores)
 
     with (
@@ -151,18 +151,18 @@ def _decoded(pool: Pool, batches: Sequence[Batch]) -> Iterator[tuple[Any, list[R
 
 
 def _window_scores(
-    options: Options, scorer: Scorer, image: _ScoredImage, round_number: int
+    pool: Pool, scorer: Scorer, image: _ScoredImage, round_number: int
 ) -> WindowScores:
     """Add to an image's sums what does not come from the models."""
-    (number, entry), scores = image.place, dict(image.sums)
+    (number, entry), scores, options = image.place, dict(image.sums), pool.options
     if scorer.measure.of_windows:
         seed = derive_seed(options.seed, round_number, options.information)
         shape = scores["cost_estimated"].shape
         scores["information"] = scorer.measure.function(seed, number, shape)
     if needs_clicks(options):
         grid = records.click_grid_of(image.record, entry.height, entry.width)
-        clicks = grid.windows(*region_of(options, entry)).of(options.clicks)
-        scores["clicks"] = clicks.astype(np.float32)
+        clicks = grid.windows(*region_of(options, entry), pool.unlabelled(entry))
+        scores["clicks"] = clicks.of(options.drawn_clicks).astype(np.float32)
     return WindowScores(**scores)
 
 

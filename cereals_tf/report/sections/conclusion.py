@@ -162,7 +162,7 @@ def estimate(options: Options, regions: Sequence[Annotated]) -> list[str]:
 def _true_cost(options: Options, region: Annotated) -> float | None:
     if options.cost_unit == "seconds":
         return region.seconds
-    return int(region.clicks.of(options.clicks))
+    return int(region.clicks.of(options.drawn_clicks))
 
 
 def chose(regions: Sequence[Annotated], images: int) -> list[str]:

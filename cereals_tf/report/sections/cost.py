@@ -58,7 +58,7 @@ def _true_costs(options: Options) -> dict[str, Callable[[Annotated], float | Non
     """Return what the estimated cost of a region is compared with, by what it counts."""
     if options.cost_unit == "seconds":
         return {"all that people needed": lambda region: region.seconds}
-    kinds = options.clicks
+    kinds = options.drawn_clicks
     return {
         "vertices": lambda region: int(region.clicks.of(("vertices",))),
         " + ".join(kinds): lambda region: int(region.clicks.of(kinds)),

@@ -6,6 +6,7 @@ import numpy as np
 
 from cereals_tf.campaign.folder.campaign import Campaign, CommittedRound
 from cereals_tf.campaign.folder.regions import Annotated
+from cereals_tf.campaign.options import Options
 from cereals_tf.data_prep.damage import damage_named
 from cereals_tf.data_prep.dataset import ImageEntry
 from cereals_tf.data_prep.grid import STRIDE
@@ -32,7 +33,7 @@ def spending_section(
 ) -> Section:
     """Return the section on the regions that were chosen by score; of round 0 if it is alone."""
     data, reader = campaign.data, annotated_train(campaign)
-    kinds = campaign.options.clicks
+    options = campaign.options
     chosen = annotated_by_image(rounds[1:] or rounds)
     before = annotated_by_image(rounds[:1]) if rounds[1:] else {}
     with damage_named(data, "train"):
@@ -40,7 +41,7 @@ def spending_section(
     per_class = data.split("train").pixels_per_class
     available = np.array([per_class[name] for name in data.classes.names])
     numbers = np.array([len(chosen.get(entry.image_id, ())) for entry in reader.images])
-    positions = _position_panels(reader.images, chosen, kinds)
+    positions = _position_panels(reader.images, chosen, options)
     pictures.write("positions", draw_panels(positions, rows=1))
     descriptions = ["How many images have how many regions"]
     if acquired.any() or available.any():
@@ -57,7 +58,7 @@ def spending_section(
         "after_start": bool(rounds[1:]),
         "images": int(np.count_nonzero(numbers)),
         "all_images": len(numbers),
-        "table": _most_annotated(reader.images, chosen, kinds),
+        "table": _most_annotated(reader.images, chosen, options),
     }
     return Section("budget", "Where the budget went", "spending.html", content)
 
@@ -65,9 +66,9 @@ def spending_section(
 def _position_panels(
     images: Sequence[ImageEntry],
     regions: Mapping[str, Sequence[Annotated]],
-    kinds: Sequence[str],
+    options: Options,
 ) -> list[Panel]:
-    share, clicks = (np.ma.asarray(values) for values in position_maps(images, regions, kinds))
+    share, clicks = (np.ma.asarray(values) for values in position_maps(images, regions, options))
     height, width = (STRIDE * side for side in share.shape)
     return [
         map_panel(title, (height, width), values, colours, unit)
@@ -81,7 +82,7 @@ def _position_panels(
 def _most_annotated(
     images: Sequence[ImageEntry],
     chosen: Mapping[str, Sequence[Annotated]],
-    kinds: Sequence[str],
+    options: Options,
 ) -> Table:
     sizes = {entry.image_id: (entry.height, entry.width) for entry in images}
     most = sorted(chosen, key=lambda image_id: (-len(chosen[image_id]), image_id))
@@ -89,7 +90,7 @@ def _most_annotated(
     for image_id in most[:LISTED_IMAGES]:
         regions = chosen[image_id]
         share = 1 - unlabelled_cells(regions, *sizes[image_id]).mean()
-        clicks = sum(region.clicks.of(kinds) for region in regions)
+        clicks = sum(region.bill(options) for region in regions)
         rows.append([image_id, f"{len(regions):,}", f"{100 * share:.1f}", f"{clicks:,}"])
     columns = [
         Column("image"),

@@ -13,7 +13,7 @@ COST = np.array([5.0, 1.0, 3.0])
 SCALES = Scale(0.0, 10.0), Scale(1.0, 5.0)
 FORMULAS = {
     ("none", 0.5): [0, 2, 10],
-    ("ratio", 0.5): [0 / 6, 2 / 2, 10 / 4],
+    ("ratio", 0.5): [0 / 9, 2 / 5, 10 / 7],
     ("product", 0.5): [0, 0.2, 0.5],
     ("convex", 0.75): [0, 0.75 * 0.2 + 0.25, 0.75 + 0.25 * 0.5],
     ("convex", 1.0): [0, 0.2, 1],
@@ -23,7 +23,8 @@ FORMULAS = {
 
 
 def fuse(kind, information, cost, scales, alpha):
-    return FUSIONS[kind].with_parameters({"alpha": alpha}).score(information, cost, scales)
+    values = {"alpha": alpha, "region_clicks": 4}
+    return FUSIONS[kind].with_parameters(values).score(information, cost, scales)
 
 
 def test_every_fusion_has_its_formula():
@@ -92,7 +93,11 @@ def test_alpha_outside_its_range(alpha):
 
 
 def test_units():
-    units = {kind: fusion.unit_of("nats", "seconds") for kind, fusion in FUSIONS.items()}
+    values = {"alpha": 0.5, "region_clicks": 4}
+    units = {
+        kind: fusion.with_parameters(values).unit_of("nats", "seconds")
+        for kind, fusion in FUSIONS.items()
+    }
     scaled = "score, 0 to 1"
-    expected = {"none": "nats", "ratio": "nats / (seconds + 1)", "product": scaled}
+    expected = {"none": "nats", "ratio": "nats / (seconds + 4)", "product": scaled}
     assert units == {**expected, "convex": scaled}

@@ -79,8 +79,9 @@ def fusion(name):
 def test_names_of_the_registries():
     assert {name: find_measure(name, 3) for name in MEASURES} == MEASURES
     for name in FUSIONS:
-        found = find_fusion(name, {"alpha": 0.25, "seed": 3})
-        assert (found.unit, found.scaled) == (FUSIONS[name].unit, FUSIONS[name].scaled)
+        found = find_fusion(name, {"alpha": 0.25, "seed": 3, "region_clicks": 7})
+        unit = FUSIONS[name].unit.replace("{region_clicks}", "7")
+        assert (found.unit, found.scaled) == (unit, FUSIONS[name].scaled)
     assert find_fusion("convex", {"alpha": 0.25}).function(0.5, 1.0) == 0.125
 
 

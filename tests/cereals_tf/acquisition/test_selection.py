@@ -256,7 +256,7 @@ def test_selection_equals_brute_force_however_early_it_forgets(data, max_overlap
         budget = share * sum(prices.values())
         order = rng.permutation(len(pool))
         chosen, next_price = select(
-            (pool[n] for n in order), lambda c: prices.get(c.region, 2), budget, max_overlap
+            (pool[n] for n in order), lambda c, new: prices.get(c.region, 2), budget, max_overlap
         )
         regions = [candidate.region for candidate in chosen]
         assert regions == within_budget(everything, prices.get, budget)
@@ -269,7 +269,7 @@ def test_an_image_late_in_the_pool_may_tie_with_what_is_too_dear():
     """All score alike, so the ids alone decide, and the last image read goes first."""
     flat = np.ones((1, 1)), np.ones((1, 1)), np.ones((1, 1)), np.ones((1, 1), bool)
     pool = [Windows(name, 8, 8, *flat) for name in "edcba"]
-    chosen, next_price = select(pool, lambda candidate: 1.0, budget=2)
+    chosen, next_price = select(pool, lambda candidate, new: 1.0, budget=2)
     assert [candidate.region.image_id for candidate in chosen] == ["a", "b"]
     assert next_price == 1.0
 
@@ -291,7 +291,7 @@ def test_every_composition_equals_brute_force(name, data, max_overlap, max_per_i
         budget = share * sum(prices.values())
         found = select(
             (pool[n] for n in rng.permutation(len(pool))),
-            lambda chosen: prices[chosen.region],
+            lambda chosen, new: prices[chosen.region],
             budget,
             max_overlap,
             compose(name.split("+")),
@@ -307,9 +307,50 @@ def test_power_draws_in_proportion_to_the_score():
     counts = np.zeros(6)
     for key in range(2000):
         windows = Windows("a", 8, 8, scores, scores, scores, allowed, Lots(derive_seed(key)))
-        chosen = select([windows], lambda each: 1.0, 1.0, composition=SELECTIONS["power"]).chosen
+        chosen = select(
+            [windows], lambda each, new: 1.0, 1.0, composition=SELECTIONS["power"]
+        ).chosen
         assert chosen[0].score == scores[0, chosen[0].region.box.x // 8]
         counts[chosen[0].region.box.x // 8] += 1
     assert not counts[[2, 5]].any()
     expected = 2000 * scores[0, [0, 1, 3, 4]] / 10
     assert ((counts[[0, 1, 3, 4]] - expected) ** 2 / expected).sum() < 16.27
+
+
+def slow_overlapping(pool, budget, max_overlap):
+    """Take the best window that is left, pixel by pixel, and pay for what it adds."""
+    ground = {windows.image_id: windows.unlabelled.repeat(8, 0).repeat(8, 1) for windows in pool}
+    left = {image_id: mask.copy() for image_id, mask in ground.items()}
+    shares = {}
+    for region, score in slow_best_first(pool, max_overlap):
+        image_id, box = region
+        new = int(left[image_id][box.slices].sum())
+        if not new:
+            continue
+        shares[region] = new / ground[image_id][box.slices].sum()
+        left[image_id][box.slices] = False
+        budget -= new
+        if budget < 0:
+            return
+        yield region, 3 * score * shares[region]
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.data(), st.sampled_from([0.25, 0.5, 0.75]), st.integers(0, 2**32 - 1))
+def test_cells_that_windows_share_are_paid_once(data, max_overlap, seed):
+    pool, rng = by_place(data.draw(three_pools(max_overlap))), np.random.default_rng(seed)
+    for place, windows in enumerate(pool):
+        sides = windows.height // STRIDE - 1, windows.width // STRIDE - 1
+        unlabelled = rng.random(np.add(windows.score.shape, sides)) < 0.7
+        pool[place] = windows._replace(unlabelled=unlabelled)
+
+    def price(chosen, new):
+        assert new.any()
+        return 64.0 * new.sum()
+
+    for budget in (0, 1000, 5000, np.inf):
+        found = select(pool, price, budget, max_overlap).chosen
+        expected = list(slow_overlapping(pool, budget, max_overlap))
+        assert [chosen.region for chosen in found] == [region for region, _ in expected]
+        costs = [cost for _, cost in expected]
+        np.testing.assert_allclose([chosen.cost for chosen in found], costs, rtol=1e-12)

@@ -12,7 +12,7 @@ from cereals_tf.acquisition.composition import SELECTIONS
 from cereals_tf.acquisition.fusion import FUSIONS
 from cereals_tf.acquisition.information import MEASURES
 from cereals_tf.campaign.options import (
-    CLICK_KINDS,
+    DRAWN,
     OPTIONS,
     Amount,
     Options,
@@ -30,7 +30,8 @@ WRONG = {
     "fusion": ["", "sum", "module:"],
     "alpha": [-0.01, 1.01, math.nan, math.inf],
     "cost": ["", "true"],
-    "clicks": ["", "vertices,corners", "vertices+", "edges", "vertices+vertices"],
+    "clicks": ["", "vertices,corners", "vertices+", "edges", "vertices+vertices", "region"],
+    "region_clicks": [0, -1],
     "selection": ["", "first", "best+power", "power+power", "stratified+power+best"],
     "max_per_image": [-1],
     "max_overlap": [-0.1, 1.0, math.nan],
@@ -79,7 +80,8 @@ RIGHT = {
     "fusion": [*FUSIONS, "package.module:function"],
     "alpha": [0.0, 0.5, 1.0],
     "cost": ["est", "gt"],
-    "clicks": ["corners", "vertices+intersections+corners"],
+    "clicks": ["corners", "vertices+intersections+corners", "region+vertices"],
+    "region_clicks": [1, 30],
     "selection": [*SELECTIONS, "power+stratified", "stratified+power"],
     "max_per_image": [0, 3],
     "max_overlap": [0.0, 0.99],
@@ -168,10 +170,19 @@ def test_seconds_of_people():
     assert Options.of(annotator="files", budget="3000clicks").cost_unit == "clicks"
 
 
+def test_a_region_is_billed_one_click_at_least():
+    plain, beside = Options(), Options.of(clicks="vertices+region", region_clicks=3)
+    assert [plain.bill(drawn) for drawn in (0, 0.5, 7)] == [1, 1, 7]
+    assert [beside.bill(drawn) for drawn in (0, 0.5, 7)] == [3, 3.5, 10]
+    assert [beside.bill(drawn, "seconds") for drawn in (0.5, 7)] == [1, 7]
+
+
 NEEDS = {
+    "region_clicks": (5, {"fusion": "none"}, {"clicks": "vertices+region"}),
     "alpha": (0.5, {"fusion": "ratio"}, {"fusion": "convex"}),
     "committee": (5, {"information": "margin"}, {"information": "bald"}),
     "max_overlap": (0.5, {"region": "image"}, {"region": "auto"}),
+    "max_per_image": (3, {"region": "image"}, {"region": "auto"}),
     "backbone": ("mobilenet", {"model": "own:model"}, {"cost_model": "own:model"}),
     "width_multiplier": (0.5, {"model": "own:model"}, {}),
     "weights": ("imagenet", {"model": "own:model"}, {"backbone": "mobilenet"}),
@@ -277,7 +288,8 @@ def test_regions_and_image_sizes():
 
 def test_click_kinds():
     assert Options.of(clicks="vertices+corners").clicks == ("vertices", "corners")
-    assert Options.of(clicks="+".join(CLICK_KINDS)).clicks == CLICK_KINDS
+    assert Options.of(clicks="+".join(DRAWN)).clicks == DRAWN
+    assert Options.of(clicks="region+corners").drawn_clicks == ("corners",)
 
 
 def test_some_options_of_others():

@@ -326,11 +326,12 @@ def test_prices_of_people_are_estimates():
     def priced(unit, cost, **options):
         pool = SimpleNamespace(options=Options.of(annotator="files", **options))
         region = Region("a", Box(0, 0, 16, 24))
-        return price_in(unit, pool, None)(Chosen(region, 0.5, 1.0, cost))
+        return price_in(unit, pool, None)(Chosen(region, 0.5, 1.0, cost), None)
 
     assert priced("clicks", 7.25, budget="30clicks") == 7.25
     assert priced("seconds", 70.5, budget="30seconds", cost_unit="seconds") == 70.5
     assert priced("clicks", 0.0, budget="30clicks") == 1.0
+    assert priced("clicks", 7.25, budget="30clicks", clicks="vertices+region") == 11.25
     assert priced("pixels", 0.0) == 16 * 24
 
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from cereals_tf.acquisition.regions import Region
 from cereals_tf.acquisition.selection import Chosen
 from cereals_tf.campaign.folder.regions import Annotated
+from cereals_tf.campaign.options import Options
 from cereals_tf.data_prep.clicks import RegionClicks
 from cereals_tf.data_prep.dataset import ImageEntry
 from cereals_tf.data_prep.grid import Box
@@ -25,7 +26,7 @@ def test_rank_correlation(slow_rank_correlation, pairs):
 
 def test_position_maps_lay_all_images_over_each_other():
     """Against loops over pixels; the second image is half as high and wide as the other two."""
-    kinds = ("vertices", "corners")
+    options = Options.of(clicks="vertices+corners")
     images = [ImageEntry(name, *size, 0) for name, *size in (("a", 30, 44), ("b", 16, 24))]
     images.append(ImageEntry("c", 30, 44, 0))
     regions = {
@@ -35,7 +36,7 @@ def test_position_maps_lay_all_images_over_each_other():
             Annotated(Chosen(Region("b", Box(8, 8, 8, 16))), 0, RegionClicks(4, 100, 2)),
         ],
     }
-    share, clicks = position_maps(images, regions, kinds)
+    share, clicks = position_maps(images, regions, options)
     inside_b = {(0, 1): 3, (1, 1): 3, (1, 2): 3}
     for y in range(4):
         for x in range(6):

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from cereals_tf.acquisition.regions import Region, boxes_by_image
 from cereals_tf.acquisition.selection import Chosen
 from cereals_tf.campaign.annotators.oracle import annotate, click_grids
+from cereals_tf.campaign.options import Options
 from cereals_tf.data_prep import records
 from cereals_tf.data_prep.clicks import RegionClicks, click_grid
 from cereals_tf.data_prep.dataset import PreparedData
@@ -77,7 +78,8 @@ def test_annotation_counts_every_pixel_once(reader, grids, drawn):
     new = drawn.draw(st.lists(any_box, min_size=1, max_size=5))
     labelled = boxes_by_image(before)
     candidates = [Chosen(region, 0.5, 2.0, 3.0) for region in new]
-    rows = annotate(reader, candidates, labelled)
+    options = Options.of(clicks="vertices+intersections+region", region_clicks=3)
+    rows = annotate(reader, candidates, labelled, options)
 
     assert sum(map(len, labelled.values())) == len(before)
     masks = {entry.image_id: np.zeros((entry.height, entry.width), bool) for entry in reader.images}
@@ -86,16 +88,36 @@ def test_annotation_counts_every_pixel_once(reader, grids, drawn):
     for row, region in zip(rows, new, strict=True):
         y, x, height, width = region.box
         part = masks[region.image_id][y : y + height, x : x + width]
+        new = ~part[::8, ::8]
         assert row.pixels == np.count_nonzero(~part)
-        part[:] = True
         assert row.chosen == (region, 0.5, 2.0, 3.0)
-        assert row.clicks == grids[region.image_id].region(y, x, height, width)
+        assert row.clicks == grids[region.image_id].region(y, x, height, width, new)
+        assert row.clicks_billed == 3 + row.clicks.vertices + row.clicks.intersections
+        part[:] = True
+
+
+def test_the_vertices_of_overlapping_regions_are_billed_once(reader, grids):
+    """Together they are those of the union."""
+    entry = reader.images[0]
+    regions = [Region(entry.image_id, Box(y, x, 32, 32)) for y in (0, 16) for x in (0, 16, 24)]
+    rows = annotate(reader, list(map(Chosen, regions)), {}, Options.of(clicks="vertices"))
+    union = grids[entry.image_id].region(0, 0, 48, 56)
+    assert sum(row.clicks.vertices for row in rows) == union.vertices
+    assert sum(row.pixels for row in rows) == 48 * 56
+
+
+def test_a_region_without_polygons_takes_one_click(reader, grids):
+    grid = grids[reader.images[0].image_id]
+    y, x = np.argwhere(grid.windows(8, 8).of(("vertices", "intersections")) == 0)[0] * 8
+    region = Region(reader.images[0].image_id, Box(int(y), int(x), 8, 8))
+    (row,) = annotate(reader, [Chosen(region)], {}, Options())
+    assert (row.clicks.vertices, row.clicks.intersections, row.clicks_billed) == (0, 0, 1)
 
 
 def test_a_whole_image_takes_its_vertices(reader):
     entry = reader.images[1]
     whole = Region(entry.image_id, Box(0, 0, entry.height, entry.width))
-    (row,) = annotate(reader, [Chosen(whole)], {})
+    (row,) = annotate(reader, [Chosen(whole)], {}, Options())
     assert row.pixels == entry.height * entry.width
     assert row.clicks == (entry.clicks, 0, 0)
     assert row.chosen == (whole, None, None, None)

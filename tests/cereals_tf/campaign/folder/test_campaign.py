@@ -33,11 +33,12 @@ regions = st.builds(
     chosen=st.builds(Chosen, st.builds(Region, ids, boxes), scores, scores, scores),
     pixels=numbers,
     clicks=st.builds(RegionClicks, numbers, numbers, numbers),
+    clicks_billed=st.none() | numbers,
 )
 HOSTILE = ["a,b", 'a"b', '"', "a\nb", "a\r\nb", "a\rb", " a ", "münster_ö/雪", "=1+1", "0012"]
 HEADER = (
     "image_id,y,x,height,width,score,information,cost_estimated,"
-    "pixels,clicks_vertices,clicks_intersections,clicks_corners,seconds"
+    "pixels,clicks_vertices,clicks_intersections,clicks_corners,seconds,clicks_billed"
 )
 HOLD_LOCK = """
 import sys
@@ -61,6 +62,7 @@ def region(image_id="a", **changes):
         fields["pixels"],
         RegionClicks(*clicks),
         fields.get("seconds"),
+        fields.get("clicks_billed"),
     )
 
 
@@ -95,16 +97,26 @@ def test_regions_csv_of_a_hostile_id(tmp_path, image_id):
 def test_regions_csv_is_what_the_design_says(tmp_path):
     write_regions(tmp_path / "regions.csv", [region("a,b")])
     text = (tmp_path / "regions.csv").read_text()
-    assert text.splitlines() == [HEADER, '"a,b",8,16,32,24,0.1,2.5,,700,3,5,7,']
+    assert text.splitlines() == [HEADER, '"a,b",8,16,32,24,0.1,2.5,,700,3,5,7,,']
 
 
-def test_regions_csv_without_seconds_is_read(tmp_path):
+def test_regions_csv_of_earlier_versions_is_read(tmp_path):
     path = tmp_path / "regions.csv"
-    path.write_text(HEADER.removesuffix(",seconds") + "\na,8,16,32,24,0.1,2.5,,700,3,5,7\n")
-    assert read_regions(path) == [region("a")]
-    write_regions(path, [region("a", seconds=61.5)])
-    assert path.read_text().splitlines()[1] == "a,8,16,32,24,0.1,2.5,,700,3,5,7,61.5"
-    assert read_regions(path) == [region("a", seconds=61.5)]
+    rows = [HEADER.removesuffix(",clicks_billed"), "a,8,16,32,24,0.1,2.5,,700,3,5,7,"]
+    for _ in range(2):  # with seconds, and without
+        path.write_text("\n".join(rows) + "\n")
+        assert read_regions(path) == [region("a")]
+        rows = [row.rpartition(",")[0] for row in rows]
+    write_regions(path, [region("a", seconds=61.5, clicks_billed=9)])
+    assert path.read_text().splitlines()[1] == "a,8,16,32,24,0.1,2.5,,700,3,5,7,61.5,9"
+    assert read_regions(path) == [region("a", seconds=61.5, clicks_billed=9)]
+
+
+def test_what_version_0_1_did_not_bill_took_the_clicks_that_count():
+    options = Options.of(clicks="vertices+corners+region")
+    assert region(clicks_billed=30).bill(options) == 30
+    assert region().bill(options) == 10
+    assert region(clicks_vertices=0, clicks_corners=0).bill(options) == 0
 
 
 @pytest.mark.parametrize(
@@ -112,10 +124,11 @@ def test_regions_csv_without_seconds_is_read(tmp_path):
     [
         "image_id,y\na,0\n",
         f"{HEADER}\na,8\n",
-        f"{HEADER}\na,eight,16,32,24,0.1,2.5,,700,3,5,7,\n",
-        f"{HEADER}\na,8,16,32,24,much,2.5,,700,3,5,7,\n",
+        f"{HEADER}\na,eight,16,32,24,0.1,2.5,,700,3,5,7,,\n",
+        f"{HEADER}\na,8,16,32,24,much,2.5,,700,3,5,7,,\n",
         f"{HEADER}\na,8,16,32,24,0.1,2.5,,700,3,5,7\n",
-        f"{HEADER}\na,8,16,32,24,0.1,2.5,,700,3,5,7,long\n",
+        f"{HEADER}\na,8,16,32,24,0.1,2.5,,700,3,5,7,long,\n",
+        f"{HEADER}\na,8,16,32,24,0.1,2.5,,700,3,5,7,,free\n",
     ],
 )
 def test_damaged_regions_csv_is_refused(tmp_path, text):

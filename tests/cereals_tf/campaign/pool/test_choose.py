@@ -153,7 +153,7 @@ def brute_force(pool, price, budget):
     alpha = pool.options.alpha
     fused = {
         "none": information,
-        "ratio": information / (cost + 1),
+        "ratio": information / (cost + 4),
         "product": gain * saving,
         "convex": alpha * gain + (1 - alpha) * saving,
     }[pool.options.fusion]
@@ -177,7 +177,7 @@ def choose(pool, price, budget):
     return choose_scored(
         Pool(pool.options, pool.reader, pool.labelled),
         pool.scores,
-        lambda candidate: price(candidate.region),
+        lambda candidate, new: price(candidate.region),
         budget,
         ROUND,
     )
@@ -349,7 +349,7 @@ def test_score_files_hold_sums_over_what_is_unlabelled(request, fixture):
             np.testing.assert_allclose(found, sums, rtol=1e-5, atol=1e-6)
             cost = sums[1] if pool.options.cost == "est" else 0
             if pool.options.cost == "gt":
-                cost = sum(grids[entry.image_id].region(y, x, 16, 24))
+                cost = sum(grids[entry.image_id].region(y, x, 16, 24, unlabelled[cut]))
             found = scores.cost(pool.options)[y // 8, x // 8]
             np.testing.assert_allclose(found, cost, rtol=1e-5)
 

@@ -188,10 +188,24 @@ def test_prices_are_what_the_oracle_counts(tmp_path, pool_of, image_size):
     prices = []
     for image_id, grid in grids.items():
         for y, x in ((0, 0), (8, 16), (40, 56)):
+            chosen = Chosen(Region(image_id, Box(y, x, 16, 24)), 0.0, 0.0, 0.0)
             clicks = grid.region(y, x, 16, 24).of(("vertices", "corners"))
-            prices.append(price(Chosen(Region(image_id, Box(y, x, 16, 24)), 0.0, 0.0, 0.0)))
-            assert prices[-1] == clicks
+            prices.append(price(chosen, None))
+            assert prices[-1] == max(1, clicks)
+            new = np.arange(6).reshape(2, 3) % 4 > 0
+            clicks = grid.region(y, x, 16, 24, new).of(("vertices", "corners"))
+            assert price(chosen, new) == max(1, clicks)
     assert len(set(prices)) > 5
+
+
+def test_pixels_that_are_labelled_are_not_paid(pool_of):
+    pool, _ = pool_of(max_overlap=0.5)
+    image_id = pool.reader.images[2].image_id
+    price = price_in("pixels", pool, Path())
+    assert price(Chosen(Region(image_id, Box(0, 0, 16, 24))), None) == 16 * 24 - 64
+    assert price(Chosen(Region(image_id, Box(32, 0, 16, 24))), None) == 16 * 24
+    new = np.eye(2, 3, dtype=bool)
+    assert price(Chosen(Region(image_id, Box(0, 0, 16, 24))), new) == 2 * 64
 
 
 def test_clicks_are_kept_only_where_they_count(tmp_path, pool_of):
