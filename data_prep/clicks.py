@@ -134,14 +134,16 @@ class ClickGrid:
     ) -> RegionClicks[np.ndarray]:
         """Counts the clicks of every region of one size, at every position of the stride-8 grid.
 
+        Regions that reach over the image's lower or right edge end there, and lie in its last cell.
+
         Args:
             height: In pixels, a multiple of 8 or the image's height.
             width: In pixels, a multiple of 8 or the image's width.
             counted: bool [h, w], which cells of the image count, see `region`; None: all.
 
         Returns:
-            Three int32 arrays [(H - height) // 8 + 1, (W - width) // 8 + 1]; [i, j] is the region
-            at y = 8i, x = 8j. An axis is empty where the region does not fit into the image.
+            Three int32 arrays [h - m + 1, w - n + 1] for regions of m x n cells; [i, j] is the
+            region at y = 8i, x = 8j. An axis is empty where the region does not fit.
 
         Raises:
             ValueError: If a size is not positive, or neither a multiple of 8 nor the image's.
@@ -379,4 +381,4 @@ def _window_range(name: str, size: int, image_size: int) -> tuple[int, int]:
         raise ValueError(
             f"{name} must be a multiple of {STRIDE} or the image's {image_size}, received {size}"
         )
-    return max(0, (image_size - size) // STRIDE + 1), cells(size)
+    return max(0, cells(image_size) - cells(size) + 1), cells(size)

@@ -5,7 +5,9 @@ STRIDE pixels, fewer at the lower and right border of an image whose size STRIDE
 The candidate *windows* of an image are all placements of one fixed size whose corner is the
 corner of a cell and which lie inside the image; window (row, column) has its corner at pixel
 (row * STRIDE, column * STRIDE). A window's size is a multiple of STRIDE, or as large as the
-image itself: a window of the whole image is the only one, whatever the image's size.
+image itself: a window of the whole image is the only one, whatever the image's size. *Placements*
+are all that lie on the image's cells: where it ends in a partial cell they are a row or a column
+more, cut off at the image's edge.
 """
 
 from collections.abc import Iterable
@@ -98,8 +100,8 @@ def window_sums(
     sum of the integral image is exact: windows with the same content have the same sum wherever
     they lie, and ties stay ties.
 
-    The result has a row (column) more than `window_grid` where the image ends in a partial cell,
-    which only the whole-image window covers: cut it to that grid with `[:rows, :columns]`.
+    The result is of all placements, of which the windows inside the image are
+    `[:rows, :columns]`, see `window_grid`.
 
     Args:
         values: float [h, w], one value per cell.
@@ -168,6 +170,34 @@ def allowed_windows(
         shares = np.outer(down[down > 0], across[across > 0]) / (region_height * region_width)
         allowed[np.ix_(down > 0, across > 0)] &= shares <= max_overlap
     return allowed
+
+
+def leftover_windows(
+    acquired: Iterable[Box], height: int, width: int, region_height: int, region_width: int
+) -> np.ndarray:
+    """Return which placements of a window hold an unlabelled cell, labelled ones beside it or not.
+
+    Args:
+        acquired: the acquired regions of this one image, of any size.
+        height: the image's height in pixels.
+        width: the image's width in pixels.
+        region_height: the windows' height in pixels.
+        region_width: the windows' width in pixels.
+
+    Returns:
+        bool [h - window height + 1, w - window width + 1], in cells.
+
+    Raises:
+        ValueError: a region does not fit, see `labelled_mask`.
+    """
+    unlabelled = ~labelled_mask(acquired, height, width)
+    return window_sums(unlabelled, (cells(region_height), cells(region_width))) > 0
+
+
+def cut_off(box: Box, height: int, width: int) -> Box:
+    """Return the part of a rectangle that lies in an image of this height and width."""
+    bottom, right = min(box.y + box.height, height), min(box.x + box.width, width)
+    return Box(box.y, box.x, bottom - box.y, right - box.x)
 
 
 def _cell_sides(length: int) -> np.ndarray:

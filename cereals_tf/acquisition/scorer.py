@@ -8,11 +8,10 @@ import tensorflow as tf
 from cereals_tf.acquisition.monte_carlo import committee, has_dropout
 from cereals_tf.acquisition.plugins import find_measure
 from cereals_tf.data_prep.errors import UserError
-from cereals_tf.data_prep.grid import STRIDE, cells
+from cereals_tf.data_prep.grid import cells
 from cereals_tf.trainers.randomness import reseed
 
 _IMAGES = tf.TensorSpec([None, None, None, 3], tf.uint8)
-_SIZE = tf.TensorSpec([2], tf.int32)
 _UNLABELLED = tf.TensorSpec([None, None, None], tf.bool)
 _REGION = tf.TensorSpec([2], tf.int32)
 
@@ -61,7 +60,7 @@ class Scorer:
             seen = tuple(tf.TensorSpec(given.shape, given.dtype) for given in segmentation.inputs)
         self.maps = tf.function(self.compute_maps, input_signature=[seen])
         self.windows = tf.function(
-            self.compute_windows, input_signature=[seen, _UNLABELLED, _REGION, _SIZE]
+            self.compute_windows, input_signature=[seen, _UNLABELLED, _REGION]
         )
 
     @property
@@ -90,29 +89,26 @@ class Scorer:
         return self._information(self._logits(images)), cost
 
     def compute_windows(
-        self, images: Any, unlabelled: tf.Tensor, region: tf.Tensor, size: tf.Tensor
+        self, images: Any, unlabelled: tf.Tensor, region: tf.Tensor
     ) -> dict[str, tf.Tensor]:
-        """Sum the maps of images of one size over all dense windows; `windows` is the graph.
+        """Sum the maps of images of one size over windows anywhere; `windows` is the graph.
 
         Args:
             images: uint8 [B, H, W, 3].
             unlabelled: bool [B, ceil(H/8), ceil(W/8)], the positions to sum over.
             region: int32 [2], height and width of the windows in pixels, each a multiple of 8 or
                 the image's.
-            size: int32 [2], height and width of the images in pixels.
 
         Returns:
-            Of each window of `regions.window_grid`, float32 [B, rows, columns]: `information`,
-            where the measure is not one of windows; `cost_estimated`, predicted clicks; `classes`,
-            where the scorer predicts, the class that most of its unlabelled positions are predicted
-            to be, of equals the lowest. NaN or infinite throughout an image whose map is so at an
-            unlabelled position.
+            Of each placement of a window, see `regions.window_sums`, float32 [B, rows, columns]:
+            `information`, where the measure is not one of windows; `cost_estimated`, predicted
+            clicks; `classes`, where the scorer predicts, the class that most of its unlabelled
+            positions are predicted to be, of equals the lowest. NaN or infinite throughout an image
+            whose map is so at an unlabelled position.
         """
-        grid = (size - region) // STRIDE + 1
 
         def sums(maps: list[tf.Tensor]) -> tf.Tensor:
-            found = exact_window_sums(tf.stack(maps, axis=1), unlabelled[:, None], cells(region))
-            return found[:, :, : grid[0], : grid[1]]
+            return exact_window_sums(tf.stack(maps, axis=1), unlabelled[:, None], cells(region))
 
         costs = self._costs(images)
         maps = {"cost_estimated": costs[:, :, :, 0]}
@@ -125,8 +121,7 @@ class Scorer:
                 predicted = self._predicted(logits)
         windows = dict(zip(maps, tf.unstack(sums(list(maps.values())), axis=1), strict=True))
         if costs.shape[-1] != 1:
-            crossings = _crossings(costs, unlabelled, cells(region))
-            windows["cost_estimated"] += crossings[:, : grid[0], : grid[1]]
+            windows["cost_estimated"] += _crossings(costs, unlabelled, cells(region))
         if self._predicts:
             windows["classes"] = tf.argmax(sums(predicted), axis=1)
         return {name: tf.cast(values, tf.float32) for name, values in windows.items()}

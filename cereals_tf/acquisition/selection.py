@@ -9,7 +9,6 @@ region it does not pay for can never be chosen, and is not looked at in the imag
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
 from operator import attrgetter
 from typing import NamedTuple, TypeVar
 
@@ -17,7 +16,7 @@ import numpy as np
 
 from cereals_tf.acquisition.composition import SELECTIONS, Composition
 from cereals_tf.acquisition.lots import Lots
-from cereals_tf.acquisition.regions import Region
+from cereals_tf.acquisition.regions import Region, cut_off
 from cereals_tf.data_prep.grid import STRIDE, Box, cells
 
 
@@ -36,6 +35,8 @@ class Windows(NamedTuple):
         classes: int >= 0, the class that most of a window is predicted to be, where that counts.
         unlabelled: bool [h, w], the image's cells that are not labelled, where windows may share
             some of them; None: no two windows that are chosen do.
+        frame: the image's height and width in pixels, where windows that reach over its edge are
+            cut off; None: none does.
     """
 
     image_id: str
@@ -48,6 +49,7 @@ class Windows(NamedTuple):
     lots: Lots | None = None
     classes: np.ndarray | None = None
     unlabelled: np.ndarray | None = None
+    frame: tuple[int, int] | None = None
 
 
 class Chosen(NamedTuple):
@@ -141,7 +143,8 @@ class Selection(NamedTuple):
 
     Attributes:
         chosen: the regions, in the order in which they were taken.
-        next_price: what the next one would take; None where none is left.
+        next_price: what the next one would take, or the cheapest of those that were passed over
+            if there is no next one; None where none is left.
     """
 
     chosen: list[Chosen]
@@ -161,9 +164,10 @@ def select(
     The candidates are each image's regions as `best_windows` yields them. They are taken by rank,
     or, where there are lists, in turn from each: the first of each list, then the second of each.
     Strictly in order: the first candidate that is too dear ends the selection, for to skip it would
-    trade it for a cheaper but worse one. Where windows may share cells, those of the candidates of
-    the image that rank higher are not new: they are priced once (of several lists they are, since
-    not all that rank higher need be chosen), and who has no others is no candidate.
+    trade it for a cheaper but worse one. Only what the whole budget does not pay for is passed
+    over, as no other selection would get beyond it. Where windows may share cells, each is new to
+    the first candidate of its image that has it, and who has no new ones is no candidate. Of
+    several lists every candidate is priced whole, since not all before it need be chosen.
 
     Args:
         pool: the windows of each image, read once and one image at a time.
@@ -183,6 +187,7 @@ def select(
             NaN; the message names the image.
     """
     lists: dict[int, _List] = defaultdict(_List)
+    cheapest_passed = math.inf
     for windows in pool:
         ranks = composition.rank(windows)
         keys = composition.lists(windows) if composition.lists else None
@@ -190,18 +195,26 @@ def select(
         floor = min((each.floor for each in own.values()), default=math.inf)
         spent = dict.fromkeys(own, 0.0)
         found = _candidates(windows, ranks, keys, max_overlap, floor)
-        for key, rank, lot, chosen, new in islice(found, max_per_image):
+        left = math.inf if max_per_image is None else max_per_image
+        for key, rank, lot, chosen, new in found:
+            amount = price(chosen, new)
+            if amount > budget:
+                cheapest_passed = min(cheapest_passed, amount)
+                continue
             if key in spent and rank >= own[key].floor:
-                amount = price(chosen, new)
                 own[key].candidates.append(_Candidate(-rank, lot, chosen, amount))
                 spent[key] += amount
                 if spent[key] > budget:
                     del spent[key]
-            if not spent:
+            left -= 1
+            if not spent or not left:
                 break
         for each in own.values():
             each.forget(budget)
-    return _in_turn(lists.values(), budget)
+    selection = _in_turn(lists.values(), budget)
+    if selection.next_price is None and cheapest_passed < math.inf:
+        return selection._replace(next_price=cheapest_passed)
+    return selection
 
 
 def best_first(
@@ -230,33 +243,43 @@ def _candidates(
     windows: Windows, ranks: np.ndarray, keys: np.ndarray | None, max_overlap: float, floor: float
 ) -> Iterator[tuple[int, float, int, Chosen, np.ndarray | None]]:
     """Yield list, rank, lot and new cells of an image's candidates, best first down to `floor`."""
-    image_id, height, width, score, information, cost, allowed, lots, _, unlabelled = windows
-    columns = score.shape[1]
-    left = None if unlabelled is None else unlabelled.copy()
+    ground = None if windows.unlabelled is None else _Ground(windows.unlabelled)
+    size, lots, columns = (windows.height, windows.width), windows.lots, windows.score.shape[1]
     try:
-        for place in best_windows(ranks, allowed, height, width, max_overlap, floor, lots):
-            row, column = place
-            box, expected, new = (
-                Box(row * STRIDE, column * STRIDE, height, width),
-                cost[place],
-                None,
-            )
-            if left is not None and unlabelled is not None:
-                cells_left = left[box.cell_slices]
-                if not cells_left.any():
+        for place in best_windows(ranks, windows.allowed, *size, max_overlap, floor, lots):
+            box = _box(windows, *place)
+            cost, new = float(windows.cost[place]), None
+            if ground:
+                new, share = ground.take(box)
+                if not share:
                     continue
-                if keys is None:
-                    new = cells_left.copy()
-                    expected = expected * (new.sum() / unlabelled[box.cell_slices].sum())
-                cells_left[:] = False
-            region, lot = (
-                Region(image_id, box),
-                0 if lots is None else lots.of(row * columns + column),
-            )
-            chosen = Chosen(region, float(score[place]), float(information[place]), float(expected))
-            yield 0 if keys is None else int(keys[place]), float(ranks[place]), lot, chosen, new
+                new, cost = (new, share * cost) if keys is None else (None, cost)
+            score, information = float(windows.score[place]), float(windows.information[place])
+            chosen = Chosen(Region(windows.image_id, box), score, information, cost)
+            key = 0 if keys is None else int(keys[place])
+            lot = 0 if lots is None else lots.of(place[0] * columns + place[1])
+            yield key, float(ranks[place]), lot, chosen, new
     except ValueError as error:
-        raise ValueError(f"Image {image_id}: {error}") from error
+        raise ValueError(f"Image {windows.image_id}: {error}") from error
+
+
+def _box(windows: Windows, row: int, column: int) -> Box:
+    box = Box(row * STRIDE, column * STRIDE, windows.height, windows.width)
+    return cut_off(box, *windows.frame) if windows.frame else box
+
+
+class _Ground:
+    """The unlabelled cells of an image, each of which one candidate has."""
+
+    def __init__(self, unlabelled: np.ndarray) -> None:
+        self._before, self._left = unlabelled, unlabelled.copy()
+
+    def take(self, box: Box) -> tuple[np.ndarray, float]:
+        """Return a region's new cells, and their share of the unlabelled ones in it."""
+        left = self._left[box.cell_slices]
+        new = left.copy()
+        left[:] = False
+        return new, float(new.sum() / max(1, self._before[box.cell_slices].sum()))
 
 
 class _Candidate(NamedTuple):

@@ -9,10 +9,10 @@ from cereals_tf.campaign.annotators.people import labelled_images
 from cereals_tf.campaign.folder.campaign import Campaign
 from cereals_tf.campaign.learning.models import ENCODER, Models, load_weights, random_encoder
 from cereals_tf.campaign.learning.task import TASKS
-from cereals_tf.campaign.options import Options
+from cereals_tf.campaign.options import Options, Size
 from cereals_tf.campaign.pool.choose import budget_of, choose_initial
 from cereals_tf.campaign.pool.pool import Pool, region_area, resolve_region
-from cereals_tf.data_prep.dataset import Classes, PreparedData
+from cereals_tf.data_prep.dataset import Classes, ImageEntry, PreparedData
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.files import refuse_occupied
 from cereals_tf.data_prep.remote import RemotePath
@@ -82,13 +82,30 @@ def _check_annotator(options: Options, data: PreparedData) -> None:
 
 
 def _check_budget(options: Options, train: Split) -> None:
+    """Refuse a budget that does not pay for a region of each image size that occurs."""
     budget, unit = budget_of(options, train.images)
-    smallest = min(region_area(options, entry) for entry in train.images)
-    if unit == "pixels" and budget < smallest:
+    cheapest: dict[Size, float] = {}
+    for entry in train.images:
+        size = Size(entry.height, entry.width)
+        price = _least_price(options, unit, entry)
+        cheapest[size] = min(price, cheapest.get(size, price))
+    dear = {size: price for size, price in sorted(cheapest.items()) if price > budget}
+    if dear:
+        size, price = max(dear.items(), key=lambda item: item[1])
+        others = f", nor of {len(dear) - 1} other sizes" if len(dear) > 1 else ""
         raise UserError(
-            f"--budget={options.budget}: {budget:.0f} pixels do not pay for one region "
-            f"of {smallest} pixels (--region={options.region})"
+            f"--budget={options.budget}: {budget:.0f} {unit} do not pay for one region of images "
+            f"of {size.height}x{size.width} pixels, which takes {price:.0f} {unit} "
+            f"(--region={options.region}){others}"
         )
+
+
+def _least_price(options: Options, unit: str, entry: ImageEntry) -> float:
+    """Return the least that a region of an image may take, as far as that is known at the start."""
+    if unit == "pixels":
+        return region_area(options, entry)
+    whole = options.region == "image" and options.annotator == "oracle"
+    return options.bill(entry.clicks if whole and "vertices" in options.clicks else 0, unit)
 
 
 def check_acquisition(options: Options, classes: Classes) -> None:

@@ -100,7 +100,7 @@ def _throughput(folder: Path, size: Size) -> Iterator[Row]:
             "maps": partial(_each, scorer.maps, images),
             "windows": partial(
                 _each,
-                lambda image: scorer.windows(image, unlabelled, (16, 16), image.shape[1:3]),
+                lambda image: scorer.windows(image, unlabelled, (16, 16)),
                 images,
             ),
             "score by committee": partial(score_afresh, drawing, committee, folder / "scores"),
@@ -178,7 +178,7 @@ def score_share(data: str, out: str, number: int, count: int) -> dict[str, Any]:
     pool, scorer = open_pool(Path(data))
     entry = pool.reader.images[0]
     image = np.zeros((1, entry.height, entry.width, 3), np.uint8)
-    scorer.windows(image, pool.unlabelled(entry)[None], (16, 16), image.shape[1:3])
+    scorer.windows(image, pool.unlabelled(entry)[None], (16, 16))
     ready = Path(out, "ready")
     (ready / str(number)).touch()
     while len(list(ready.iterdir())) < count:

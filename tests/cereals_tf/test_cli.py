@@ -239,7 +239,10 @@ def test_options_with_an_effect_are_not(cereals, tmp_path):
         ("--region=12", "multiples of 8"),
         ("--region=big", "expected"),
         ("--budget=5", "expected a number with 'images'"),
-        ("--budget=1%", "do not pay for one region of 256 pixels"),
+        (
+            "--budget=1%",
+            "pixels do not pay for one region of images of 64x96 pixels, which takes 256",
+        ),
         ("--budget=101%", "at most 100%"),
         ("--initial=5images", "the train split has 4 images"),
         ("--initial=200regions", "regions fit"),

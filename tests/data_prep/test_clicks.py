@@ -233,14 +233,18 @@ def test_windows_equal_region_at_every_position(polygons, height, width, everywh
     rng = np.random.default_rng(data.draw(st.integers(0, 99)))
     counted = rng.random(grid.vertices.shape) < (1 if everywhere else 0.6)
     windows = grid.windows(window_height, window_width, None if everywhere else counted)
-    ys = range(0, height - window_height + 1, 8)
-    xs = range(0, width - window_width + 1, 8)
-    size = (window_height, window_width)
+    ys, xs = (
+        range(0, size // -8 * -8 - window // -8 * -8 + 1, 8)
+        for size, window in ((height, window_height), (width, window_width))
+    )
 
-    def part_at(y, x):
-        return counted[y // 8 : -(-(y + size[0]) // 8), x // 8 : -(-(x + size[1]) // 8)]
+    def clicks_at(y, x):
+        """Those of a region, cut off at the image's edge."""
+        bottom, right = min(y + window_height, height), min(x + window_width, width)
+        part = counted[y // 8 : -(bottom // -8), x // 8 : -(right // -8)]
+        return grid.region(y, x, bottom - y, right - x, part)
 
-    expected = [[grid.region(y, x, *size, part_at(y, x)) for x in xs] for y in ys]
+    expected = [[clicks_at(y, x) for x in xs] for y in ys]
     for part, values in zip(RegionClicks._fields, windows, strict=True):
         assert values.dtype == np.int32
         assert values.shape == (len(ys), len(xs))
@@ -324,7 +328,7 @@ def test_crossings_next_to_a_grid_corner_are_not_rounded_onto_it(y):
 def test_no_polygons():
     grid = click_grid([], 20, 30)
     assert grid.region(8, 8, 12, 22) == (0, 0, 0)
-    assert [part.shape for part in grid.windows(8, 8)] == [(2, 3)] * 3
+    assert [part.shape for part in grid.windows(8, 8)] == [(3, 4)] * 3
     np.testing.assert_array_equal(click_map(np.empty((0, 2)), 20, 30), np.zeros((3, 4)))
 
 

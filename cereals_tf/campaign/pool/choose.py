@@ -45,7 +45,8 @@ def _random_regions(pool: Pool, count: int, seed: int) -> list[Chosen]:
         allowed = pool.allowed(entry)
         numbers = random_windows(seed, key, allowed.shape)
         size = region_of(pool.options, entry)
-        return Windows(entry.image_id, *size, numbers, numbers, numbers, allowed)
+        frame = frame_of(pool, entry)
+        return Windows(entry.image_id, *size, numbers, numbers, numbers, allowed, frame=frame)
 
     drawn = (windows(key, entry) for key, entry in enumerate(pool.reader.images))
     chosen = list(best_first(drawn, limit=count))
@@ -67,7 +68,7 @@ def choose_scored(
         round_number: The round; lots are drawn from the seed, it, the image and the window.
 
     Raises:
-        UserError: The budget does not pay for the first candidate.
+        UserError: The budget does not pay for any candidate.
     """
     options = pool.options
     fusion = find_fusion(options.fusion, vars(options))
@@ -91,6 +92,7 @@ def choose_scored(
             lots_of(image.entry.image_id),
             scores.classes,
             pool.unlabelled(image.entry) if options.max_overlap else None,
+            frame_of(pool, image.entry),
         )
 
     selection = select(
@@ -103,10 +105,15 @@ def choose_scored(
     )
     if not selection.chosen and selection.next_price is not None:
         raise UserError(
-            f"--budget={options.budget}: does not pay for the first region, which takes "
-            f"{selection.next_price:g} of {budget:g}"
+            f"--budget={options.budget}: does not pay for any region that is left, the cheapest "
+            f"takes {selection.next_price:g} of {budget:g}"
         )
     return selection.chosen
+
+
+def frame_of(pool: Pool, entry: ImageEntry) -> tuple[int, int] | None:
+    """Return an image's size where windows may reach over its edge, and are cut off there."""
+    return (entry.height, entry.width) if entry.image_id in pool.leftovers else None
 
 
 def _scored(pool: Pool, folder: Path) -> Iterator[tuple[PoolImage, WindowScores, np.ndarray]]:

@@ -97,7 +97,7 @@ def price_in(unit: str, pool: Pool, folder: Path) -> Price:
 def _pixels(pool: Pool, chosen: Chosen, new: np.ndarray | None) -> float:
     image_id, box = chosen.region
     if new is None:
-        if not pool.options.max_overlap:
+        if not pool.options.max_overlap and image_id not in pool.leftovers:
             return float(box.area)
         new = pool.unlabelled(pool.candidates[image_id].entry)[box.cell_slices]
     return float(pixels_in(box, new))

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cereals_tf.acquisition.regions import allowed_windows, labelled_mask
+from cereals_tf.acquisition.regions import allowed_windows, labelled_mask, leftover_windows
 from cereals_tf.campaign.options import Options, RegionSize, Size
 from cereals_tf.data_prep.dataset import ImageEntry
 from cereals_tf.data_prep.errors import UserError
@@ -46,22 +46,36 @@ class Pool:
 
     @cached_property
     def candidates(self) -> dict[str, PoolImage]:
-        """The images that have candidate windows, by image id, in the order of the split."""
+        """The images that are not labelled whole, by image id, in the order of the split."""
         return {
             entry.image_id: PoolImage(number, entry)
             for number, entry in enumerate(self.reader.images)
-            if entry.image_id not in self.taken or self.allowed(entry).any()
+            if entry.image_id not in self.taken or self.unlabelled(entry).any()
         }
 
+    @cached_property
+    def leftovers(self) -> frozenset[str]:
+        """The ids of candidates in which no free window is left.
+
+        Any placement of a window with an unlabelled cell is a candidate there.
+        """
+        entries = (image.entry for image in self.candidates.values())
+        return frozenset(entry.image_id for entry in entries if not self._free(entry).any())
+
     def allowed(self, entry: ImageEntry) -> np.ndarray:
-        """Return which dense windows of an image are candidates, bool [rows, columns]."""
-        return allowed_windows(
-            self.taken.get(entry.image_id, ()),
-            entry.height,
-            entry.width,
-            *region_of(self.options, entry),
-            self.options.max_overlap,
-        )
+        """Return which windows of an image are candidates, bool [rows, columns].
+
+        They are its dense windows, or, in `leftovers`, all placements.
+        """
+        if entry.image_id not in self.leftovers:
+            return self._free(entry)
+        taken, size = self.taken.get(entry.image_id, ()), region_of(self.options, entry)
+        return leftover_windows(taken, entry.height, entry.width, *size)
+
+    def _free(self, entry: ImageEntry) -> np.ndarray:
+        """Return which dense windows no taken region overlaps more than it may."""
+        taken, size = self.taken.get(entry.image_id, ()), region_of(self.options, entry)
+        return allowed_windows(taken, entry.height, entry.width, *size, self.options.max_overlap)
 
     def unlabelled(self, entry: ImageEntry) -> np.ndarray:
         """Return which cells of an image no taken region covers, bool [h, w] at stride 8."""
@@ -90,9 +104,13 @@ def resolve_region(region: RegionSize, images: Sequence[ImageEntry]) -> RegionSi
 
 
 def region_of(options: Options, entry: ImageEntry) -> Size:
-    """Return the size of an image's candidate regions, once `auto` is resolved."""
+    """Return the size of an image's candidate regions, once `auto` is resolved.
+
+    Along an axis on which the image is shorter, it is the image's.
+    """
     if isinstance(options.region, Size):
-        return options.region
+        height, width = options.region
+        return Size(min(height, entry.height), min(width, entry.width))
     return Size(entry.height, entry.width)
 
 

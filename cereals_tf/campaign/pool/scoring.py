@@ -122,11 +122,11 @@ def _scored_images(
         if scorer.draws:
             _reseed(pool.options, scorer, entry.image_id, round_number)
         unlabelled = np.stack([pool.unlabelled(place.entry) for place in batch])
-        size = (entry.height, entry.width)
-        sums = scorer.windows(seen, unlabelled, region_of(pool.options, entry), size)
+        sums = scorer.windows(seen, unlabelled, region_of(pool.options, entry))
         sums = {name: values.numpy() for name, values in sums.items()}
         for index, (place, record) in enumerate(zip(batch, kept, strict=True)):
-            part = {name: values[index] for name, values in sums.items()}
+            rows, columns = pool.allowed(place.entry).shape
+            part = {name: values[index, :rows, :columns] for name, values in sums.items()}
             if not all(np.isfinite(values).all() for values in part.values()):
                 raise UserError(
                     f"{place.entry.image_id}: the models of round {round_number - 1} give NaN or "
@@ -162,7 +162,8 @@ def _window_scores(
     if needs_clicks(options):
         grid = records.click_grid_of(image.record, entry.height, entry.width)
         clicks = grid.windows(*region_of(options, entry), pool.unlabelled(entry))
-        scores["clicks"] = clicks.of(options.drawn_clicks).astype(np.float32)
+        rows, columns = scores["cost_estimated"].shape
+        scores["clicks"] = clicks.of(options.drawn_clicks)[:rows, :columns].astype(np.float32)
     return WindowScores(**scores)
 
 

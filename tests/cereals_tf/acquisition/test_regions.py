@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 from cereals_tf.acquisition.regions import (
     Region,
     allowed_windows,
+    cut_off,
     labelled_mask,
+    leftover_windows,
+    pixels_in,
     window_grid,
     window_sums,
 )
@@ -195,6 +198,34 @@ def test_allowed_windows_equal_exact_rectangles(data, image, max_overlap):
     ]
     found = allowed_windows(regions, height, width, h, w, float(max_overlap))
     np.testing.assert_array_equal(found, expected)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.data(), images())
+def test_leftover_windows_are_all_that_hold_something_unlabelled(data, image):
+    height, width, regions = image
+    h, w = data.draw(window_sizes(height)), data.draw(window_sizes(width))
+    labelled = slow_labelled(regions, height, width)
+
+    def box_at(y, x):
+        return cut_off(Box(y, x, h, w), height, width)
+
+    ys = range(0, STRIDE * (cells(height) - cells(h)) + 1, STRIDE)
+    xs = range(0, STRIDE * (cells(width) - cells(w)) + 1, STRIDE)
+    expected = [[not labelled[box_at(y, x).slices].all() for x in xs] for y in ys]
+    found = leftover_windows(regions, height, width, h, w)
+    np.testing.assert_array_equal(found, expected)
+    reached = slow_labelled([box_at(y, x) for y in ys for x in xs], height, width)
+    assert reached.all()  # edges of partial cells too
+
+
+@given(images(), st.data())
+def test_pixels_in_cells(image, data):
+    for box in image[2]:
+        counted = np.array(data.draw(st.lists(st.booleans(), min_size=81, max_size=81)))
+        counted = counted.reshape(9, 9)[: cells(box.height), : cells(box.width)]
+        pixels = counted.repeat(STRIDE, 0).repeat(STRIDE, 1)[: box.height, : box.width]
+        assert pixels_in(box, counted) == pixels.sum()
 
 
 @pytest.mark.parametrize("hundredths", range(100))

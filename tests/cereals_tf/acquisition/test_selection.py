@@ -100,7 +100,7 @@ def by_place(pool):
 def slow_select(pool, name, price, budget, max_overlap, max_per_image):
     """Look for each image's best window anew for each candidate, and for the next turn's best."""
     composition = compose(name.split("+"))
-    lists = {}
+    lists, passed = {}, []
     for windows in pool:
         ranks = composition.rank(windows)
         keys = composition.lists(windows) if composition.lists else np.zeros(ranks.shape, int)
@@ -110,13 +110,16 @@ def slow_select(pool, name, price, budget, max_overlap, max_per_image):
         }
         places = np.arange(ranks.size, dtype=np.uint64).reshape(ranks.shape)
         lots = windows.lots.of(places)
-        for _ in range(max_per_image or len(left)):
-            if not left:
-                break
+        own = 0
+        while left and own < (max_per_image or len(places.flat)):
             best = min(left, key=lambda box: (-ranks[left[box]], lots[left[box]], box))
             place, region = left.pop(best), Region(windows.image_id, best)
             order = (-ranks[place], lots[place], region)
-            lists.setdefault(int(keys[place]), []).append(order)
+            if price(region) > budget:
+                passed.append(price(region))
+            else:
+                own += 1
+                lists.setdefault(int(keys[place]), []).append(order)
             left = {
                 box: place
                 for box, place in left.items()
@@ -132,7 +135,7 @@ def slow_select(pool, name, price, budget, max_overlap, max_per_image):
         if spent > budget:
             return regions, price(region)
         regions.append(region)
-    return regions, None
+    return regions, min(passed, default=None)
 
 
 @settings(deadline=None, max_examples=80)
@@ -259,9 +262,11 @@ def test_selection_equals_brute_force_however_early_it_forgets(data, max_overlap
             (pool[n] for n in order), lambda c, new: prices.get(c.region, 2), budget, max_overlap
         )
         regions = [candidate.region for candidate in chosen]
-        assert regions == within_budget(everything, prices.get, budget)
-        left = everything[len(regions) :]
-        assert next_price == (prices[left[0]] if left else None)
+        payable = [region for region in everything if prices[region] <= budget]
+        assert regions == within_budget(payable, prices.get, budget)
+        left = payable[len(regions) :]
+        passed = [price for price in prices.values() if price > budget]
+        assert next_price == (prices[left[0]] if left else min(passed, default=None))
 
 
 @pytest.mark.usefixtures("small_steps")
@@ -285,9 +290,9 @@ def test_an_image_late_in_the_pool_may_tie_with_what_is_too_dear():
 def test_every_composition_equals_brute_force(name, data, max_overlap, max_per_image):
     pool = data.draw(three_pools(max_overlap))
     rng = np.random.default_rng(len(pool))
-    regions, _ = slow_select(pool, name, lambda region: 0, 1, max_overlap, max_per_image)
+    regions, _ = slow_select(pool, name, lambda region: 0, 1, max_overlap, None)
     prices = {region: int(rng.integers(0, 4)) for region in sorted(regions)}
-    for share in (0.0, 0.3, 1.0):
+    for share in (0.0, 0.03, 0.3, 1.0):
         budget = share * sum(prices.values())
         found = select(
             (pool[n] for n in rng.permutation(len(pool))),
@@ -320,19 +325,20 @@ def test_power_draws_in_proportion_to_the_score():
 def slow_overlapping(pool, budget, max_overlap):
     """Take the best window that is left, pixel by pixel, and pay for what it adds."""
     ground = {windows.image_id: windows.unlabelled.repeat(8, 0).repeat(8, 1) for windows in pool}
-    left = {image_id: mask.copy() for image_id, mask in ground.items()}
-    shares = {}
+    left, whole = {image_id: mask.copy() for image_id, mask in ground.items()}, budget
     for region, score in slow_best_first(pool, max_overlap):
         image_id, box = region
         new = int(left[image_id][box.slices].sum())
         if not new:
             continue
-        shares[region] = new / ground[image_id][box.slices].sum()
+        share = new / ground[image_id][box.slices].sum()
         left[image_id][box.slices] = False
+        if new > whole:
+            continue
         budget -= new
         if budget < 0:
             return
-        yield region, 3 * score * shares[region]
+        yield region, 3 * score * share
 
 
 @settings(deadline=None, max_examples=60)
@@ -354,3 +360,11 @@ def test_cells_that_windows_share_are_paid_once(data, max_overlap, seed):
         assert [chosen.region for chosen in found] == [region for region, _ in expected]
         costs = [cost for _, cost in expected]
         np.testing.assert_allclose([chosen.cost for chosen in found], costs, rtol=1e-12)
+
+
+def test_windows_that_reach_over_the_edge_end_there():
+    flat = np.ones((2, 3))
+    windows = Windows("a", 16, 24, flat, flat, flat, np.ones((2, 3), bool), frame=(20, 36))
+    found = best_first([windows], max_overlap=0.9)
+    expected = [(y, x, min(16, 20 - y), min(24, 36 - x)) for y in (0, 8) for x in (0, 8, 16)]
+    assert [chosen.region.box for chosen in found] == expected

@@ -189,7 +189,6 @@ NEEDS = {
     "normalization": ("none", {"model": "own:model"}, {}),
     "encoder": ("frozen", {"model": "own:model"}, {"cost_model": "own:model"}),
     "augment": (True, {"encoder": "frozen"}, {"recipe": "paper"}),
-    "max_per_image": (3, {"region": "image"}, {"region": "auto"}),
 }
 """Options that need others: a value, with what it has no effect, and with what it has one."""
 

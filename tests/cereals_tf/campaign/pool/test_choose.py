@@ -5,21 +5,23 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 
 from cereals_tf.acquisition.lots import Lots
-from cereals_tf.acquisition.regions import Region, window_grid
+from cereals_tf.acquisition.regions import Region, pixels_in
 from cereals_tf.acquisition.scorer import Scorer
 from cereals_tf.acquisition.selection import Chosen
 from cereals_tf.campaign.annotators.oracle import click_grids
+from cereals_tf.campaign.folder.regions import Account
 from cereals_tf.campaign.learning.models import Models
 from cereals_tf.campaign.learning.task import COST, SEGMENTATION
 from cereals_tf.campaign.options import Options, Size
 from cereals_tf.campaign.pool.choose import budget_of, choose_initial, choose_scored
-from cereals_tf.campaign.pool.files import WindowScores, load_scores, save_scores
+from cereals_tf.campaign.pool.files import WindowScores, load_scores, price_in, save_scores
 from cereals_tf.campaign.pool.pool import Pool, region_of, resolve_region
 from cereals_tf.campaign.pool.scoring import image_maps, score_pool
 from cereals_tf.data_prep.dataset import ImageEntry, PreparedData
@@ -54,7 +56,7 @@ def decided(model, bias):
 def pool_of(toy_data, plugin_folder, tmp_path_factory):
     """Scores a pool with models of random weights, some of it labelled already."""
 
-    def score(image_size="60x90", **chosen) -> ScoredPool:
+    def score(image_size="60x90", taken=None, **chosen) -> ScoredPool:
         defaults = {"region": "16x24", "committee": 4, "model": "tiny_plugin:build"}
         defaults["cost_model"] = "tiny_plugin:build"
         options = Options.of(**(defaults | chosen), image_size=image_size)
@@ -69,6 +71,7 @@ def pool_of(toy_data, plugin_folder, tmp_path_factory):
                 Box(32, 56, 16, 24),
             ],
             third.image_id: [Box(40, 0, 16, 24)],
+            **(taken or {}),
         }
         models = Models(tmp_path_factory.getbasetemp(), options, data.classes)
         segmentation = decided(models.random(SEGMENTATION), bias=0.0)
@@ -115,17 +118,22 @@ def all_windows(pool):
     for key, entry in enumerate(pool.reader.images):
         height, width = region_of(pool.options, entry)
         mask = covered(pool.labelled.get(entry.image_id, []), entry)
-        free = [
-            (y, x)
-            for y, x in windows(entry, height, width)
-            if not mask[y : y + height, x : x + width].any()
-        ]
-        if free:
+        boxes = [Box(y, x, height, width) for y, x in windows(entry, height, width)]
+        boxes = [box for box in boxes if not mask[box.slices].any()]
+        if not boxes:
+            ys, xs = range(0, entry.height, 8), range(0, entry.width, 8)
+            boxes = [
+                Box(y, x, min(height, entry.height - y), min(width, entry.width - x))
+                for y in ys[: len(ys) - -(height // -8) + 1]
+                for x in xs[: len(xs) - -(width // -8) + 1]
+            ]
+            boxes = [box for box in boxes if not mask[box.slices].all()]
+        if boxes:
             scores = load_scores(pool.scores / f"{key:08d}.npy", pool.options)
             arrays = [scores.information, scores.cost_estimated, scores.cost(pool.options)]
-            for y, x in free:
-                values = (float(array[y // 8, x // 8]) for array in arrays)
-                found.append((Region(entry.image_id, Box(y, x, height, width)), *values))
+            for box in boxes:
+                values = (float(array[box.y // 8, box.x // 8]) for array in arrays)
+                found.append((Region(entry.image_id, box), *values))
     return found
 
 
@@ -133,10 +141,8 @@ def lots_of(pool, regions):
     """Return what settles ties between regions, before their order does."""
     if pool.options.selection == ("by_id",):
         return [0] * len(regions)
-    columns = {
-        entry.image_id: window_grid(entry.height, entry.width, *region_of(pool.options, entry))[1]
-        for entry in pool.reader.images
-    }
+    whole = Pool(pool.options, pool.reader, pool.labelled)
+    columns = {entry.image_id: whole.allowed(entry).shape[1] for entry in pool.reader.images}
     lots = (
         Lots(derive_seed(pool.options.seed, ROUND, "lots", region.image_id)) for region in regions
     )
@@ -160,11 +166,14 @@ def brute_force(pool, price, budget):
     regions = [window[0] for window in everything]
     ranked = sorted(zip(-fused, lots_of(pool, regions), regions, strict=True))
     entries = {entry.image_id: entry for entry in pool.reader.images}
-    chosen, spent = [], 0.0
+    chosen, blocked, spent = [], [], 0.0
     for *_, region in ranked:
         entry = entries[region.image_id]
-        same_image = [other.box for other in chosen if other.image_id == region.image_id]
+        same_image = [other.box for other in blocked if other.image_id == region.image_id]
         if (covered(same_image, entry) & covered([region.box], entry)).any():
+            continue
+        blocked.append(region)
+        if price(region) > budget:
             continue
         spent += price(region)
         if spent > budget:
@@ -206,9 +215,11 @@ def test_the_best_regions_are_those_of_brute_force(request, fixture, fusion):
         total = sum(map(price, everything))
         for budget in (first, 0.3 * total, 0.8 * total):
             chosen = [candidate.region for candidate in choose(pool, price, budget)]
-            assert chosen == brute_force(pool, price, budget) == everything[: len(chosen)]
+            payable = [region for region in everything if price(region) <= budget]
+            assert chosen == brute_force(pool, price, budget) == payable[: len(chosen)]
             assert sum(map(price, chosen)) <= budget
-            assert sum(map(price, everything[: len(chosen) + 1])) > budget
+            rest = payable[: len(chosen) + 1]
+            assert sum(map(price, rest)) > budget or len(chosen) == len(payable)
 
 
 def test_the_regions_tell_why_they_were_chosen(entropy_pool):
@@ -310,6 +321,75 @@ def test_regions_lie_in_their_image_and_overlap_nothing(request, fixture):
     assert max(mask.max() for mask in painted.values()) == 1
 
 
+@pytest.mark.parametrize("max_overlap", [0.0, 0.5])
+@pytest.mark.parametrize("selection", ["best", "stratified"])
+def test_where_no_free_window_is_left_the_unlabelled_cells_compete(pool_of, max_overlap, selection):
+    """Of an image all but the partial cells at its edges is labelled, of one a checkerboard."""
+    ids = pool_of().labelled
+    _, second, third = ids
+    board = [Box(y, x, 8, 8) for y in range(0, 60, 8) for x in range(y % 16, 88, 16) if y < 56]
+    taken = {second: [Box(0, 0, 56, 88)], third: board}
+    pool = pool_of(taken=taken, max_overlap=max_overlap, selection=selection)
+    whole = Pool(pool.options, pool.reader, pool.labelled)
+    assert whole.leftovers >= {second} and (third in whole.leftovers) == (max_overlap == 0)
+    chosen = choose(pool, area, np.inf)
+    if max_overlap == 0 and selection == "best":
+        assert [each.region for each in chosen] == brute_force(pool, area, np.inf)
+    entry = pool.reader.images[1]
+    own = [each.region.box for each in chosen if each.region.image_id == second]
+    assert {(box.y + box.height == 60) or (box.x + box.width == 90) for box in own} == {True}
+    assert covered([*own, Box(0, 0, 56, 88)], entry)[56:].any()
+
+
+@pytest.mark.parametrize(
+    ("options", "images"),
+    [
+        ({"region": "16x24"}, [(60, 90), (64, 96), (6, 40)]),
+        ({"region": "16x24", "max_overlap": 0.5, "selection": "power"}, [(60, 90), (33, 31)]),
+        ({"region": "image", "budget": "90%"}, [(60, 90), (16, 300), (6, 6)]),
+        ({"region": "8", "selection": "stratified", "max_per_image": 3}, [(20, 30), (6, 6)]),
+    ],
+)
+def test_round_after_round_everything_is_labelled_and_paid_once(tmp_path, options, images):
+    """Scores are drawn; what is labelled is looked up pixel by pixel."""
+    options = Options.of(**{"budget": "25%"} | options)
+    entries = [ImageEntry(f"image{n}", *size, 0) for n, size in enumerate(images)]
+    reader = SimpleNamespace(images=entries)
+    painted = {entry.image_id: np.zeros((entry.height, entry.width), int) for entry in entries}
+    total = sum(entry.height * entry.width for entry in entries)
+    taken: dict[str, list[Box]] = {}
+    rng, labelled, rounds = np.random.default_rng(0), 0, 0
+    while True:
+        rounds += 1
+        pool, folder = Pool(options, reader, taken), tmp_path / str(rounds)
+        folder.mkdir()
+        for place in pool.candidates.values():
+            shape = pool.allowed(place.entry).shape
+            parts = [rng.random(shape, np.float32) for _ in range(3)]
+            parts = parts if options.composition.needs_classes else parts[:2]
+            classes = {"classes": np.rint(parts.pop())} if len(parts) > 2 else {}
+            save_scores(folder / f"{place.number:08d}.npy", WindowScores(*parts, **classes))
+        budget, unit = budget_of(options, entries)
+        chosen = choose_scored(pool, folder, price_in(unit, pool, folder), budget, rounds)
+        if not chosen:
+            break
+        account = Account(entries, taken, options)
+        spent = 0
+        for image_id, box in (each.region for each in chosen):
+            new = account.take(Region(image_id, box))
+            part = painted[image_id][box.slices]
+            assert part.shape == box[2:] and (part == 0).any()
+            assert pixels_in(box, new) == (part == 0).sum()
+            spent += pixels_in(box, new)
+            part += 1
+        for image_id, box in (each.region for each in chosen):
+            taken.setdefault(image_id, []).append(box)
+        assert 0 < spent <= budget
+        labelled += spent
+        assert labelled == sum((mask > 0).sum() for mask in painted.values())
+    assert labelled == total and not pool.candidates
+
+
 def test_regions_may_overlap_up_to_a_share(pool_of):
     pool = pool_of(max_overlap=0.5)
     chosen = [candidate.region for candidate in choose(pool, area, np.inf)]
@@ -323,6 +403,7 @@ def test_regions_may_overlap_up_to_a_share(pool_of):
             shares.append(shared.sum() / area(region))
     assert max(shares) == 0.5
     first = pool.reader.images[0].image_id
+    assert not Pool(pool.options, pool.reader, pool.labelled).leftovers
     assert first not in {region.image_id for region in chosen}
 
 
@@ -398,11 +479,12 @@ def test_a_committee_needs_dropout(pool_of, information):
 def test_whole_images(pool_of):
     pool = pool_of(region="image")
     _, second, third, fourth = pool.reader.images
-    chosen = choose(pool, area, np.inf)
-    assert [candidate.region for candidate in chosen] == [
-        Region(fourth.image_id, Box(0, 0, 60, 90))
-    ]
-    labelled = {second.image_id: pool.labelled[second.image_id]}
+    chosen = [candidate.region for candidate in choose(pool, area, np.inf)]
+    assert chosen == brute_force(pool, area, np.inf)
+    assert {image_id for image_id, _ in chosen} == {
+        entry.image_id for entry in (second, third, fourth)
+    }
+    labelled = {second.image_id: [Box(0, 0, 60, 90)]}
     score_pool(Pool(pool.options, pool.reader, labelled), pool.scorer, 3, pool.scores)
     pool = pool._replace(labelled=labelled)
     chosen = [candidate.region for candidate in choose(pool, area, np.inf)]

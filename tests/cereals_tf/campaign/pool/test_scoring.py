@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,11 +25,19 @@ from cereals_tf.campaign.learning.models import Models
 from cereals_tf.campaign.learning.task import TASKS
 from cereals_tf.campaign.options import Options
 from cereals_tf.campaign.pool import scoring
-from cereals_tf.campaign.pool.files import load_scores, path_of, price_in
+from cereals_tf.campaign.pool.choose import choose_scored
+from cereals_tf.campaign.pool.files import (
+    WindowScores,
+    load_scores,
+    path_of,
+    price_in,
+    save_scores,
+)
 from cereals_tf.campaign.pool.pool import Pool
 from cereals_tf.campaign.pool.scoring import plan_batches, score_pool
 from cereals_tf.campaign.pool.share import ALL, Share, parse_share
 from cereals_tf.campaign.run import step_campaign
+from cereals_tf.campaign.start import fitted_options
 from cereals_tf.data_prep.dataset import ImageEntry, PreparedData
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.grid import Box
@@ -206,6 +215,46 @@ def test_pixels_that_are_labelled_are_not_paid(pool_of):
     assert price(Chosen(Region(image_id, Box(32, 0, 16, 24))), None) == 16 * 24
     new = np.eye(2, 3, dtype=bool)
     assert price(Chosen(Region(image_id, Box(0, 0, 16, 24))), new) == 2 * 64
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"region": "image", "budget": "9%"}, "5944 pixels .* of 64x96 pixels, which takes 6144"),
+        ({"region": "64", "budget": "5%"}, "which takes 4096 pixels .*, nor of 1 other sizes"),
+        ({"region": "image", "budget": "3clicks"}, "3 clicks do not pay .*nor of 1 other sizes"),
+        ({"region": "8", "budget": "1clicks", "clicks": "corners+region"}, "takes 4 clicks"),
+    ],
+)
+def test_a_budget_that_pays_for_nothing_of_some_size_is_refused_at_the_start(
+    mixed_data, options, named
+):
+    with pytest.raises(UserError, match=f"--budget={options['budget']}: .*{named}"):
+        fitted_options(Options.of(**options), PreparedData.open(mixed_data))
+
+
+def test_images_that_no_budget_pays_for_do_not_stop_the_others(mixed_data):
+    """The dearest image has the best score; it takes more clicks than a round may."""
+    reader = Split(PreparedData.open(mixed_data), "train")
+    budget = sorted(entry.clicks for entry in reader.images)[-2]
+    options = Options.of(region="image", budget=f"{budget}clicks", fusion="none", cost="gt")
+    taken: dict[str, list[Box]] = {}
+    rounds = 0
+    with tempfile.TemporaryDirectory() as folder:
+        while len(taken) < len(reader.images) - 1:
+            rounds += 1
+            pool = Pool(options, reader, taken)
+            for number, entry in pool.candidates.values():
+                clicks = np.full((1, 1), entry.clicks, np.float32)
+                save_scores(path_of(Path(folder), number), WindowScores(clicks, clicks, clicks))
+            price = price_in("clicks", pool, Path(folder))
+            for image_id, box in (
+                each.region
+                for each in choose_scored(pool, Path(folder), price, float(budget), rounds)
+            ):
+                taken[image_id] = [box]
+        with pytest.raises(UserError, match="not pay for any region that is left, the cheapest"):
+            choose_scored(Pool(options, reader, taken), Path(folder), price, float(budget), 9)
 
 
 def test_clicks_are_kept_only_where_they_count(tmp_path, pool_of):
