@@ -140,6 +140,7 @@ class Measure:
         accepts_logits: whether `function` maps logits to the same as their softmax.
         of_windows: whether it ranks windows instead of positions, whatever a model predicts;
             `function` is then one like `random_windows`.
+        of_tiles: whether the tiles of a grid are drawn in their place, and nothing is scored.
     """
 
     function: Callable[..., Any]
@@ -148,6 +149,7 @@ class Measure:
     needs_committee: bool = False
     accepts_logits: bool = False
     of_windows: bool = False
+    of_tiles: bool = False
 
 
 MEASURES: dict[str, Measure] = {
@@ -158,7 +160,19 @@ MEASURES: dict[str, Measure] = {
     "bald": Measure(bald, unit="nats", help="mutual information", needs_committee=True),
     "margin": Measure(margin, unit="1 - margin", help="of the two best classes"),
     "least_confidence": Measure(least_confidence, unit="1 - confidence", help="of the best class"),
-    "random": Measure(random_windows, unit="0 to 1", help="the baseline", of_windows=True),
+    "random": Measure(
+        random_windows,
+        unit="0 to 1",
+        help="any window, mostly of an image's middle",
+        of_windows=True,
+    ),
+    "random_grid": Measure(
+        random_windows,
+        unit="0 to 1",
+        help="the baseline that covers all pixels alike, the tiles of a grid",
+        of_windows=True,
+        of_tiles=True,
+    ),
 }
 """The measures by name."""
 

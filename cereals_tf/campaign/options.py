@@ -189,6 +189,10 @@ _ON_IMAGES = Need(
     "with models that learn from images, not with --encoder=frozen",
     lambda its: its["encoder"] != "frozen" or bool(its["model"] or its["cost_model"]),
 )
+_BY_SCORE = Need(
+    "without --information=random_grid",
+    lambda its: ":" in its["information"] or not MEASURES[its["information"]].of_tiles,
+)
 _PER_REGION = _with_entry("fusion", FUSIONS, lambda entry: "region_clicks" in entry.parameters)
 _WITH_REGION_CLICKS = Need(
     f"{_PER_REGION.text} or --clicks=...+{REGION}",
@@ -227,6 +231,7 @@ class Options:
         f"How information and cost become a score: {_listed(FUSIONS)}, or in a way of your own, "
         "package.module:function.",
         _NamedIn(FUSIONS),
+        _BY_SCORE,
     )
     alpha: float = option(0.75, "Weight of the information, 0 to 1.", number(0, 1), _WITH_ALPHA)
     cost: str = option(
@@ -234,6 +239,7 @@ class Options:
         "Where a region's cost comes from: est (the cost model) or gt (the ground truth; "
         "simulation only).",
         one_of("est", "gt"),
+        _BY_SCORE,
     )
     clicks: tuple[str, ...] = option(
         ("vertices", "intersections"),
@@ -253,6 +259,7 @@ class Options:
         f"How a round's regions are chosen by score: {_listed(SELECTIONS)}; or a drawing and a "
         "listing way joined by +, as power+stratified.",
         _selection,
+        _BY_SCORE,
     )
     max_per_image: int = option(
         0,
@@ -278,6 +285,12 @@ class Options:
         "What round 0 annotates at random: whole images, as 10images or 5% (of the images, at "
         "least one), or random regions, as 40regions.",
         _amount("images", "%", "regions"),
+    )
+    initial_by: str = option(
+        "random",
+        "How round 0 is drawn: random (images, or regions that are the tiles of a grid), or dense "
+        "(regions anywhere, mostly in an image's middle, as version 0.1).",
+        one_of("random", "dense"),
     )
     seed: int = option(0, "Every random number of the campaign is drawn from it.", number(0))
     backbone: str = option(
@@ -480,6 +493,11 @@ class Options:
         return "group" if small and self.source_of_weights == "none" else "batch"
 
     @property
+    def draws_tiles(self) -> bool:
+        """Whether regions are drawn from the tiles of a grid, and nothing is scored."""
+        return self.information in MEASURES and MEASURES[self.information].of_tiles
+
+    @property
     def drawn_clicks(self) -> tuple[str, ...]:
         """The kinds of clicks that count and lie in polygons, parts of `RegionClicks`."""
         return tuple(kind for kind in self.clicks if kind != REGION)
@@ -599,6 +617,7 @@ GROUPS = {
         "max_overlap",
         "budget",
         "initial",
+        "initial_by",
         "seed",
     ),
     "Choice": (
@@ -637,5 +656,5 @@ GROUPS = {
 }
 """The names of the options in the order of work, as help shows them."""
 _PAPER = Options().to_json()
-OF_0_1 = {"selection": "by_id", "min_steps": 1, "region_clicks": 1}
+OF_0_1 = {"selection": "by_id", "min_steps": 1, "region_clicks": 1, "initial_by": "dense"}
 """What a campaign of version 0.1 means by options that it does not name, where not the default."""

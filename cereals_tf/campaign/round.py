@@ -35,6 +35,7 @@ from cereals_tf.campaign.folder.metrics import Metrics
 from cereals_tf.campaign.folder.regions import (
     Annotated,
     cost_per_click,
+    cost_per_pixel,
     read_regions,
     write_regions,
 )
@@ -46,7 +47,12 @@ from cereals_tf.campaign.learning.quality import segmentation_quality, training_
 from cereals_tf.campaign.learning.scorer import load_pool_scorer
 from cereals_tf.campaign.learning.task import COST, SEGMENTATION, TASKS, Task
 from cereals_tf.campaign.learning.training import Training
-from cereals_tf.campaign.pool.choose import budget_of, choose_initial, choose_scored
+from cereals_tf.campaign.pool.choose import (
+    budget_of,
+    choose_drawn,
+    choose_initial,
+    choose_scored,
+)
 from cereals_tf.campaign.pool.files import price_in
 from cereals_tf.campaign.pool.pool import Pool
 from cereals_tf.campaign.pool.scoring import score_pool
@@ -130,10 +136,10 @@ class Round:
 
     def refuse_scoring(self) -> None:
         """Raise UserError if no regions of this round are still to be chosen by score."""
-        if self.number == 0:
+        if self.number == 0 or self.campaign.options.draws_tiles:
             raise UserError(
-                f"{self.campaign.folder}: round 0 is drawn at random, there is nothing to score; "
-                "run: cereals step"
+                f"{self.campaign.folder}: round {self.number} is drawn at random, there is nothing "
+                "to score; run: cereals step"
             )
         complete = len(self.campaign.rounds()) > self.number
         if complete or any((self.folder / name).exists() for name in (REQUEST, REGIONS)):
@@ -182,11 +188,22 @@ class Round:
         write_regions(self.folder / REGIONS, self.annotator.annotate(self._choose))
 
     def _choose(self) -> list[Chosen]:
-        chosen = choose_initial(self.pool) if self.number == 0 else self._choose_scored()
+        if self.number == 0:
+            chosen = choose_initial(self.pool)
+        else:
+            drawn = self.campaign.options.draws_tiles
+            chosen = self._choose_drawn() if drawn else self._choose_scored()
         if not chosen:
             shutil.rmtree(self.folder)
             raise PoolIsEmptyError
         return chosen
+
+    def _choose_drawn(self) -> list[Chosen]:
+        with self._clock.timed("select"):
+            budget, unit = budget_of(self.campaign.options, self.train.images)
+            price = price_in(unit, self.pool, self.scores)
+            cost = cost_per_pixel(regions_of(self.rounds), self.campaign.options)
+            return choose_drawn(self.pool, price, budget, self.number, cost)
 
     def _choose_scored(self) -> list[Chosen]:
         with self._clock.timed("score"):

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from cereals_tf.campaign.savings import TARGET_SHARE
 from cereals_tf.report.figures import CURVES, MUTED, WIDTH
-from cereals_tf.reproduce.grid import NONE, RANDOM, Cell, unfused
+from cereals_tf.reproduce.grid import BASELINES, NONE, Cell, unfused
 from cereals_tf.reproduce.results import Outcome, Spread, round_by_round
 
 Cells = Mapping[Cell, Sequence[Outcome]]
@@ -60,10 +60,9 @@ def _groups(cells: Cells) -> dict[str, dict[str, Cell]]:
             title = f"{cell.information} fused with {COSTS[cell.cost]}, regions {cell.region}"
             fused.setdefault(title, []).append(cell)
     for title, members in fused.items():
-        alone, random = (
-            plain.get((name, members[0].size)) for name in (members[0].information, RANDOM)
-        )
-        lines = {NONE: alone, **{str(cell.fusion): cell for cell in members}, RANDOM: random}
+        lines = {NONE: plain.get((members[0].information, members[0].size))}
+        lines |= {str(cell.fusion): cell for cell in members}
+        lines |= {name: plain.get((name, members[0].size)) for name in BASELINES}
         groups[title] = {name: cell for name, cell in lines.items() if cell}
     return groups
 

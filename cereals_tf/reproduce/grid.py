@@ -15,8 +15,8 @@ from cereals_tf.data_prep.option import refuse_without_effect
 
 IMAGE = "image"
 NONE = "none"
-RANDOM = "random"
-"""The measure that the others are compared with."""
+BASELINES = ("random_grid", "random")
+"""The measures that the others are compared with, the fair one first."""
 REFERENCE = "reference"
 SHARE = r"(0(?:\.\d+)?|1(?:\.0+)?)"
 """A number from 0 to 1."""
@@ -114,7 +114,7 @@ class Grid:
         rounds: Rounds of a campaign, the first one included.
     """
 
-    informations: tuple[str, ...] = ("entropy", "vote_entropy", "random")
+    informations: tuple[str, ...] = ("entropy", "vote_entropy", *BASELINES)
     regions: tuple[str, ...] = (IMAGE, "1/4", "1/8", "1/16")
     fusions: tuple[str, ...] = ("ratio", "product", "convex0.5", "convex0.75", "convex0.9")
     fusion_region: str = "1/16"

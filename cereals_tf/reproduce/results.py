@@ -12,7 +12,7 @@ from cereals_tf.campaign.folder.metrics import Metrics
 from cereals_tf.campaign.savings import TARGET_SHARE, reached
 from cereals_tf.data_prep.dataset import PreparedData
 from cereals_tf.reproduce.campaigns import folder_of, refuse_other
-from cereals_tf.reproduce.grid import RANDOM, Cell, Planned, unfused
+from cereals_tf.reproduce.grid import BASELINES, Cell, Planned, unfused
 from cereals_tf.reproduce.paper import paper_value
 
 SAVINGS = ("p95", "c95")
@@ -131,10 +131,17 @@ def round_by_round(outcomes: Sequence[Outcome]) -> list[dict[str, Spread]]:
     ]
 
 
-def lead_over_random(cell: Cell, cells: Mapping[Cell, Sequence[Outcome]]) -> Spread:
-    """Return a cell's lead over random regions of its size; of no values for those themselves."""
-    random = unfused(cells).get((RANDOM, cell.size), cell)
-    return lead(cells[cell], [] if random == cell else cells[random])
+def leads(cell: Cell, cells: Mapping[Cell, Sequence[Outcome]]) -> dict[str, Spread]:
+    """Return a cell's lead over each baseline's regions of its size.
+
+    It has no values over itself, and where the grid lacks the baseline.
+    """
+    plain = unfused(cells)
+    others = {name: plain.get((name, cell.size), cell) for name in BASELINES}
+    return {
+        name: lead(cells[cell], [] if other == cell else cells[other])
+        for name, other in others.items()
+    }
 
 
 def lead(outcomes: Sequence[Outcome], baseline: Sequence[Outcome]) -> Spread:
@@ -183,7 +190,8 @@ def to_json(outcomes: Sequence[Outcome]) -> dict[str, Any]:
 
 
 def _summary(cell: Cell, cells: Mapping[Cell, Sequence[Outcome]]) -> dict[str, Spread]:
-    return {**savings_of(cells[cell]), "lead_over_random": lead_over_random(cell, cells)}
+    over = {f"lead_over_{name}": spread for name, spread in leads(cell, cells).items()}
+    return {**savings_of(cells[cell]), **over}
 
 
 def _row(outcome: Outcome) -> dict[str, Any]:

@@ -66,7 +66,7 @@ class People:
         Labels that the data set has of train's images are round 0.
         """
         if not self.rounds and (chosen := labelled_images(self.train)):
-            return annotate(self.train, chosen, {})
+            return annotate(self.train, chosen, {}, self.campaign.options)
         if self.campaign.request() is None:
             write_request(self.campaign.working / REQUEST, choose())
         asked = waiting(self.campaign)

@@ -166,6 +166,20 @@ def costed(regions: Sequence[Annotated], unit: str) -> list[Annotated]:
     return [region for region in regions if region.seconds is not None]
 
 
+def cost_per_pixel(regions: Sequence[Annotated], options: Options) -> float | None:
+    """Return what the polygons of a pixel took on the average of these regions, None if unknown.
+
+    It is in clicks that count, or in seconds, as the campaign's costs are.
+    """
+    known = costed(regions, options.cost_unit)
+    pixels = sum(region.pixels for region in known)
+    if not pixels:
+        return None
+    if options.cost_unit == "seconds":
+        return sum(region.seconds or 0.0 for region in known) / pixels
+    return sum(int(region.clicks.of(options.drawn_clicks)) for region in known) / pixels
+
+
 def cost_per_click(regions: Sequence[Annotated], unit: str) -> float:
     """Return what a vertex took on the average of these regions, in a unit."""
     if unit == "clicks":

@@ -1,6 +1,7 @@
 """Choosing a round's regions: at random for round 0, else by score over the whole pool."""
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,16 @@ from cereals_tf.acquisition.information import random_windows
 from cereals_tf.acquisition.lots import Lots
 from cereals_tf.acquisition.plugins import find_fusion
 from cereals_tf.acquisition.regions import Region
-from cereals_tf.acquisition.selection import Chosen, Price, Windows, best_first, select
+from cereals_tf.acquisition.selection import (
+    Chosen,
+    Price,
+    Selection,
+    Windows,
+    best_first,
+    select,
+)
 from cereals_tf.campaign.options import COST_UNITS, Options
+from cereals_tf.campaign.pool.draw import draw, drawn_tiles
 from cereals_tf.campaign.pool.files import WindowScores, load_scores, path_of
 from cereals_tf.campaign.pool.pool import Pool, PoolImage, region_of
 from cereals_tf.data_prep.dataset import ImageEntry
@@ -29,7 +38,7 @@ def choose_initial(pool: Pool) -> list[Chosen]:
     amount, images = pool.options.initial, pool.reader.images
     seed = derive_seed(pool.options.seed, 0, "initial")
     if amount.unit == "regions":
-        return _random_regions(pool, int(amount.number), seed)
+        return _initial_regions(pool, int(amount.number), seed)
     count = int(amount.number)
     if amount.unit == "%":
         count = max(1, int(amount.number * len(images) / 100))
@@ -40,7 +49,17 @@ def choose_initial(pool: Pool) -> list[Chosen]:
     return [Chosen(Region(entry.image_id, Box(0, 0, entry.height, entry.width))) for entry in drawn]
 
 
-def _random_regions(pool: Pool, count: int, seed: int) -> list[Chosen]:
+def _initial_regions(pool: Pool, count: int, seed: int) -> list[Chosen]:
+    if pool.options.initial_by == "dense":
+        regions = _dense_regions(pool, count, seed)
+    else:
+        regions = [region for region, _ in islice(drawn_tiles(pool, 0), count)]
+    if len(regions) < count:
+        raise UserError(f"--initial={pool.options.initial}: only {len(regions)} regions fit")
+    return list(map(Chosen, regions))
+
+
+def _dense_regions(pool: Pool, count: int, seed: int) -> list[Region]:
     def windows(key: int, entry: ImageEntry) -> Windows:
         allowed = pool.allowed(entry)
         numbers = random_windows(seed, key, allowed.shape)
@@ -49,10 +68,19 @@ def _random_regions(pool: Pool, count: int, seed: int) -> list[Chosen]:
         return Windows(entry.image_id, *size, numbers, numbers, numbers, allowed, frame=frame)
 
     drawn = (windows(key, entry) for key, entry in enumerate(pool.reader.images))
-    chosen = list(best_first(drawn, limit=count))
-    if len(chosen) < count:
-        raise UserError(f"--initial={pool.options.initial}: only {len(chosen)} regions fit")
-    return [Chosen(drawn.region) for drawn in chosen]
+    return [chosen.region for chosen in best_first(drawn, limit=count)]
+
+
+def choose_drawn(
+    pool: Pool, price: Price, budget: float, round_number: int, cost_per_pixel: float | None = None
+) -> list[Chosen]:
+    """Draw tiles of the pool within the budget, see `draw`.
+
+    Raises:
+        UserError: The budget does not pay for any.
+    """
+    selection = draw(pool, price, budget, round_number, cost_per_pixel)
+    return _refuse_poor(pool.options, selection, budget)
 
 
 def choose_scored(
@@ -103,6 +131,11 @@ def choose_scored(
         composition,
         options.max_per_image or None,
     )
+    return _refuse_poor(options, selection, budget)
+
+
+def _refuse_poor(options: Options, selection: Selection, budget: float) -> list[Chosen]:
+    """Return what is chosen; raise UserError where there is something, but nothing payable."""
     if not selection.chosen and selection.next_price is not None:
         raise UserError(
             f"--budget={options.budget}: does not pay for any region that is left, the cheapest "

@@ -179,7 +179,8 @@ def test_three_maps_give_the_clicks_of_every_window(window):
     cost = keras.Model(image, Constant(maps)(image))
     scorer = Scorer(models()[0], cost, "entropy", members=0)
     size = [8 * cells for cells in window]
-    images, everywhere = np.zeros((1, 56, 72, 3), np.uint8), np.ones((1, 7, 9), bool)
-    found = scorer.windows(images, everywhere, size, (56, 72))["cost_estimated"][0]
-    expected = grid.windows(*size).of(("vertices", "intersections"))
-    np.testing.assert_array_equal(found, expected)
+    images = np.zeros((1, 56, 72, 3), np.uint8)
+    for unlabelled in (np.ones((7, 9), bool), rng.random((7, 9)) < 0.6):
+        found = scorer.windows(images, unlabelled[None], size)["cost_estimated"][0]
+        expected = grid.windows(*size, unlabelled).of(("vertices", "intersections"))
+        np.testing.assert_array_equal(found, expected)

@@ -11,6 +11,8 @@ from cereals_tf.campaign.learning.quality import evaluate_round
 from cereals_tf.campaign.learning.scorer import load_segmentation
 from cereals_tf.campaign.learning.task import COST, SEGMENTATION
 from cereals_tf.campaign.options import Options
+from cereals_tf.campaign.pool.draw import tiles_of
+from cereals_tf.campaign.round import Round
 from cereals_tf.campaign.run import step_campaign
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.trainers.split import Split
@@ -63,7 +65,7 @@ def test_annotated_regions_share_no_pixel_and_cost_what_is_reported(three_rounds
             part += 1
             assert region.pixels == height * width
             spent += region.pixels
-            clicks += region.clicks.vertices + region.clicks.intersections
+            clicks += max(1, region.clicks.vertices + region.clicks.intersections)
         assert 0 < spent <= (60 * 90 if done.number == 0 else 0.2 * 4 * 60 * 90)
         pixels = sum(int(mask.sum()) for mask in painted.values())
         metrics = done.metrics
@@ -147,7 +149,7 @@ def check_round(campaign):
     assert np.isfinite(metrics.training["segmentation"].losses).all()
     assert 0 <= metrics.miou <= 1
     clicks = sum(
-        region.clicks.vertices + region.clicks.intersections
+        max(1, region.clicks.vertices + region.clicks.intersections)
         for region in regions_of(campaign.rounds())
     )
     assert metrics.clicks == clicks
@@ -178,6 +180,24 @@ def test_batches_and_a_budget_in_clicks(new_round):
     assert 0 < clicks <= 60
     assert {done.region.box[2:] for done in regions} == {(24, 8)}
     assert all(0 <= done.chosen.score < 1 for done in regions)
+
+
+def test_a_round_of_random_tiles(new_round):
+    """What a tile costs is expected from the mean of what was annotated before."""
+    campaign = new_round(information="random_grid", region="24x16", budget="60clicks", epochs=1)
+    check_round(campaign)
+    first, drawn = (done.regions for done in campaign.rounds())
+    pool = Round(campaign).pool
+    entries = {entry.image_id: entry for entry in pool.reader.images}
+    for image_id, box in (each.region for each in drawn):
+        assert box in tiles_of(pool, entries[image_id])
+    assert 0 < sum(each.clicks_billed for each in drawn) <= 60
+    clicks = sum(each.clicks.vertices + each.clicks.intersections for each in first)
+    rate = clicks / sum(each.pixels for each in first)
+    found = [each.chosen.cost for each in drawn]
+    assert found == pytest.approx([rate * each.pixels for each in drawn])
+    with pytest.raises(UserError, match="round 2 is drawn at random, there is nothing to score"):
+        Round(campaign).refuse_scoring()
 
 
 def test_initial_weights_are_those_of_a_file(tmp_path, begin, monkeypatch):

@@ -22,7 +22,8 @@ def test_default_grid_has_the_cells_of_table_1():
     cells = Grid().cells(2048)
     plain = {(c.information, c.size) for c in cells if c.fusion.kind == "none"}
     sizes = ("image", "512x512", "256x256", "128x128")
-    assert plain == {(i, s) for i in PAPER["information_only"] for s in sizes}
+    informations = [*PAPER["information_only"], "random_grid"]
+    assert plain == {(i, s) for i in informations for s in sizes}
     fused = {(c.information, str(c.fusion), c.cost) for c in cells if c.fusion.kind != "none"}
     equations = {
         "eq3": "ratio",
@@ -37,7 +38,7 @@ def test_default_grid_has_the_cells_of_table_1():
         for equation, costs in rows.items()
         for cost in costs
     }
-    assert len(cells) == len(plain) + len(fused) == 32
+    assert len(cells) == len(plain) + len(fused) == 36
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from cereals_tf.reproduce.results import (
     by_cell,
     cell_rows,
     lead,
-    lead_over_random,
+    leads,
     round_by_round,
     round_rows,
     savings_of,
@@ -23,7 +23,8 @@ from cereals_tf.reproduce.results import (
 )
 from cereals_tf.reproduce.table import tables, to_latex, to_markdown
 
-GRID = Grid(("entropy", "random"), ("image", "1/4"), ("ratio",), "1/4", ("gt", "est"), 3, 2)
+INFORMATIONS = ("entropy", "random", "random_grid")
+GRID = Grid(INFORMATIONS, ("image", "1/4"), ("ratio",), "1/4", ("gt", "est"), 3, 2)
 PLANNED = plan(GRID, Options(), 2048)
 
 
@@ -59,6 +60,7 @@ def outcomes():
         for repeat, (one, values) in enumerate(zip(one_of("entropy", "1/4"), savings, strict=True))
     ]
     found += [outcome(one, None, None, 0.3, 0.4) for one in one_of("random", "1/4")]
+    found += [outcome(one, None, None, 0.3, 0.5) for one in one_of("random_grid", "1/4")[:2]]
     found += [outcome(one_of("entropy", "1/4", "ratio", "gt")[0], 9.0, 8.0, 0.5, 0.78)]
     found += [outcome(one_of("entropy", "image")[0], None, None, 0.5)]  # one round is missing
     return found
@@ -91,13 +93,16 @@ def test_round_by_round_means(outcomes):
 
 def test_lead_is_over_random_regions_of_the_same_size_and_seed(outcomes):
     cells = by_cell(outcomes)
-    for one, expected in (
-        (one_of("entropy", "1/4"), [0.3, 0.31, 0.32]),
-        (one_of("entropy", "1/4", "ratio", "gt"), [0.38]),
-        (one_of("entropy", "image"), []),
-        (one_of("random", "1/4"), []),
+    for baseline, one, expected in (
+        ("random", one_of("entropy", "1/4"), [0.3, 0.31, 0.32]),
+        ("random_grid", one_of("entropy", "1/4"), [0.2, 0.21]),
+        ("random", one_of("entropy", "1/4", "ratio", "gt"), [0.38]),
+        ("random", one_of("entropy", "image"), []),
+        ("random", one_of("random", "1/4"), []),
+        ("random_grid", one_of("random", "1/4"), [-0.1, -0.1]),
+        ("random_grid", one_of("random_grid", "1/4"), []),
     ):
-        found = lead_over_random(one[0].cell, cells)
+        found = leads(one[0].cell, cells)[baseline]
         wanted = Spread.of(expected)
         assert (found.count, found.repeats) == (wanted.count, wanted.repeats)
         assert (found.mean or 0) == pytest.approx(wanted.mean or 0)
@@ -190,7 +195,7 @@ def test_curves_draw_every_cell_and_survive_missing_clicks(outcomes):
         "entropy fused with true costs, regions 1/4",
     }
     labels = [line.get_label() for line in figure.axes[-1].get_lines()]
-    assert labels[:3] == ["none", "ratio", "random"]
+    assert labels[:4] == ["none", "ratio", "random_grid", "random"]
 
 
 def test_lines_of_a_chart_can_be_told_apart():
@@ -199,5 +204,5 @@ def test_lines_of_a_chart_can_be_told_apart():
     found = [outcome(one, None, None, 0.5, 0.7) for one in planned if one.cell]
     for axes in grid_curves(by_cell(found), [0.8]).axes:
         lines = [line for line in axes.get_lines() if line.get_marker() != "None"]
-        assert len(lines) in (3, 11)
+        assert len(lines) in (4, 12)
         assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == len(lines)

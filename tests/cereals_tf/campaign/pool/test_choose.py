@@ -21,6 +21,7 @@ from cereals_tf.campaign.learning.models import Models
 from cereals_tf.campaign.learning.task import COST, SEGMENTATION
 from cereals_tf.campaign.options import Options, Size
 from cereals_tf.campaign.pool.choose import budget_of, choose_initial, choose_scored
+from cereals_tf.campaign.pool.draw import tiles_of
 from cereals_tf.campaign.pool.files import WindowScores, load_scores, price_in, save_scores
 from cereals_tf.campaign.pool.pool import Pool, region_of, resolve_region
 from cereals_tf.campaign.pool.scoring import image_maps, score_pool
@@ -515,13 +516,18 @@ def test_a_start_of_whole_images(reader, amount, count):
     assert {candidate[1:] for candidate in chosen} == {(None, None, None)}
 
 
-def test_a_start_of_regions(reader):
-    chosen = [candidate.region for candidate in initial(reader, initial="20regions")]
+@pytest.mark.parametrize("initial_by", ["random", "dense"])
+def test_a_start_of_regions(reader, initial_by):
+    options = {"initial": "20regions", "initial_by": initial_by}
+    chosen = [candidate.region for candidate in initial(reader, **options)]
     assert len(set(chosen)) == 20
     for entry in reader.images:
         own = [region for region in chosen if region.image_id == entry.image_id]
         inside = covered([region.box for region in own], entry).sum()
-        assert inside == sum(map(area, own)) == 16 * 24 * len(own)
+        assert inside == sum(map(area, own))
+        tiles = tiles_of(Pool(Options.of(region="16x24"), reader, {}), entry)
+        for region in own:
+            assert region.box in tiles if initial_by == "random" else area(region) == 16 * 24
 
 
 @pytest.mark.parametrize("amount", ["2images", "10regions"])
@@ -536,7 +542,7 @@ def test_a_start_follows_from_the_seed(reader, amount):
     ("amount", "region", "found"),
     [
         ("5images", "16", "4 images"),
-        ("41regions", "16x24", "regions fit"),
+        ("401regions", "16x24", "regions fit"),
         ("5regions", "image", "only 4 regions fit"),
     ],
 )

@@ -140,7 +140,7 @@ def test_other_shards_are_refused(text, refused, tmp_path):
 )
 def test_whatever_was_done_before_the_files_are_the_same(tmp_path, pool_of, options):
     pool, scorer = pool_of(**options)
-    assert score_pool(pool, scorer, 2, tmp_path / "whole") == 10 - ("region" in options) * 2
+    assert score_pool(pool, scorer, 2, tmp_path / "whole") == 10
     expected = bytes_of(tmp_path / "whole")
     wanted = {place.number for place in pool.candidates.values()}
     assert set(expected) == {f"{number:08d}.npy" for number in wanted}
