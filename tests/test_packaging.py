@@ -108,7 +108,7 @@ def test_the_wheel_has_one_package_and_all_that_belongs_to_it(built):
         for folder, installed in FOLDERS.items()
         for name in sources(ROOT / folder)
     }
-    assert {"cereals_tf/py.typed", "cereals_tf/report/page.html"} < code
+    assert {"cereals_tf/py.typed", "cereals_tf/report/templates/page.html"} < code
     assert wheel.name.split("-")[1] == cereals_tf.__version__
 
 

@@ -179,6 +179,14 @@ def test_whole_images():
     ]
 
 
+def test_regions_do_not_overlap_by_default():
+    flat = np.ones((3, 1, 4))
+    pool = [Windows("a", 8, 16, *flat, np.ones((1, 4), bool))]
+    chosen, next_price = select(pool, lambda candidate: 1.0, budget=9)
+    assert [candidate.region.box.x for candidate in chosen] == [0, 16]
+    assert next_price is None
+
+
 def test_first_windows_of_a_large_map():
     """Sixteen-cell windows on the map of a 1024 x 2048 image, as in the paper."""
     rng = np.random.default_rng(0)
@@ -277,6 +285,16 @@ def test_an_image_late_in_the_pool_may_tie_with_what_is_too_dear():
     chosen, next_price = select(pool, lambda candidate, new: 1.0, budget=2)
     assert [candidate.region.image_id for candidate in chosen] == ["a", "b"]
     assert next_price == 1.0
+
+
+@pytest.mark.usefixtures("small_steps")
+def test_of_scores_below_0_the_best_is_chosen_too():
+    pool = [
+        Windows(name, 8, 8, *np.full((3, 1, 3), score), np.ones((1, 3), bool))
+        for name, score in (("a", -1.0), ("b", 0.0))
+    ]
+    chosen, _ = select(pool, lambda candidate: 1.0, budget=1)
+    assert [candidate.region.image_id for candidate in chosen] == ["b"]
 
 
 @pytest.mark.usefixtures("small_steps")
