@@ -410,6 +410,7 @@ def collect(
     skip: str = "",
     invalid: Invalid = "refuse",
     problems: str = "",
+    holes: str = "",
     url: Annotated[str, WITH_SERVER] = "",
     project: Annotated[str, WITH_URL] = "",
     token: Annotated[str, WITH_URL] = "",
@@ -433,6 +434,7 @@ def collect(
             is stored), or skip (what is right is stored: regions that are complete, of files and
             tasks without a wrong shape).
         problems: A file to list all that is wrong in, as CSV.
+        holes: A folder for pictures of the regions that have parts without a shape, in magenta.
         url: Address of a running server of the tool, whose annotations are taken (pip install
             'cereals-tf[labelstudio]' or 'cereals-tf[cvat]').
         project: Number or name of its project.
@@ -446,7 +448,7 @@ def collect(
     from cereals_tf.annotation import formats
     from cereals_tf.annotation.collect import collect as collect_drawings
     from cereals_tf.campaign.folder.campaign import Campaign
-    from cereals_tf.data_prep.problems import Problem, SourceLog, report
+    from cereals_tf.data_prep.problems import SHOWN, Problem, SourceLog, report
 
     chosen, skipped = formats.named(format), _numbers("skip", skip)
     server = _server(chosen, url, project, token, source)
@@ -465,7 +467,14 @@ def collect(
         file = local_folder(problems) if problems else None
         report([*log.problems, *found], _note, invalid == "skip", file)
 
-    collected = collect_drawings(opened, drawings, SHARE.of(partial), skipped, say)
+    if holes:
+        load_tensorflow()
+    folder = local_folder(holes) if holes else None
+    collected = collect_drawings(opened, drawings, SHARE.of(partial), skipped, say, folder)
+    for doubt in collected.doubts[:SHOWN]:
+        _note(f"warning: {doubt}")
+    if len(collected.doubts) > SHOWN:
+        _note(f"warning: and {len(collected.doubts) - SHOWN} more of this kind")
     _note(f"{campaign}: {collected.summary}")
     if not collected.waiting.missing or not (source or server):
         return next_command.after_step(opened)

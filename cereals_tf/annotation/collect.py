@@ -2,11 +2,14 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from cereals_tf.acquisition.selection import Chosen
+from cereals_tf.annotation.doubts import doubts_about
 from cereals_tf.annotation.drawn import EMPTY, Drawn, Shape, painted
+from cereals_tf.annotation.holes import Hole, draw_holes
 from cereals_tf.annotation.tasks import label_ids, labels_digest, request_id
 from cereals_tf.campaign.folder.annotations import RegionAnnotation
 from cereals_tf.campaign.folder.campaign import Campaign
@@ -37,6 +40,7 @@ class Collected:
         changed: How many regions it replaced by something else.
         reasons: Why regions of what came back are missing, by number.
         ignored: What share of regions has no shape and is ignored, by number, above 0, at most 1.
+        doubts: What is implausible of the regions' polygons.
     """
 
     waiting: Waiting
@@ -44,6 +48,7 @@ class Collected:
     changed: int
     reasons: Mapping[int, str]
     ignored: Mapping[int, float]
+    doubts: Sequence[str] = ()
 
     @property
     def summary(self) -> str:
@@ -92,6 +97,7 @@ def collect(
     partial: float = 0.0,
     skip: Sequence[int] = (),
     say: Callable[[Sequence[Problem]], None] = refuse,
+    holes: Path | None = None,
 ) -> Collected:
     """Store what was drawn inside the regions that the campaign's round asked for.
 
@@ -102,6 +108,7 @@ def collect(
         skip: Numbers of regions that nobody will annotate, whatever was drawn there.
         say: Told what is wrong, before anything is stored. What it does not raise an error for is
             left out: a drawing with a wrong shape, or a region that is not complete.
+        holes: A folder for pictures of regions that have parts without a shape.
 
     Raises:
         UserError: The campaign is busy or does not wait, or what `say` raises. Nothing was stored
@@ -115,6 +122,8 @@ def collect(
                 raise UserError(f"--skip={number}: the request has regions 0 to {len(request) - 1}")
         check = _Checked(campaign, request, partial, skip)
         annotations = [found for drawn in drawings for found in check.annotations(drawn)]
+        if holes and check.holes:
+            draw_holes(campaign, check.holes, holes)
         say(check.log.problems)
         store = campaign.annotations
         before = store.annotated()
@@ -130,7 +139,7 @@ def collect(
             for annotation in annotations
         )
         now = refuse_not_waiting(campaign)
-        return Collected(now, new, changed, check.reasons, check.ignored)
+        return Collected(now, new, changed, check.reasons, check.ignored, check.doubts)
 
 
 def _same(one: RegionAnnotation, other: RegionAnnotation) -> bool:
@@ -144,6 +153,8 @@ class _Checked:
         log: Is told of what is wrong with them.
         reasons: Why a region is missing, by number.
         ignored: What share of a region has no shape, by number.
+        holes: Where a region has no shape, by number.
+        doubts: What is implausible of the regions' polygons.
     """
 
     def __init__(
@@ -152,6 +163,8 @@ class _Checked:
         self.log = SourceLog()
         self.reasons: dict[int, str] = {}
         self.ignored: dict[int, float] = {}
+        self.holes: dict[int, Hole] = {}
+        self.doubts: list[str] = []
         self._round = len(campaign.rounds())
         self._request_id = request_id(request)
         self._classes: Classes = campaign.data.classes
@@ -242,6 +255,7 @@ class _Checked:
         self._seen[number] = drawn.where
         empty = label == EMPTY
         if empty.any() and BACKGROUND not in self._classes.names:
+            self.holes[number] = Hole(drawn.image_id, window, empty)
             if empty.mean() > self._partial:
                 self.log.invalid(
                     _INCOMPLETE,
@@ -257,6 +271,11 @@ class _Checked:
             for shape in drawn.shapes
             for points in shape.outlines
             if _touches(points, window, *drawn.size)
+        ]
+        self.doubts += [
+            f"region {number}: {doubt}"
+            for shape in {id(shape): shape for shape, _ in touching}.values()
+            for doubt in doubts_about(shape, *drawn.size)
         ]
         polygons = [
             Polygon(self._ids[shape.class_name], points)

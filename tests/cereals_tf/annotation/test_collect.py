@@ -6,6 +6,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from cereals_tf.data_prep.polygons import paint
 
@@ -108,6 +109,25 @@ def test_vertices_of_a_model_are_no_clicks(waiting, labelme, handed_out, collect
     ignored = campaign.data.classes.ignore_id
     kept = [[part.class_id for part in found[number].polygons] for number in (0, 1)]
     assert kept[0][0] == ignored and ignored not in kept[1]
+
+
+def test_holes_are_drawn_and_odd_polygons_warned_of(
+    waiting, labelme, handed_out, cereals, collected, truth_of, tmp_path
+):
+    campaign = waiting()
+    truth = truth_of(campaign)
+    source = labelme.draw(handed_out(campaign, labelme), half_drawn(truth))
+    holes = f"--holes={tmp_path / 'holes'}"
+    assert cereals("collect", campaign.folder, source, holes)[0] == 2
+    images = sorted((tmp_path / "holes").iterdir())
+    assert [path.name[:12] for path in images] == ["region-0000-", "region-0001-"]
+    pixels = np.array(Image.open(images[1]))
+    assert pixels.shape == (35, 43, 3)
+    assert (pixels[:, :30] == [255, 0, 255]).all() and (pixels[:, 30:] != [255, 0, 255]).any()
+    crossed = [("road", np.array([[0.0, 0], [90, 60], [90, 0], [0, 60]]))]
+    source = labelme.draw(source, lambda image_id: crossed)
+    said = collected(campaign, labelme, source, "--partial")
+    assert "warning: region 1: " in said and "crosses itself" in said
 
 
 def test_seconds_come_from_label_studio(waiting, labelstudio, handed_out, collected, truth_of):
