@@ -127,8 +127,7 @@ def _score(campaign: Campaign, models: Models, val: Split) -> float:
     unlabelled = np.ones((1, cells(entry.height), cells(entry.width)), bool)
     few = val.examples(lambda record: (record[records.IMAGE_ID],), [entry.image_id])
     batches = few.map(lambda seen, image_id: seen).repeat(3).batch(1)
-    size = (entry.height, entry.width)
-    return _seconds(lambda seen: scorer.windows(seen, unlabelled, region, size), batches)
+    return _seconds(lambda seen: scorer.windows(seen, unlabelled, region), batches)
 
 
 def _bytes(split: Split) -> int:

@@ -16,7 +16,8 @@ from PIL import Image
 from cereals_tf.acquisition.fusion import FUSIONS, Scale
 from cereals_tf.acquisition.scorer import Scorer
 from cereals_tf.campaign.folder.campaign import Campaign, CommittedRound
-from cereals_tf.campaign.learning.task import COST, SEGMENTATION
+from cereals_tf.campaign.learning.models import Models
+from cereals_tf.campaign.learning.task import TASKS
 from cereals_tf.campaign.options import Options
 from cereals_tf.campaign.run import step_campaign
 from cereals_tf.campaign.start import start_campaign
@@ -80,7 +81,7 @@ class Exported:
         self.campaign, self.done, self.folder = campaign, done, folder
         self.signatures = tf.saved_model.load(str(folder)).signatures
         options = campaign.options
-        self.segmentation, cost = (task.load(campaign, done) for task in (SEGMENTATION, COST))
+        self.segmentation, cost = (Models.of(campaign).load_round(task, done) for task in TASKS)
         self.scorer = Scorer(self.segmentation, cost, options.information, options.committee)
         self.records = list(Split(campaign.data, "val").records())
         self.encoded = tf.stack([record[records.IMAGE_ENCODED] for record in self.records])

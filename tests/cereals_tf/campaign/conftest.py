@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from cereals_tf.campaign.learning.models import Models
 from cereals_tf.campaign.learning.task import TASKS
 
 DRIVER = '''
@@ -86,6 +87,10 @@ def weights_of():
     """Reads the weights of both models of a committed round."""
 
     def read(campaign, done):
-        return [weights for task in TASKS for weights in task.load(campaign, done).get_weights()]
+        return [
+            weights
+            for task in TASKS
+            for weights in Models.of(campaign).load_round(task, done).get_weights()
+        ]
 
     return read

@@ -13,6 +13,7 @@ pytest.importorskip("apache_beam")
 
 from cereals_tf.campaign import beam_scoring, round
 from cereals_tf.campaign.beam_scoring import BeamScoring, ShareHandler
+from cereals_tf.campaign.learning.models import Models
 from cereals_tf.campaign.learning.task import COST, SEGMENTATION
 from cereals_tf.campaign.pool.share import Share
 from cereals_tf.campaign.run import score_campaign, step_campaign
@@ -129,7 +130,7 @@ def _break_loading(campaign):
 
 def _break_cost(campaign):
     path = campaign.round(0).folder / COST.file
-    model = COST.load(campaign, campaign.round(0))
+    model = Models.of(campaign).load_round(COST, campaign.round(0))
     model.set_weights([np.full_like(weight, np.nan) for weight in model.get_weights()])
     model.save(path)
 

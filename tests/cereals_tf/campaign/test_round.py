@@ -248,7 +248,7 @@ def errors_of(campaign, number):
         logits = classes_of(image).numpy()[0].astype(float)
         of_label = np.take_along_axis(logits, np.where(known, label, 0)[..., None].astype(int), -1)
         entropy = np.log(np.exp(logits).sum(-1)) - of_label[..., 0]
-        clicks = clicks_of(image).numpy()[0, ..., 0] - split.cost(record, 60, 90).numpy()
+        clicks = clicks_of(image).numpy()[0, ..., 0] - split.cost(record, 60, 90)[..., 0].numpy()
         errors[entry.image_id] = np.where(known, entropy, np.nan), clicks**2
     return errors
 

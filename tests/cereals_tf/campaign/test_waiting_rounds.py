@@ -283,7 +283,7 @@ def test_labels_and_costs_are_those_of_the_regions(waiting_campaign, draw, truth
     for record in reader.records():
         image_id = record[records.IMAGE_ID].numpy().decode()
         true = records.resize_label(tf.constant(truth[image_id][0]), (60, 90)).numpy()
-        label, costs = reader.label(record).numpy(), reader.cost(record, 60, 90).numpy()
+        label, costs = reader.label(record).numpy(), reader.cost(record, 60, 90)[..., 0].numpy()
         expected, known = np.full((60, 90), ignore_id, np.uint8), np.zeros((60, 90), bool)
         for number, asked in enumerate(request):
             if asked.region.image_id == image_id:
@@ -317,7 +317,7 @@ def test_seconds_follow_the_clicks(waiting_campaign, draw, truth):
         points = np.concatenate([polygon.points for polygon in truth[image_id][1]])
         points = tf.constant(points * [90 / 96, 60 / 64], tf.float32)
         clicks = click_target(points, 60, 90).numpy()
-        costs = in_seconds.cost(record, 60, 90).numpy()
+        costs = in_seconds.cost(record, 60, 90)[..., 0].numpy()
         np.testing.assert_allclose(costs, 100 * clicks / clicks.sum(), rtol=1e-5)
         assert not in_clicks.cost(record, 60, 90).numpy().any()
 
@@ -355,7 +355,7 @@ def test_val_is_measured_in_the_unit_of_the_costs(toy_data, plugin_folder):
     squares = []
     for record in val.records():
         predicted = model(val.image(record)[None], training=False).numpy()[0, ..., 0]
-        squares.append((predicted - 2.5 * val.cost(record, 64, 96).numpy()) ** 2)
+        squares.append((predicted - 2.5 * val.cost(record, 64, 96)[..., 0].numpy()) ** 2)
     found = CostEvaluator(model, val, cost_per_click=2.5).mean_squared_error()
     assert found == pytest.approx(np.mean(squares), rel=1e-4)
 
