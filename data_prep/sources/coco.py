@@ -108,7 +108,7 @@ class CocoOptions(OutlineOptions, DividedOptions):
         "annotations/instances_{split}2017.json, or as CVAT, Roboflow or Label Studio name it.",
     )
     tolerance: float = option(
-        2.0,
+        1.0,
         "How far the polygon of an object in run lengths may be from its mask, pixels.",
         read_tolerance,
     )

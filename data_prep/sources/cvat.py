@@ -64,7 +64,7 @@ class CvatOptions(ClassesOptions, OutlineOptions, DividedOptions):
     )
     images: str = option("", "Folder of the images in SOURCE. By default images, or SOURCE itself.")
     tolerance: float = option(
-        2.0, "How far the polygon of a mask or an ellipse may be from it, pixels.", read_tolerance
+        1.0, "How far the polygon of a mask or an ellipse may be from it, pixels.", read_tolerance
     )
 
 

@@ -70,7 +70,7 @@ class LabelmeOptions(ClassesOptions, OutlineOptions, DividedOptions):
     """How LabelMe's files are read."""
 
     tolerance: float = option(
-        2.0, "How far the polygon of a circle or a mask may be from it, pixels.", read_tolerance
+        1.0, "How far the polygon of a circle or a mask may be from it, pixels.", read_tolerance
     )
 
 

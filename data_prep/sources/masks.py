@@ -53,7 +53,7 @@ class OutlineOptions(SplitOptions):
     """Options of sources with masks, whose polygons are the masks' contours."""
 
     tolerance: float = option(
-        2.0, "How far a polygon may be from its mask, pixels.", read_tolerance
+        1.0, "How far a polygon may be from its mask, pixels.", read_tolerance
     )
 
 

@@ -40,6 +40,6 @@ def test_options_of_several_kinds_are_one_with_the_help_of_each():
     assert set(found) == set().union(*OWN.values())
     assert found["annotations"].default == ""
     assert re.search(r"^cityscapes: .* By default gtFine\. coco: ", found["annotations"].help)
-    assert found["tolerance"].default == 2.0
+    assert found["tolerance"].default == 1.0
     assert found["tolerance"].help.startswith("cityscapes, voc, camvid, masks: ")
     assert found["unlabelled_train"].help.startswith("People ")
