@@ -30,6 +30,8 @@ class Scorer:
         information: Name of the measure, see `find_measure`.
         members: Monte-Carlo dropout passes, where the measure needs a committee.
         predicts: Whether windows have predicted classes.
+        void: Maps the same to the probability that a position is void, in [0, 1], [B, h, w, 1];
+            None: nowhere. What void can tell is nothing: information is multiplied by 1 less it.
 
     Raises:
         UserError: There is no such measure, or it needs a committee, but the model has no dropout.
@@ -42,10 +44,12 @@ class Scorer:
         information: str,
         members: int,
         predicts: bool = False,
+        void: keras.Model | None = None,
     ) -> None:
         self.segmentation = segmentation
         self.cost = cost
         self._predicts = predicts
+        self._void = void
         self.measure = find_measure(information, segmentation.output_shape[-1])
         self._random = keras.random.SeedGenerator(0)
         self._committee = None
@@ -66,7 +70,8 @@ class Scorer:
     @property
     def variables(self) -> list[keras.Variable]:
         """Everything that the maps are computed from: weights and the states of random numbers."""
-        return [*self.segmentation.variables, *self.cost.variables, self._random.state]
+        void = self._void.variables if self._void else []
+        return [*self.segmentation.variables, *self.cost.variables, *void, self._random.state]
 
     @property
     def draws(self) -> bool:
@@ -86,7 +91,7 @@ class Scorer:
         cost = self._costs(images)[:, :, :, 0]
         if self.measure.of_windows:
             return keras.random.uniform(tf.shape(cost), seed=self._random), cost
-        return self._information(self._logits(images)), cost
+        return self._information(images, self._logits(images)), cost
 
     def compute_windows(
         self, images: Any, unlabelled: tf.Tensor, region: tf.Tensor
@@ -116,7 +121,7 @@ class Scorer:
         if self._predicts or not self.measure.of_windows:
             logits = self._logits(images)
             if not self.measure.of_windows:
-                maps["information"] = self._information(logits)
+                maps["information"] = self._information(images, logits)
             if self._predicts:
                 predicted = self._predicted(logits)
         windows = dict(zip(maps, tf.unstack(sums(list(maps.values())), axis=1), strict=True))
@@ -138,9 +143,13 @@ class Scorer:
             logits = self.segmentation(images, training=False)[None]
         return tf.cast(logits, tf.float32)
 
-    def _information(self, logits: tf.Tensor) -> tf.Tensor:
+    def _information(self, images: Any, logits: tf.Tensor) -> tf.Tensor:
         accepted = self.measure.accepts_logits
-        return self.measure.function(logits if accepted else tf.nn.softmax(logits))
+        information = self.measure.function(logits if accepted else tf.nn.softmax(logits))
+        if self._void is None:
+            return information
+        void = tf.cast(self._void(images, training=False)[:, :, :, 0], tf.float32)
+        return information * (1 - void)
 
     def _predicted(self, logits: tf.Tensor) -> list[tf.Tensor]:
         """Return where each class is predicted, float32 [B, h, w], given the members' logits."""
