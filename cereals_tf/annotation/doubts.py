@@ -23,7 +23,7 @@ def doubts_about(shape: Shape, height: int, width: int) -> Iterator[str]:
 def area(points: np.ndarray) -> float:
     """Return the area of a polygon that does not cross itself, float64 [V, 2], in square pixels."""
     x, y = points[:, 0], points[:, 1]
-    return abs(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2
+    return float(abs(x @ np.roll(y, -1) - y @ np.roll(x, -1))) / 2
 
 
 def clipped(points: np.ndarray, height: int, width: int) -> np.ndarray:
