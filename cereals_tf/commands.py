@@ -140,13 +140,13 @@ def inspect(data: str, *, verify: bool = False, json: bool = False) -> None:
         tables.show_dataset(prepared)
 
 
-def start(campaign: str, *, data: str, estimate: bool = True, **options: Any) -> str:
+def start(campaign: str, *, data: str, no_estimate: bool = False, **options: Any) -> str:
     """Create a campaign: its folder and its configuration.
 
     Args:
         campaign: New folder for the campaign.
         data: The prepared data set, also in an object store: s3://BUCKET/FOLDER or gs://.
-        estimate: Try the work on a few images, and say what rounds will take at most.
+        no_estimate: Do not try the work on a few images to say what rounds will take at most.
         **options: Fields of `cereals_tf.campaign.options.Options` by name.
 
     Example:
@@ -156,7 +156,7 @@ def start(campaign: str, *, data: str, estimate: bool = True, **options: Any) ->
 
     started = api.Campaign.start(campaign, data=data, **options)
     _note(f"{campaign}: started with --region={started.options.region}")
-    if estimate:
+    if not no_estimate:
         for line in tables.estimate_lines(started.estimate()):
             _note(f"{campaign}: {line}")
     return next_command.after_start(started.opened)

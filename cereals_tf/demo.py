@@ -33,7 +33,7 @@ def demo(out: str = "cereals-demo") -> str | None:
     )
     commands.toy(streets, **SCENES)
     commands.prepare(streets, data, dataset="cityscapes")
-    commands.start(campaign, data=data, estimate=False, **OPTIONS)
+    commands.start(campaign, data=data, no_estimate=True, **OPTIONS)
     commands.run(campaign, rounds=ROUNDS)
     commands.report(campaign, report)
     commands.export(campaign, model)

@@ -39,6 +39,10 @@ def rounds_summary(campaign: Campaign) -> dict[str, Any]:
                 "miou": metrics.miou,
                 "pixels_percent": metrics.pixels_percent,
                 "clicks_percent": metrics.clicks_percent,
+                "bill_estimated": metrics.bill_estimated,
+                "bill_true": metrics.bill_true,
+                "cost_rank_correlation": metrics.cost_rank_correlation,
+                "cost_model_is_useless": metrics.cost_model_is_useless,
                 "seconds": round(metrics.total_seconds, 1),
             }
         )
@@ -56,7 +60,7 @@ def show_rounds(campaign: Campaign) -> None:
     if not summary:
         return
     table = Table(title=str(campaign.folder), title_justify="left")
-    for heading in ("round", "mIoU", "pixels %", "clicks %", "time"):
+    for heading in ("round", "mIoU", "pixels %", "clicks %", "bill", "time"):
         table.add_column(heading, justify="right")
     for row in summary:
         table.add_row(
@@ -64,9 +68,22 @@ def show_rounds(campaign: Campaign) -> None:
             format_iou(row["miou"]),
             f"{row['pixels_percent']:.1f}",
             format_percent(row["clicks_percent"]),
+            _bill(row),
             format_duration(row["seconds"]),
         )
     print_table(table)
+    if summary[-1]["cost_model_is_useless"]:
+        print(
+            f"{campaign.folder}: the cost model of round {summary[-1]['round']} predicts val no "
+            "better than the mean of what is annotated: its estimates say nothing yet",
+            file=sys.stderr,
+        )
+
+
+def _bill(row: Mapping[str, Any]) -> str:
+    """Return a round's estimated over its true bill as it is shown."""
+    known = row["bill_estimated"] is not None and row["bill_true"]
+    return f"{row['bill_estimated'] / row['bill_true']:.2f}" if known else ""
 
 
 def round_line(done: CommittedRound) -> str:

@@ -140,10 +140,18 @@ class CostErrors(NamedTuple):
         squared: (predicted - true cost)^2 of the vertices' map.
         poisson: The negative log-likelihood of the true costs, less what does not depend on the
             model, over all maps; only of positive predictions is it a number.
+        true_mean: Of the true vertices' map.
+        true_square: Mean of its squares.
     """
 
     squared: float
     poisson: float
+    true_mean: float
+    true_square: float
+
+    def squared_of(self, constant: float) -> float:
+        """Return what `squared` would be if this were predicted everywhere."""
+        return self.true_square - 2 * constant * self.true_mean + constant**2
 
 
 class CostEvaluator:
@@ -169,23 +177,25 @@ class CostEvaluator:
             return (split.cost(record, *split.size(record)),)
 
         @tf.function(reduce_retracing=True)
-        def errors_of(seen: Any, clicks: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        def errors_of(seen: Any, clicks: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
             costs, predicted = cost_per_click * clicks, model(seen, training=False)
-            squares = tf.square(predicted - costs)[..., 0]
             poisson = predicted - costs * tf.math.log(predicted + keras.config.epsilon())
-            square, loss = (tf.reduce_sum(tf.cast(part, tf.float64)) for part in (squares, poisson))
-            return square, loss, tf.size(squares)
+            vertices = costs[:, :, :, 0]
+            squares = tf.square(predicted[:, :, :, 0] - vertices)
+            parts = (squares, poisson, vertices, tf.square(vertices))
+            return [tf.reduce_sum(tf.cast(part, tf.float64)) for part in parts], tf.size(squares)
 
         self._batches = split_batches(split, target, "cost", cache)
         self._errors_of = errors_of
 
     def errors(self, description: str | None = None) -> CostErrors:
         """Return the means over all positions of the split."""
-        totals = np.zeros(3)
+        totals, positions = np.zeros(4), 0
         for batch in with_progress(self._batches, self._images, description):
-            totals += [float(part) for part in self._errors_of(*batch)]
-        squares, poisson, positions = totals
-        return CostErrors(squares / positions, poisson / positions)
+            sums, count = self._errors_of(*batch)
+            totals += [float(part) for part in sums]
+            positions += int(count)
+        return CostErrors(*(totals / positions).tolist())
 
     def mean_squared_error(self) -> float:
         """Return the mean of (predicted - true cost)^2 of the vertices' map."""

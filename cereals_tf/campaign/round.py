@@ -22,6 +22,7 @@ from cereals_tf.acquisition.selection import Chosen
 from cereals_tf.campaign.annotators.annotator import Annotator
 from cereals_tf.campaign.annotators.oracle import Oracle
 from cereals_tf.campaign.annotators.people import People
+from cereals_tf.campaign.bill import bill_of
 from cereals_tf.campaign.folder.campaign import (
     METRICS,
     OPTIONS_FILE,
@@ -36,6 +37,7 @@ from cereals_tf.campaign.folder.regions import (
     Annotated,
     cost_per_click,
     cost_per_pixel,
+    cost_per_position,
     read_regions,
     write_regions,
 )
@@ -254,12 +256,18 @@ class Round:
             segmentation, val = self._trained(SEGMENTATION)
             quality = segmentation_quality(segmentation, val)
             cost, val = self._trained(COST)
-            per_click = cost_per_click(regions, campaign.options.cost_unit)
-            error = CostEvaluator(cost, val, READ_ANEW, per_click).mean_squared_error()
+            unit = campaign.options.cost_unit
+            per_click = cost_per_click(regions, unit)
+            errors = CostEvaluator(cost, val, READ_ANEW, per_click).errors()
+        bill = bill_of(read_regions(self.folder / REGIONS), campaign.options)
         metrics = Metrics(
             round=self.number,
             **quality._asdict(),
-            cost_mean_squared_error=error,
+            cost_mean_squared_error=errors.squared,
+            cost_mean_squared_error_of_mean=errors.squared_of(cost_per_position(regions, unit)),
+            bill_estimated=bill.estimated if bill else None,
+            bill_true=bill.true if bill else None,
+            cost_rank_correlation=bill.rank_correlation if bill else None,
             **spent(campaign, regions, self.train.images)._asdict(),
             training={task.name: training_summary(self._scratch, task) for task in TASKS},
             devices=self.strategy.num_replicas_in_sync,

@@ -44,7 +44,7 @@ print(json.dumps({
 def test_a_program_gets_data_and_sees_nothing(tmp_path, toy_data, plugin_folder, three_rounds):
     given = three_rounds.options.to_json()
     names = ("model", "cost_model", "region", "initial", "budget", "epochs", "learning_rate")
-    options = {name: given[name] for name in (*names, "image_size")}
+    options = {name: given[name] for name in (*names, "image_size", "min_steps")}
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, toy_data, tmp_path, json.dumps(options)],
         cwd=plugin_folder,

@@ -437,7 +437,12 @@ def test_a_round_that_does_not_exist_is_refused(refused, three_rounds, started, 
 
 def test_status(cereals, three_rounds, started):
     status, out, err = cereals("status", three_rounds.folder)
-    assert (status, err) == (0, f"next: cereals step {three_rounds.folder}\n")
+    useless = three_rounds.rounds()[-1].metrics.cost_model_is_useless
+    said, *others = err.splitlines()[::-1]
+    assert (status, said) == (0, f"next: cereals step {three_rounds.folder}")
+    assert ["the cost model of round 2 predicts val no better" in line for line in others] == (
+        [True] * useless
+    )
     for done in three_rounds.rounds():
         assert re.search(rf"│ +{done.number} │ +{done.metrics.miou:.3f} │", out)
     status, out, err = cereals("status", started.folder)
@@ -464,6 +469,10 @@ def test_json_is_alone_on_stdout(cereals, three_rounds):
             "miou": metrics.miou,
             "pixels_percent": metrics.pixels_percent,
             "clicks_percent": metrics.clicks_percent,
+            "bill_estimated": metrics.bill_estimated,
+            "bill_true": metrics.bill_true,
+            "cost_rank_correlation": metrics.cost_rank_correlation,
+            "cost_model_is_useless": metrics.cost_model_is_useless,
             "seconds": pytest.approx(metrics.total_seconds, abs=0.06),
         }
 
@@ -504,21 +513,22 @@ def test_what_comes_next_can_be_run_as_it_stands(
     line, ran = ["toy", "the streets"], []
     more = {
         "toy": ["--train_images=3", "--val_images=1", "--height=64", "--width=64"],
-        "start": [*TINY, "--epochs=1", "--region=16", "--initial=1images", "--budget=70%"],
+        "start": [*TINY, "--epochs=1", "--region=16", "--initial=1images", "--budget=100%"],
     }
     while ran[-1:] != ["export"]:
         ran.append(line[0])
         status, _, err = cereals(*line, *more.get(line[0], []))
         assert status == 0, err
         if line[0] == "run":
-            assert re.findall(r"^round (\d): mIoU 0\.\d{3} with ", err, re.M) == ["0", "1"]
+            rounds = re.findall(r"^round (\d): mIoU 0\.\d{3} with ", err, re.M)
+            assert rounds == [str(number) for number in range(len(rounds))]
         line = following(err) if line[0] != "export" else []
     assert ran == ["toy", "prepare", "start", "run", "report", "export"]
     assert {path.name for path in tmp_path.iterdir()} == {
         "the streets",
         "the streets-data",
         "the streets-campaign",
-        "the streets-campaign-model-001",
+        f"the streets-campaign-model-00{rounds[-1]}",
     }
 
 

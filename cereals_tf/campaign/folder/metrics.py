@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,12 @@ class Metrics:
         miou: Mean IoU on val, 0 to 1; None where it is not defined.
         iou_per_class: IoU by class name; None where a class never occurs.
         cost_mean_squared_error: Of the cost model on val, per position.
+        cost_mean_squared_error_of_mean: The same, if the mean of what is annotated were predicted
+            everywhere; None in rounds of version 0.1.
+        bill_estimated: What the round's regions were expected to take when they were chosen, in
+            clicks (in seconds with --cost_unit=seconds); None where no model chose them.
+        bill_true: What they took, likewise.
+        cost_rank_correlation: Spearman's, of estimate and truth among them, likewise.
         regions: Regions that are annotated after this round.
         pixels: Pixels in them, each counted once.
         pixels_percent: Their share of all pixels.
@@ -61,6 +67,16 @@ class Metrics:
     devices: int
     seconds: Mapping[str, float]
     versions: Mapping[str, str]
+    cost_mean_squared_error_of_mean: float | None = None
+    bill_estimated: float | None = None
+    bill_true: float | None = None
+    cost_rank_correlation: float | None = None
+
+    @property
+    def cost_model_is_useless(self) -> bool:
+        """Whether the cost model predicts val no better than a constant does."""
+        constant = self.cost_mean_squared_error_of_mean
+        return constant is not None and not self.cost_mean_squared_error < constant
 
     @property
     def total_seconds(self) -> float:
@@ -76,7 +92,11 @@ class Metrics:
         """
         content = read_json(path)
         try:
-            known: dict[str, Any] = {field.name: content[field.name] for field in fields(cls)}
+            known: dict[str, Any] = {
+                field.name: content[field.name]
+                for field in fields(cls)
+                if field.name in content or field.default is MISSING
+            }
             known["training"] = {
                 name: Training(**training) for name, training in known["training"].items()
             }

@@ -19,7 +19,7 @@ from cereals_tf.campaign.folder.rows import (
 from cereals_tf.campaign.options import Options
 from cereals_tf.data_prep.clicks import ClickGrid, RegionClicks
 from cereals_tf.data_prep.dataset import ImageEntry
-from cereals_tf.data_prep.grid import Box
+from cereals_tf.data_prep.grid import STRIDE, Box
 
 BILLED = "clicks_billed"
 COLUMNS = (
@@ -178,6 +178,16 @@ def cost_per_pixel(regions: Sequence[Annotated], options: Options) -> float | No
     if options.cost_unit == "seconds":
         return sum(region.seconds or 0.0 for region in known) / pixels
     return sum(int(region.clicks.of(options.drawn_clicks)) for region in known) / pixels
+
+
+def cost_per_position(regions: Sequence[Annotated], unit: str) -> float:
+    """Return what a position of 8x8 pixels took on the average of these regions, in a unit."""
+    known = costed(regions, unit)
+    if unit == "clicks":
+        taken = float(sum(region.clicks.vertices for region in known))
+    else:
+        taken = sum(region.seconds or 0.0 for region in known)
+    return taken * STRIDE**2 / max(1, sum(region.region.box.area for region in known))
 
 
 def cost_per_click(regions: Sequence[Annotated], unit: str) -> float:

@@ -1,0 +1,72 @@
+"""What a round's regions were estimated to take, beside what they took."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from cereals_tf.campaign.folder.regions import Annotated
+from cereals_tf.campaign.options import Options
+
+
+class Bill(NamedTuple):
+    """The account of a round's regions, in clicks or in seconds.
+
+    Attributes:
+        estimated: What they were expected to take when they were chosen.
+        true: What they took.
+        rank_correlation: Spearman's, of estimate and truth among them, -1 to 1; None where either
+            is the same for all.
+    """
+
+    estimated: float
+    true: float
+    rank_correlation: float | None
+
+
+def bill_of(regions: Sequence[Annotated], options: Options) -> Bill | None:
+    """Return the bill of regions; None where none of them was chosen by a model and measured.
+
+    Args:
+        regions: Regions of one round.
+        options: Of the round.
+    """
+    unit = options.cost_unit
+    pairs = [
+        (options.bill(region.chosen.cost, unit), taken)
+        for region in regions
+        if region.chosen.cost is not None and (taken := _taken(region, options)) is not None
+    ]
+    if not pairs:
+        return None
+    estimated, true = np.array(pairs, float).T
+    return Bill(float(estimated.sum()), float(true.sum()), rank_correlation(estimated, true))
+
+
+def _taken(region: Annotated, options: Options) -> float | None:
+    if options.cost_unit == "seconds":
+        return region.seconds
+    if region.assisted:
+        return None
+    return region.bill(options)
+
+
+def rank_correlation(first: np.ndarray, second: np.ndarray) -> float | None:
+    """Return Spearman's rank correlation, equal values having the mean of their ranks.
+
+    Args:
+        first: float [N].
+        second: float [N].
+
+    Returns:
+        -1 to 1; None where all of either are equal.
+    """
+    one, other = _ranks(first), _ranks(second)
+    if np.ptp(one) == 0 or np.ptp(other) == 0:
+        return None
+    return float(np.corrcoef(one, other)[0, 1])
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - (counts - 1) / 2)[places]

@@ -1,0 +1,47 @@
+"""The bill that was promised beside the true one."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cereals_tf.acquisition.regions import Region
+from cereals_tf.acquisition.selection import Chosen
+from cereals_tf.campaign.bill import bill_of, rank_correlation
+from cereals_tf.campaign.folder.regions import Annotated, cost_per_position
+from cereals_tf.campaign.options import Options
+from cereals_tf.data_prep.clicks import RegionClicks
+from cereals_tf.data_prep.grid import Box
+
+
+def region(cost, vertices, seconds=None, **more):
+    chosen = Chosen(Region("a", Box(0, 0, 16, 16)), 1.0, 1.0, cost)
+    return Annotated(chosen, 256, RegionClicks(vertices, 1, 0), seconds, **more)
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=2, max_size=12))
+def test_ranks_are_those_of_counting(pairs):
+    def rank(values):
+        return [
+            1 + sum(other < value for other in values) + (values.count(value) - 1) / 2
+            for value in values
+        ]
+
+    first, second = (list(values) for values in zip(*pairs, strict=True))
+    found = rank_correlation(np.array(first, float), np.array(second, float))
+    if len(set(first)) == 1 or len(set(second)) == 1:
+        assert found is None
+    else:
+        assert found == pytest.approx(np.corrcoef(rank(first), rank(second))[0, 1])
+
+
+def test_a_bill_is_at_least_a_click_a_region_and_of_what_is_known():
+    options = Options()
+    regions = [region(0.25, 0), region(5.0, 6), region(None, 50), region(9.0, 3, assisted=True)]
+    assert bill_of(regions, options) == (1.0 + 5.0, 1 + 7, pytest.approx(1.0))
+    assert bill_of(regions[2:3], options) is None
+    seconds = Options.of(annotator="files", cost_unit="seconds", budget="9seconds")
+    regions = [region(4.0, 0, seconds=2.0), region(5.0, 0), region(8.0, 0, seconds=12.0)]
+    assert bill_of(regions, seconds)[:2] == (12.0, 14.0)
+    assert cost_per_position(regions, "seconds") == 14.0 * 64 / 512
+    assert cost_per_position([region(1.0, 6), region(1.0, 2)], "clicks") == 8 * 64 / 512
