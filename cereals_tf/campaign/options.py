@@ -288,9 +288,10 @@ class Options:
     )
     initial_by: str = option(
         "random",
-        "How round 0 is drawn: random (images, or regions that are the tiles of a grid), or dense "
-        "(regions anywhere, mostly in an image's middle, as version 0.1).",
-        one_of("random", "dense"),
+        "How round 0 is drawn: random (images, or regions that are the tiles of a grid), coverage "
+        "(images that stand for the others by a frozen encoder's features), or dense (regions "
+        "anywhere, mostly in an image's middle, as version 0.1).",
+        one_of("random", "coverage", "dense"),
     )
     seed: int = option(0, "Every random number of the campaign is drawn from it.", number(0))
     backbone: str = option(
@@ -427,6 +428,12 @@ class Options:
             raise UserError(
                 f"--train_on=crop: {self.backbone} looks at the whole image (squeeze and "
                 "excitation), so that no crop gives what it gives; expected mask"
+            )
+        stands = self.encoder != "trained" and not self.model
+        if self.initial_by == "coverage" and not (stands and self.initial.unit != "regions"):
+            raise UserError(
+                "--initial_by=coverage: chooses whole images by the features of an encoder that is "
+                "frozen or tuned, expected --recipe=fast and --initial in images or %"
             )
         if self.augment and self.train_on != "mask":
             raise UserError(

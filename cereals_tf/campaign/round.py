@@ -42,6 +42,7 @@ from cereals_tf.campaign.folder.regions import (
     write_regions,
 )
 from cereals_tf.campaign.folder.splits import open_split
+from cereals_tf.campaign.learning.coverage import choose_covering
 from cereals_tf.campaign.learning.events import write_round_events
 from cereals_tf.campaign.learning.features import with_features
 from cereals_tf.campaign.learning.models import Models
@@ -191,7 +192,7 @@ class Round:
 
     def _choose(self) -> list[Chosen]:
         if self.number == 0:
-            chosen = choose_initial(self.pool)
+            chosen = self._choose_initial()
         else:
             drawn = self.campaign.options.draws_tiles
             chosen = self._choose_drawn() if drawn else self._choose_scored()
@@ -206,6 +207,11 @@ class Round:
             price = price_in(unit, self.pool, self.scores)
             cost = cost_per_pixel(regions_of(self.rounds), self.campaign.options)
             return choose_drawn(self.pool, price, budget, self.number, cost)
+
+    def _choose_initial(self) -> list[Chosen]:
+        if self.campaign.options.initial_by == "coverage":
+            return choose_covering(self.campaign, self.models, self.pool)
+        return choose_initial(self.pool)
 
     def _choose_scored(self) -> list[Chosen]:
         with self._clock.timed("score"):

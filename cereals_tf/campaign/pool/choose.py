@@ -35,18 +35,37 @@ def choose_initial(pool: Pool) -> list[Chosen]:
     Raises:
         UserError: More is asked for than the train split has.
     """
-    amount, images = pool.options.initial, pool.reader.images
-    seed = derive_seed(pool.options.seed, 0, "initial")
+    amount, seed = pool.options.initial, initial_seed(pool)
     if amount.unit == "regions":
         return _initial_regions(pool, int(amount.number), seed)
+    order = np.random.default_rng(seed).permutation(len(pool.reader.images))
+    return whole_images(pool, order[: initial_count(pool)])
+
+
+def initial_seed(pool: Pool) -> int:
+    """Return what round 0 is drawn with."""
+    return derive_seed(pool.options.seed, 0, "initial")
+
+
+def initial_count(pool: Pool) -> int:
+    """Return how many whole images round 0 annotates.
+
+    Raises:
+        UserError: More than the train split has.
+    """
+    amount, images = pool.options.initial, len(pool.reader.images)
     count = int(amount.number)
     if amount.unit == "%":
-        count = max(1, int(amount.number * len(images) / 100))
-    if count > len(images):
-        raise UserError(f"--initial={amount}: the train split has {len(images)} images")
-    order = np.random.default_rng(seed).permutation(len(images))
-    drawn = (images[place] for place in sorted(order[:count]))
-    return [Chosen(Region(entry.image_id, Box(0, 0, entry.height, entry.width))) for entry in drawn]
+        count = max(1, int(amount.number * images / 100))
+    if count > images:
+        raise UserError(f"--initial={amount}: the train split has {images} images")
+    return count
+
+
+def whole_images(pool: Pool, places: np.ndarray) -> list[Chosen]:
+    """Return images as regions, in the order of the split, given their places in it, int [N]."""
+    entries = (pool.reader.images[place] for place in sorted(places.tolist()))
+    return [Chosen(Region(one.image_id, Box(0, 0, one.height, one.width))) for one in entries]
 
 
 def _initial_regions(pool: Pool, count: int, seed: int) -> list[Chosen]:

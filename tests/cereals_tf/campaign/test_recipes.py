@@ -5,15 +5,19 @@ import shutil
 import numpy as np
 import pytest
 
+from cereals_tf.acquisition.medoids import k_means_medoids
 from cereals_tf.acquisition.scorer import Scorer
 from cereals_tf.campaign.folder.campaign import OPTIONS_FILE, ROUND_FILES, Campaign
 from cereals_tf.campaign.folder.splits import open_split
+from cereals_tf.campaign.learning.coverage import choose_covering
 from cereals_tf.campaign.learning.features import FOLDER, with_features
 from cereals_tf.campaign.learning.models import ENCODER, Models
 from cereals_tf.campaign.learning.quality import evaluate_round
 from cereals_tf.campaign.learning.scorer import load_pool_scorer, load_scorer
 from cereals_tf.campaign.learning.task import COST, SEGMENTATION
 from cereals_tf.campaign.options import RECIPES, Options
+from cereals_tf.campaign.pool.choose import initial_seed
+from cereals_tf.campaign.pool.pool import Pool
 from cereals_tf.campaign.run import run_campaign, step_campaign
 from cereals_tf.campaign.start import start_campaign
 from cereals_tf.data_prep.errors import UserError
@@ -120,15 +124,20 @@ def test_features_are_shared_or_kept_elsewhere_or_not_at_all(start, fast, data, 
     (kept,) = (data / FOLDER).iterdir()
     before = {path: path.stat().st_mtime_ns for path in kept.iterdir()}
     elsewhere = f"{tmp_path}/elsewhere"
-    for cache in ("auto", "disk", elsewhere, "none"):
+    for cache in (elsewhere, "disk", "none"):
         campaign = start(tmp_path / cache.strip("/").replace("/", "-"), cache=cache)
+        if cache == "disk":
+            split = open_split(campaign, "val")
+            with_features(campaign, split, Models.of(campaign)).features.compute()
+            assert (campaign.folder / FOLDER).exists()
+            continue
         step_campaign(campaign)
         done, expected = campaign.round(0), fast.round(0)
         assert done.regions == expected.regions
         rel = 1e-6 if cache != "none" else 0.05
         found = done.metrics.training["segmentation"].losses
         assert found == pytest.approx(expected.metrics.training["segmentation"].losses, rel=rel)
-        assert (campaign.folder / FOLDER).exists() == (cache == "disk")
+        assert not (campaign.folder / FOLDER).exists()
     assert (tmp_path / "elsewhere").is_dir()
     assert {path: path.stat().st_mtime_ns for path in kept.iterdir()} == before
 
@@ -192,3 +201,25 @@ def test_kept_features_have_the_splits_sizes(fast):
         seen = with_features(fast, split, Models.of(fast))
         for maps, _ in seen.examples(lambda record: (record,)):
             assert [tuple(part.shape) for part in maps] == [(8, 12, 40), (4, 6, 112), (2, 3, 320)]
+
+
+def test_a_round_0_for_coverage_takes_an_image_of_each_kind(start, data, tmp_path):
+    """However features are kept, and as the medoids of the encoder's means say."""
+    found = []
+    for cache in ("auto", "none"):
+        campaign = start(
+            tmp_path / cache, cache=cache, initial="2images", initial_by="coverage", seed=3
+        )
+        train, models = open_split(campaign, "train"), Models.of(campaign)
+        pool = Pool(campaign.options, train, {})
+        found.append(choose_covering(campaign, models, pool))
+        vectors = [
+            models.encoder(train.image(record)[None])[-1].numpy()[0].mean(axis=(0, 1))
+            for record in train.records()
+        ]
+        places = k_means_medoids(np.float32(vectors), 2, initial_seed(pool))
+        expected = [train.images[place].image_id for place in places]
+        assert [chosen.region.image_id for chosen in found[-1]] == expected
+    assert found[0] == found[1]
+    with pytest.raises(UserError, match="--initial_by=coverage"):
+        Options.chosen(initial="4regions", initial_by="coverage")
