@@ -182,7 +182,7 @@ def test_whole_images():
 def test_regions_do_not_overlap_by_default():
     flat = np.ones((3, 1, 4))
     pool = [Windows("a", 8, 16, *flat, np.ones((1, 4), bool))]
-    chosen, next_price = select(pool, lambda candidate: 1.0, budget=9)
+    chosen, next_price = select(pool, lambda candidate, new: 1.0, budget=9)
     assert [candidate.region.box.x for candidate in chosen] == [0, 16]
     assert next_price is None
 
@@ -293,7 +293,7 @@ def test_of_scores_below_0_the_best_is_chosen_too():
         Windows(name, 8, 8, *np.full((3, 1, 3), score), np.ones((1, 3), bool))
         for name, score in (("a", -1.0), ("b", 0.0))
     ]
-    chosen, _ = select(pool, lambda candidate: 1.0, budget=1)
+    chosen, _ = select(pool, lambda candidate, new: 1.0, budget=1)
     assert [candidate.region.image_id for candidate in chosen] == ["b"]
 
 

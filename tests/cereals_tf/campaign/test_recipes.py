@@ -38,7 +38,11 @@ CHOSEN = {
 @pytest.fixture(scope="module")
 def data(tmp_path_factory, toy_data):
     """A data set of its own, as features are kept in it."""
-    return shutil.copytree(toy_data, tmp_path_factory.mktemp("recipes") / "data")
+    return shutil.copytree(
+        toy_data,
+        tmp_path_factory.mktemp("recipes") / "data",
+        ignore=shutil.ignore_patterns(FOLDER),
+    )
 
 
 @pytest.fixture(scope="module")
