@@ -510,7 +510,7 @@ def reproduce(
     out: str,
     *,
     data: str,
-    informations: str = "entropy,vote_entropy,random",
+    informations: str = "entropy,vote_entropy,random_grid,random",
     regions: str = "image,1/4,1/8,1/16",
     fusions: str = "ratio,product,convex0.5,convex0.75,convex0.9",
     fusion_region: Annotated[str, WITH_FUSIONS] = "1/16",

@@ -1,4 +1,5 @@
 import json
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from cereals_tf.reproduce.grid import (
     plan,
     region_size,
 )
+from cereals_tf.usage import command_named
 
 PAPER = json.loads(
     Path(__file__).parents[3].joinpath("cereals_tf/reproduce/paper_table1.json").read_text()
@@ -144,3 +146,11 @@ def test_options_without_effect_in_the_whole_grid_are_refused(grid, option):
 def test_fusion_reads_back_what_it_prints():
     for text in ("ratio", "product", "convex0.5", "convex0", "convex1", "module:function2"):
         assert str(FusionSetting.parse(text)) == text
+
+
+def test_the_command_has_the_grids_defaults():
+    typed = {found.name: found.default for found in command_named("reproduce").options}
+    for field in fields(Grid):
+        default = field.default
+        shown = ",".join(default) if isinstance(default, tuple) else default
+        assert typed[field.name] == shown
