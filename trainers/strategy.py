@@ -1,5 +1,8 @@
 """Training on several devices of this machine, with tf.distribute."""
 
+from functools import partial
+from typing import Any
+
 import tensorflow as tf
 
 from cereals_tf.data_prep.errors import UserError
@@ -39,16 +42,16 @@ def split_among(batches: tf.data.Dataset, replicas: int) -> tf.data.Dataset:
     is filled up with its last sample, which weighs nothing then; no part is empty.
 
     Args:
-        batches: (images, targets, weights), each [B, ...].
+        batches: (seen, targets, weights), each [B, ...]; `seen` is images, or a tuple of features.
         replicas: How many devices there are.
     """
 
     def prepare(
-        images: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        missing = tf.math.floormod(-tf.shape(images)[0], replicas)
+        seen: Any, targets: tf.Tensor, weights: tf.Tensor
+    ) -> tuple[Any, tf.Tensor, tf.Tensor]:
+        missing = tf.math.floormod(-tf.shape(weights)[0], replicas)
         shares = tf.math.divide_no_nan(weights, tf.reduce_sum(weights))
-        filled = (_fill(images, missing), _fill(targets, missing))
+        filled = tf.nest.map_structure(partial(_fill, missing=missing), (seen, targets))
         return *filled, tf.concat([shares, tf.zeros_like(_last(shares, missing))], axis=0)
 
     return batches.map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)

@@ -125,6 +125,14 @@ def test_replicas_get_equal_parts_whose_sums_are_the_batch_s_mean(count):
     assert (values * shares[:count]).sum() == pytest.approx(mean, rel=1e-4)
 
 
+def test_features_are_split_map_by_map():
+    maps = [np.arange(3.0).reshape(3, 1, 1, 1) * np.ones((side, side, side)) for side in (4, 2, 1)]
+    batches = tf.data.Dataset.from_tensors((tuple(maps), np.ones((3, 1)), np.ones((3, 1))))
+    ((filled, _, _),) = split_among(batches, 2).as_numpy_iterator()
+    for found, expected in zip(filled, maps, strict=True):
+        np.testing.assert_array_equal(found, np.concatenate([expected, expected[-1:]]))
+
+
 def test_batches_without_weight_stay_without():
     batches = tf.data.Dataset.from_tensors((np.ones((3, 1)), np.ones((3, 1)), np.zeros((3, 1))))
     ((_, _, shares),) = split_among(batches, 2).as_numpy_iterator()
