@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from cereals_tf.acquisition.scorer import Scorer
 from cereals_tf.campaign.folder.campaign import Campaign
 from cereals_tf.campaign.folder.splits import open_split
-from cereals_tf.campaign.learning.features import with_features
+from cereals_tf.campaign.learning.features import as_taken, with_features
 from cereals_tf.campaign.learning.models import Models
+from cereals_tf.campaign.learning.scorer import quickest_scorer
 from cereals_tf.campaign.learning.task import TASKS, Task
 from cereals_tf.campaign.options import Options
 from cereals_tf.campaign.pool.choose import budget_of, choose_initial
@@ -90,11 +90,8 @@ def estimate(campaign: Campaign) -> Estimate:
 
 def _step(campaign: Campaign, models: Models, task: Task, val: Split) -> float:
     """Return the seconds of a training step."""
-    options, model = models.options, models.build(task)
-    if models.takes_features(task):
-        val = with_features(campaign, val, models)
-    else:
-        model = models.whole(task, model)
+    options = models.options
+    model, (val,) = as_taken(campaign, models, task, models.build(task), val)
     whole = {entry.image_id: Box(0, 0, entry.height, entry.width) for entry in val.images}
     few = dict(islice(whole.items(), options.batch_size))
     data = TrainingData(
@@ -115,15 +112,9 @@ def _step(campaign: Campaign, models: Models, task: Task, val: Split) -> float:
 
 def _score(campaign: Campaign, models: Models, val: Split) -> float:
     """Return the seconds in which an image of the pool is scored."""
-    options, built = campaign.options, [models.build(task) for task in TASKS]
-    if all(map(models.takes_features, TASKS)):
-        val = with_features(campaign, val, models)
-    else:
-        built = [models.whole(*pair) for pair in zip(TASKS, built, strict=True)]
-    segmentation, cost = built
-    scorer = Scorer(segmentation, cost, options.information, options.committee)
+    scorer, val = quickest_scorer(campaign, models, [models.build(task) for task in TASKS], val)
     entry = val.images[0]
-    region = region_of(options, entry)
+    region = region_of(campaign.options, entry)
     unlabelled = np.ones((1, cells(entry.height), cells(entry.width)), bool)
     few = val.examples(lambda record: (record[records.IMAGE_ID],), [entry.image_id])
     batches = few.map(lambda seen, image_id: seen).repeat(3).batch(1)

@@ -189,6 +189,10 @@ _ON_IMAGES = Need(
     "with models that learn from images, not with --encoder=frozen",
     lambda its: its["encoder"] != "frozen" or bool(its["model"] or its["cost_model"]),
 )
+_COUNTS_CROSSINGS = Need(
+    "with --annotator=oracle and intersections among --clicks",
+    lambda its: its["annotator"] == "oracle" and "intersections" in its["clicks"].split("+"),
+)
 _BY_SCORE = Need(
     "without --information=random_grid",
     lambda its: ":" in its["information"] or not MEASURES[its["information"]].of_tiles,
@@ -405,9 +409,10 @@ class Options:
     cost_maps: str = option(
         "vertices",
         "What the cost model predicts: vertices (the paper's one map), or all: vertices in each "
-        "cell and crossings of its edges, from which the clicks of any region follow "
-        "(annotator oracle). What people draw has the crossings as vertices.",
+        "cell and crossings of its edges, from which the clicks of any region follow. What people "
+        "draw has the crossings as vertices.",
         one_of("vertices", "all"),
+        _COUNTS_CROSSINGS,
     )
     cost_unit: str = option(
         "clicks",
@@ -445,11 +450,6 @@ class Options:
             raise UserError(
                 f"--cost_unit=seconds: not with --annotator={self.annotator}, expected files"
             )
-        if self.annotator == "files" and self.cost_maps == "all" and self.recipe == "paper":
-            raise UserError(
-                "--cost_maps=all: not with --annotator=files, whose vertices hold the crossings; "
-                "expected vertices"
-            )
         unit = self.budget.unit
         if unit in COST_UNITS and unit != self.cost_unit:
             raise UserError(f"--budget={self.budget}: expected --cost_unit={unit} beside it")
@@ -481,8 +481,7 @@ class Options:
     @property
     def predicts_crossings(self) -> bool:
         """Whether the cost model has three maps."""
-        counted = "intersections" in self.clicks and self.annotator == "oracle"
-        return self.cost_maps == "all" and counted
+        return self.cost_maps == "all" and _COUNTS_CROSSINGS.met(self.to_json())
 
     @property
     def source_of_weights(self) -> str:

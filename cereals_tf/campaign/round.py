@@ -44,10 +44,10 @@ from cereals_tf.campaign.folder.regions import (
 from cereals_tf.campaign.folder.splits import open_split
 from cereals_tf.campaign.learning.coverage import choose_covering
 from cereals_tf.campaign.learning.events import write_round_events
-from cereals_tf.campaign.learning.features import with_features
+from cereals_tf.campaign.learning.features import as_taken
 from cereals_tf.campaign.learning.models import Models
 from cereals_tf.campaign.learning.quality import segmentation_quality, training_summary
-from cereals_tf.campaign.learning.scorer import load_pool_scorer
+from cereals_tf.campaign.learning.scorer import quickest_scorer
 from cereals_tf.campaign.learning.task import COST, SEGMENTATION, TASKS, Task
 from cereals_tf.campaign.learning.training import Training
 from cereals_tf.campaign.pool.choose import (
@@ -133,7 +133,10 @@ class Round:
 
     def scoring(self) -> Score:
         """Load the models of the round before, and return what scores this round's pool."""
-        scorer, train = load_pool_scorer(self.campaign, self.rounds[-1], self.train)
+        before = self.rounds[-1]
+        models = replace(self.models, options=self.campaign.options_of(before))
+        trained = [models.load_round(task, before) for task in TASKS]
+        scorer, train = quickest_scorer(self.campaign, models, trained, self.train)
         pool = replace(self.pool, reader=train)
         return partial(score_pool, pool, scorer, self.number, self.scores)
 
@@ -251,10 +254,9 @@ class Round:
 
     def _trained(self, task: Task) -> tuple[keras.Model, Split]:
         """Return a task's trained model, and the val split as it takes it."""
-        model = self.models.load(task, self.folder / task.file)
-        if self.models.takes_features(task):
-            return model, with_features(self.campaign, self.val, self.models)
-        return self.models.whole(task, model), self.val
+        loaded = self.models.load(task, self.folder / task.file)
+        model, (val,) = as_taken(self.campaign, self.models, task, loaded, self.val)
+        return model, val
 
     def _evaluate(self) -> None:
         campaign, regions = self.campaign, self._regions

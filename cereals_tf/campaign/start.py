@@ -37,9 +37,9 @@ def start_campaign(folder: Path, data_folder: Path | RemotePath, options: Option
 
     def fill(partial: Path) -> None:
         write_encoder(partial, options)
-        check_models(Models(partial, options, data.classes))
+        check_models(Models.at(partial, options, data.classes))
 
-    return Campaign.create(folder, data, with_absolute_weights(options), fill)
+    return Campaign.create(folder, data, with_absolute_paths(options), fill)
 
 
 def fitted_options(options: Options, data: PreparedData) -> Options:
@@ -66,11 +66,13 @@ def fitted_options(options: Options, data: PreparedData) -> Options:
     return fitted
 
 
-def with_absolute_weights(options: Options) -> Options:
-    """Make a weights file's path independent of where later steps are run."""
-    if options.weights in ("", "none", "imagenet"):
-        return options
-    return replace(options, weights=str(Path(options.weights).resolve()))
+def with_absolute_paths(options: Options) -> Options:
+    """Make the paths among the options independent of where later steps are run."""
+    if options.weights not in ("", "none", "imagenet"):
+        options = replace(options, weights=str(Path(options.weights).resolve()))
+    if "/" in options.cache:
+        options = replace(options, cache=str(Path(options.cache).resolve()))
+    return options
 
 
 def _check_annotator(options: Options, data: PreparedData) -> None:

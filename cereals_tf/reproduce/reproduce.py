@@ -17,7 +17,7 @@ from cereals_tf.campaign.start import (
     check_acquisition,
     check_models,
     fitted_options,
-    with_absolute_weights,
+    with_absolute_paths,
     write_encoder,
 )
 from cereals_tf.data_prep.dataset import PreparedData
@@ -94,11 +94,11 @@ def _checked(planned: Sequence[Planned], data: PreparedData) -> list[Planned]:
     for options in {one.options.cost_model: one.options for one in planned}.values():
         with TemporaryDirectory() as folder:
             write_encoder(Path(folder), options)
-            check_models(Models(Path(folder), options, data.classes))
+            check_models(Models.at(Path(folder), options, data.classes))
 
     def fitted(options: Options) -> Options:
         region = regions[options.region, options.initial]
-        return with_absolute_weights(replace(options, region=region))
+        return with_absolute_paths(replace(options, region=region))
 
     return [replace(one, options=fitted(one.options)) for one in planned]
 

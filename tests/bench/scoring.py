@@ -68,7 +68,7 @@ def open_pool(data: Path, **options: Any) -> tuple[Pool, Scorer]:
     chosen = Options.of(region="16", **options)
     prepared = PreparedData.open(data)
     keras.utils.set_random_seed(0)
-    built = Models(Path(), chosen, prepared.classes)
+    built = Models.at(Path(), chosen, prepared.classes)
     models = map(built.random, TASKS)
     scorer = Scorer(*models, chosen.information, chosen.committee)
     return Pool(chosen, Split(prepared, "train"), {}), scorer

@@ -6,10 +6,11 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
+import keras
 
 from cereals_tf.campaign.folder.campaign import Campaign
 from cereals_tf.campaign.learning.models import Models
+from cereals_tf.campaign.learning.task import Task
 from cereals_tf.trainers.features import Features
 from cereals_tf.trainers.split import Split
 
@@ -30,6 +31,26 @@ def with_features(campaign: Campaign, split: Split, models: Models) -> Split:
     return replace(split, features=Features(folder, split, lambda: models.encoder, channels))
 
 
+def as_taken(
+    campaign: Campaign, models: Models, task: Task, model: keras.Model, *splits: Split
+) -> tuple[keras.Model, list[Split]]:
+    """Return a task's model and splits as they fit each other.
+
+    Args:
+        campaign: The campaign.
+        models: What built or loaded the model.
+        task: The task.
+        model: What is trained for it: a head, or a whole model.
+        splits: Splits of images.
+
+    Returns:
+        The head and splits of kept features; or the model that takes images, and the splits.
+    """
+    if models.takes_features(task):
+        return model, [with_features(campaign, split, models) for split in splits]
+    return models.whole(task, model), list(splits)
+
+
 def _place(campaign: Campaign) -> Path:
     """Return the folder for the features of all encoders."""
     cache, data = campaign.options.cache, campaign.data_folder
@@ -42,10 +63,7 @@ def _place(campaign: Campaign) -> Path:
 
 def _key(campaign: Campaign, models: Models) -> str:
     """Return a name that features share only if they are the same."""
-    digest = hashlib.sha256()
-    for weight in models.encoder.get_weights():
-        digest.update(np.ascontiguousarray(weight))
     options = campaign.options
-    about = [campaign.fingerprint, options.precision, campaign.image_size, digest.hexdigest()]
+    about = [campaign.fingerprint, options.precision, campaign.image_size, models.kept.digest]
     key = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:12]
     return f"{options.backbone}-{key}"

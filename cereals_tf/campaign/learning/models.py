@@ -5,14 +5,16 @@ a round keeps the heads that were trained on it. The architecture comes from the
 file, so that no code in a file is run.
 """
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from zipfile import BadZipFile
 
 import keras
+import numpy as np
 
 from cereals_tf.campaign.folder.campaign import Campaign, CommittedRound
 from cereals_tf.campaign.learning.task import COST, TASKS, Task
@@ -28,39 +30,94 @@ ENCODER = "encoder.keras"
 
 
 @dataclass(frozen=True)
-class Models:
-    """Builds and loads models of a campaign.
+class Encoder:
+    """The encoder that a campaign keeps; what is read of it is read once.
 
     Attributes:
         folder: The campaign's.
-        options: Of the campaign, or of one of its rounds.
-        classes: Of its data set.
+        options: The campaign's.
     """
 
     folder: Path
     options: Options
-    classes: Classes
-
-    @classmethod
-    def of(cls, campaign: Campaign, done: CommittedRound | None = None) -> "Models":
-        """Return the models of a campaign's next round, or those of one that is complete."""
-        options = campaign.options if done is None else campaign.options_of(done)
-        return cls(campaign.folder, options, campaign.data.classes)
 
     @cached_property
-    def encoder(self) -> keras.Model:
-        """The frozen encoder.
+    def frozen(self) -> keras.Model:
+        """The encoder as all heads share it.
 
         Raises:
             UserError: Its file is missing or damaged.
         """
-        return self._encoder(rounded=True)
+        return self._loaded(rounded=True)
+
+    @cached_property
+    def digest(self) -> str:
+        """A digest of its weights; errors as in `frozen`."""
+        digest = hashlib.sha256()
+        for weight in self.frozen.get_weights():
+            digest.update(np.ascontiguousarray(weight))
+        return digest.hexdigest()
+
+    def tuned(self) -> keras.Model:
+        """Return a copy to be trained further; errors as in `frozen`."""
+        return self._loaded(rounded=False)
+
+    def _loaded(self, rounded: bool) -> keras.Model:
+        encoder, path = random_encoder(self.options, rounded), self.folder / ENCODER
+        with _damage_named(path):
+            encoder.load_weights(path)
+        return encoder
+
+
+@dataclass(frozen=True)
+class Models:
+    """Builds and loads models of a campaign.
+
+    Attributes:
+        options: Of the campaign, or of one of its rounds.
+        classes: Of its data set.
+        kept: Its encoder, which models of other options share (`dataclasses.replace`).
+    """
+
+    options: Options
+    classes: Classes
+    kept: Encoder
+
+    @classmethod
+    def at(cls, folder: Path, options: Options, classes: Classes) -> "Models":
+        """Return the models of a campaign's folder."""
+        return cls(options, classes, Encoder(folder, options))
+
+    @classmethod
+    def of(cls, campaign: Campaign, done: CommittedRound | None = None) -> "Models":
+        """Return the models of a campaign's next round, or those of one that is complete."""
+        models = cls.at(campaign.folder, campaign.options, campaign.data.classes)
+        return models if done is None else replace(models, options=campaign.options_of(done))
+
+    @property
+    def encoder(self) -> keras.Model:
+        """The frozen encoder, see `Encoder.frozen`."""
+        return self.kept.frozen
+
+    @property
+    def stand_on_encoder(self) -> bool:
+        """Whether any model stands on the encoder that the campaign keeps."""
+        return any(task.encoder(self.options) != "trained" for task in TASKS)
 
     @property
     def keeps_features(self) -> bool:
         """Whether a model is trained on features of the frozen encoder that are kept."""
-        stands = any(task.encoder(self.options) != "trained" for task in TASKS)
-        return stands and self.options.cache != "none"
+        return self.stand_on_encoder and self.options.cache != "none"
+
+    def seed(self, seed: int) -> None:
+        """Set what random weights are drawn from.
+
+        The encoder is loaded before, as to build it draws numbers too: a head's first weights are
+        not to depend on whether another one was built before it.
+        """
+        if self.stand_on_encoder:
+            _ = self.encoder
+        keras.utils.set_random_seed(seed)
 
     def takes_features(self, task: Task) -> bool:
         """Whether a task's model takes kept features in place of images."""
@@ -108,16 +165,9 @@ class Models:
         if kind == "trained":
             plugin = task.plugin(self.options) or None
             return build_model(task.name, channels, model=plugin, **architecture)
-        encoder = self.encoder if kind == "frozen" else self._encoder(rounded=False)
+        encoder = self.encoder if kind == "frozen" else self.kept.tuned()
         head = build_head(task.name, channels, encoder, **architecture)
         return head if kind == "frozen" else on_encoder(encoder, head)
-
-    def _encoder(self, rounded: bool) -> keras.Model:
-        encoder = random_encoder(self.options, rounded)
-        path = self.folder / ENCODER
-        with _damage_named(path):
-            encoder.load_weights(path)
-        return encoder
 
 
 def random_encoder(options: Options, rounded: bool = True) -> keras.Model:

@@ -1,5 +1,7 @@
 """The models of a committed round, for use."""
 
+from collections.abc import Sequence
+
 import keras
 
 from cereals_tf.acquisition.scorer import Scorer
@@ -17,26 +19,27 @@ def load_scorer(campaign: Campaign, done: CommittedRound) -> Scorer:
         UserError: A model is missing or damaged.
     """
     models = Models.of(campaign, done)
-    loaded = (models.whole(task, models.load_round(task, done)) for task in TASKS)
-    return _scorer(campaign, *loaded)
+    segmentation, cost = (models.whole(task, models.load_round(task, done)) for task in TASKS)
+    return _scorer(campaign, segmentation, cost)
 
 
-def load_pool_scorer(
-    campaign: Campaign, done: CommittedRound, train: Split
+def quickest_scorer(
+    campaign: Campaign, models: Models, trained: Sequence[keras.Model], split: Split
 ) -> tuple[Scorer, Split]:
-    """Load what scores the pool quickest, from kept features where both models take these.
+    """Return what scores a split quickest: from kept features where both models take these.
+
+    Args:
+        campaign: The campaign.
+        models: What built or loaded the models.
+        trained: Both tasks' models: heads, or whole ones.
+        split: The split.
 
     Returns:
-        The scorer, and the train split as it sees it.
-
-    Raises:
-        UserError: A model is missing or damaged.
+        The scorer, and the split as it sees it.
     """
-    models = Models.of(campaign, done)
-    if not all(map(models.takes_features, TASKS)):
-        return load_scorer(campaign, done), train
-    heads = (models.load_round(task, done) for task in TASKS)
-    return _scorer(campaign, *heads), with_features(campaign, train, models)
+    if all(map(models.takes_features, TASKS)):
+        return _scorer(campaign, *trained), with_features(campaign, split, models)
+    return _scorer(campaign, *map(models.whole, TASKS, trained)), split
 
 
 def _scorer(campaign: Campaign, segmentation: keras.Model, cost: keras.Model) -> Scorer:

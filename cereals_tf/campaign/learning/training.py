@@ -13,7 +13,7 @@ from cereals_tf.acquisition.regions import boxes_by_image
 from cereals_tf.campaign.folder.campaign import Campaign, CommittedRound
 from cereals_tf.campaign.folder.regions import Annotated
 from cereals_tf.campaign.learning.events import training_events
-from cereals_tf.campaign.learning.features import with_features
+from cereals_tf.campaign.learning.features import as_taken
 from cereals_tf.campaign.learning.models import Models
 from cereals_tf.campaign.learning.task import Task
 from cereals_tf.campaign.options import Options
@@ -94,17 +94,12 @@ class Training:
         """
         options = models.options
         seed = derive_seed(options.seed, self.number, f"train {name}")
-        keras.utils.set_random_seed(seed)
-        labelled, val = self.labelled, self.val
         with self.strategy.scope():
-            if model is None and options.warm_start and self.before:
-                model = models.load_round(task, self.before)
-            kept = model or models.build(task)
-            if models.takes_features(task):
-                model = kept
-                labelled, val = (with_features(self.campaign, s, models) for s in (labelled, val))
-            else:
-                model = models.whole(task, kept)
+            models.seed(seed)
+            kept = model or self._first(task, models)
+            model, (labelled, val) = as_taken(
+                self.campaign, models, task, kept, self.labelled, self.val
+            )
         data = self._data(task, options, model, labelled)
         goal = task.objective(model, val, options, self.regions, self._cache(options))
         rate = options.learning_rate
@@ -115,6 +110,18 @@ class Training:
         with events as on_epoch:
             fit(model, goal, data.epoch, data.steps, how, seed, self.scratch / name, on_epoch)
         return kept
+
+    def _first(self, task: Task, models: Models) -> keras.Model:
+        """Return a task's model with the weights that its training begins with."""
+        if not (models.options.warm_start and self.before):
+            return models.build(task)
+        before = replace(models, options=self.campaign.options_of(self.before))
+        trained = before.load_round(task, self.before)
+        if task.encoder(before.options) == task.encoder(models.options):
+            return trained
+        head = models.build(task)  # the round before tuned its encoder with it
+        head.set_weights(trained.get_layer(task.name).get_weights())
+        return head
 
     def _cache(self, options: Options) -> Cache:
         way = "auto" if "/" in options.cache else options.cache

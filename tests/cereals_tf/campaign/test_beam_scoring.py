@@ -57,12 +57,12 @@ def test_a_pipeline_gives_the_same_scores(tmp_path, first_round, monkeypatch, op
     kept = times_of(beamed)
     loaded = []
 
-    def load_pool_scorer(*arguments):
+    def quickest_scorer(*arguments):
         loaded.append(arguments)
         return load(*arguments)
 
-    load = round.load_pool_scorer
-    monkeypatch.setattr(round, "load_pool_scorer", load_pool_scorer)
+    load = round.quickest_scorer
+    monkeypatch.setattr(round, "quickest_scorer", quickest_scorer)
     assert score_campaign(beamed, beam_options=options) == 3
     assert len(loaded) == 1
     assert len(scores_of(beamed)) == 3

@@ -193,6 +193,7 @@ NEEDS = {
     "weights": ("imagenet", {"model": "own:model"}, {"backbone": "mobilenet"}),
     "normalization": ("none", {"model": "own:model"}, {}),
     "encoder": ("frozen", {"model": "own:model"}, {"cost_model": "own:model"}),
+    "cost_maps": ("all", {"annotator": "files"}, {"recipe": "paper"}),
     "augment": (True, {"encoder": "frozen"}, {"recipe": "paper"}),
 }
 """Options that need others: a value, with what it has no effect, and with what it has one."""

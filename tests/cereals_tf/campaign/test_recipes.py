@@ -1,5 +1,6 @@
 """Recipes: heads on features that are computed once, and all layers tuned from them."""
 
+import json
 import shutil
 
 import numpy as np
@@ -13,8 +14,8 @@ from cereals_tf.campaign.learning.coverage import choose_covering
 from cereals_tf.campaign.learning.features import FOLDER, with_features
 from cereals_tf.campaign.learning.models import ENCODER, Models
 from cereals_tf.campaign.learning.quality import evaluate_round
-from cereals_tf.campaign.learning.scorer import load_pool_scorer, load_scorer
-from cereals_tf.campaign.learning.task import COST, SEGMENTATION
+from cereals_tf.campaign.learning.scorer import load_scorer, quickest_scorer
+from cereals_tf.campaign.learning.task import COST, SEGMENTATION, TASKS
 from cereals_tf.campaign.options import RECIPES, Options
 from cereals_tf.campaign.pool.choose import initial_seed
 from cereals_tf.campaign.pool.pool import Pool
@@ -76,7 +77,9 @@ def test_a_round_keeps_heads_and_the_campaign_its_encoder(fast, data):
 
 def test_features_score_the_pool_as_images_do(fast):
     train = open_split(fast, "train")
-    heads, seen = load_pool_scorer(fast, fast.round(1), train)
+    models = Models.of(fast)
+    trained = [models.load_round(task, fast.round(1)) for task in TASKS]
+    heads, seen = quickest_scorer(fast, models, trained, train)
     whole = load_scorer(fast, fast.round(1))
     assert isinstance(heads, Scorer)
     assert len(heads.segmentation.inputs) == 3
@@ -165,6 +168,34 @@ def test_a_round_begun_by_one_recipe_is_trained_anew_by_another(start, fast, tmp
     assert done.regions == fast.round(1).regions
     losses = [one.metrics.training["segmentation"].losses for one in (done, fast.round(1))]
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+
+
+def test_first_weights_do_not_depend_on_what_was_built_before(fast):
+    """So that a round which was killed between its trainings ends as one that was not."""
+
+    def drawn(models):
+        models.seed(4)
+        return models.build(COST).get_weights()
+
+    used = Models.of(fast)
+    used.build(SEGMENTATION)
+    for one, other in zip(drawn(used), drawn(Models.of(fast)), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_warm_start_after_a_tuned_round_begins_with_its_head(fast, tmp_path):
+    folder = shutil.copytree(fast.folder, tmp_path / "campaign")
+    content = json.loads((folder / "campaign.json").read_text())
+    unmoving = {"warm_start": True, "learning_rate": 1e-12, "epochs": 1}
+    content["options"] |= unmoving
+    (folder / "campaign.json").write_text(json.dumps(content))
+    campaign = Campaign.open(folder)
+    done = step_campaign(campaign)
+    tuned = Models.of(campaign, fast.round(2)).load_round(SEGMENTATION, fast.round(2))
+    head = Models.of(campaign).load_round(SEGMENTATION, done)
+    for name in ("fc6", "fc7", "score_stride8"):
+        found, expected = (part.get_layer(name) for part in (head, tuned.get_layer(head.name)))
+        np.testing.assert_allclose(*(layer.kernel for layer in (found, expected)), atol=1e-9)
 
 
 @pytest.mark.parametrize(

@@ -203,7 +203,7 @@ def test_a_round_of_random_tiles(new_round):
 def test_initial_weights_are_those_of_a_file(tmp_path, begin, monkeypatch):
     options = {"model": "", "normalization": "none", "width_multiplier": 0.03125}
     options |= {"learning_rate": UNMOVING, "epochs": 1, "precision": "mixed_bfloat16"}
-    source = Models(tmp_path, Options(**options), range(19)).random(SEGMENTATION)
+    source = Models.at(tmp_path, Options(**options), range(19)).random(SEGMENTATION)
     (tmp_path / "files").mkdir()
     source.save_weights(tmp_path / "files" / "vgg.weights.h5")
     monkeypatch.chdir(tmp_path / "files")

@@ -74,7 +74,7 @@ def pool_of(toy_data, plugin_folder, tmp_path_factory):
             third.image_id: [Box(40, 0, 16, 24)],
             **(taken or {}),
         }
-        models = Models(tmp_path_factory.getbasetemp(), options, data.classes)
+        models = Models.at(tmp_path_factory.getbasetemp(), options, data.classes)
         segmentation = decided(models.random(SEGMENTATION), bias=0.0)
         cost = decided(models.random(COST), bias=4.0)
         predicts = options.composition.needs_classes

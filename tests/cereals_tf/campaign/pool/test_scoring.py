@@ -81,7 +81,7 @@ def pool_of(mixed_data, plugin_folder, monkeypatch):
             ids[2]: [Box(8, 16, 16, 24)],
             ids[6]: [Box(56, 0, 16, 24)],
         }
-        models = map(Models(Path(), options, data.classes).random, TASKS)
+        models = map(Models.at(Path(), options, data.classes).random, TASKS)
         scorer = Scorer(*models, options.information, options.committee)
         return Pool(options, reader, labelled), scorer
 
