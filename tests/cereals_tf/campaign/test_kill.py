@@ -53,7 +53,7 @@ KILLS = [
     ),
     Kill(
         "evaluating",
-        *("cereals_tf.trainers.evaluation", "CostEvaluator.mean_squared_error", 2, False),
+        *("cereals_tf.trainers.evaluation", "CostEvaluator.errors", 2, False),
         ("working/cost.keras",),
         ("working/metrics.json",),
     ),
