@@ -45,7 +45,7 @@ def augment_cost(
 
     Args:
         image: uint8 [H, W, 3].
-        cost: float32 [ceil(H/8), ceil(W/8), 1].
+        cost: float32 [ceil(H/8), ceil(W/8), maps], see `Split.cost`.
         weight: float32 [ceil(H/8), ceil(W/8)].
         seed: int64 [2].
 
@@ -55,8 +55,18 @@ def augment_cost(
     flip, light = tf.unstack(tf.random.split(seed, 2))
     whole = tf.math.floormod(tf.shape(image)[1], STRIDE) == 0
     turned = whole & (tf.random.stateless_uniform([], flip) < 0.5)
-    image, cost, weight = (tf.where(turned, part[:, ::-1], part) for part in (image, cost, weight))
+    image, weight = (tf.where(turned, part[:, ::-1], part) for part in (image, weight))
+    cost = tf.where(turned, _turned(cost), cost)
     return _lit(image, light), cost, weight
+
+
+def _turned(cost: tf.Tensor) -> tf.Tensor:
+    """Flip costs; what crossed a cell's left edge then crosses the left edge of the next one."""
+    cost = cost[:, ::-1]
+    if cost.shape[-1] not in (3, 4):  # no crossings
+        return cost
+    left = tf.pad(cost[:, :-1, 1:2], [[0, 0], [1, 0], [0, 0]])
+    return tf.concat([cost[:, :, :1], left, cost[:, :, 2:]], axis=-1)
 
 
 def _scaled(

@@ -16,7 +16,7 @@ from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.random_access import columns, read_at, record_offsets
 from cereals_tf.data_prep.remote import RemotePath
 from cereals_tf.trainers.features import Features
-from cereals_tf.trainers.targets import click_target
+from cereals_tf.trainers.targets import click_target, downscale_label
 
 Record = dict[str, tf.Tensor]
 
@@ -76,6 +76,7 @@ class Split:
         overlay: What was annotated since the data set was prepared.
         crossings: Whether costs are of three maps: vertices of each position's cell, crossings of
             the cell's left edge, and of its top edge.
+        void: Whether costs have a last map more: 1 where a position is labelled void, else 0.
         features: Stand for the images, where models take the features of a frozen encoder.
     """
 
@@ -84,6 +85,7 @@ class Split:
     image_size: tuple[int, int] | None = None
     overlay: Overlay | None = None
     crossings: bool = False
+    void: bool = False
     features: Features | None = None
 
     @property
@@ -220,8 +222,16 @@ class Split:
     def cost(self, record: Record, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
         """Return what a record's resized positions cost: float32 [ceil(H/8), ceil(W/8), maps].
 
-        There is one map of clicks, an overlay's where it says so, or there are three.
+        There is one map of clicks, an overlay's where it says so, or there are three; and maybe one
+        of what is void.
         """
+        costs = self._click_costs(record, height, width)
+        if not self.void:
+            return costs
+        void = downscale_label(self.label(record)) == self.data.classes.ignore_id
+        return tf.concat([costs, tf.cast(void, tf.float32)[:, :, None]], axis=-1)
+
+    def _click_costs(self, record: Record, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
         if self.crossings:
             counted = tf.numpy_function(
                 _click_maps,

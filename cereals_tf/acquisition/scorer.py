@@ -26,12 +26,13 @@ class Scorer:
     Args:
         segmentation: Maps images [B, H, W, 3], or features, to logits [B, h, w, C] at stride 8.
         cost: Maps the same to clicks [B, h, w, 1] at stride 8; or to three maps, [B, h, w, 3]:
-            vertices in each cell, crossings of its left edge, crossings of its top edge.
+            vertices in each cell, crossings of its left edge, crossings of its top edge. Where the
+            cost model predicts void, that is one map more, the last.
         information: Name of the measure, see `find_measure`.
         members: Monte-Carlo dropout passes, where the measure needs a committee.
         predicts: Whether windows have predicted classes.
-        void: Maps the same to the probability that a position is void, in [0, 1], [B, h, w, 1];
-            None: nowhere. What void can tell is nothing: information is multiplied by 1 less it.
+        void: Whether the cost model's last map is the probability that a position is void. What
+            void can tell is nothing: information is multiplied by 1 less it.
 
     Raises:
         UserError: There is no such measure, or it needs a committee, but the model has no dropout.
@@ -44,7 +45,7 @@ class Scorer:
         information: str,
         members: int,
         predicts: bool = False,
-        void: keras.Model | None = None,
+        void: bool = False,
     ) -> None:
         self.segmentation = segmentation
         self.cost = cost
@@ -70,8 +71,7 @@ class Scorer:
     @property
     def variables(self) -> list[keras.Variable]:
         """Everything that the maps are computed from: weights and the states of random numbers."""
-        void = self._void.variables if self._void else []
-        return [*self.segmentation.variables, *self.cost.variables, *void, self._random.state]
+        return [*self.segmentation.variables, *self.cost.variables, self._random.state]
 
     @property
     def draws(self) -> bool:
@@ -88,10 +88,11 @@ class Scorer:
             Information in the measure's unit (random numbers where it is one of windows) and
             predicted clicks (at least 0), both float32 [B, ceil(H/8), ceil(W/8)].
         """
-        cost = self._costs(images)[:, :, :, 0]
+        costs, void = self._costs(images)
+        cost = costs[:, :, :, 0]
         if self.measure.of_windows:
             return keras.random.uniform(tf.shape(cost), seed=self._random), cost
-        return self._information(images, self._logits(images)), cost
+        return self._information(self._logits(images), void), cost
 
     def compute_windows(
         self, images: Any, unlabelled: tf.Tensor, region: tf.Tensor
@@ -115,13 +116,13 @@ class Scorer:
         def sums(maps: list[tf.Tensor]) -> tf.Tensor:
             return exact_window_sums(tf.stack(maps, axis=1), unlabelled[:, None], cells(region))
 
-        costs = self._costs(images)
+        costs, void = self._costs(images)
         maps = {"cost_estimated": costs[:, :, :, 0]}
         predicted = []
         if self._predicts or not self.measure.of_windows:
             logits = self._logits(images)
             if not self.measure.of_windows:
-                maps["information"] = self._information(images, logits)
+                maps["information"] = self._information(logits, void)
             if self._predicts:
                 predicted = self._predicted(logits)
         windows = dict(zip(maps, tf.unstack(sums(list(maps.values())), axis=1), strict=True))
@@ -143,21 +144,25 @@ class Scorer:
             logits = self.segmentation(images, training=False)[None]
         return tf.cast(logits, tf.float32)
 
-    def _information(self, images: Any, logits: tf.Tensor) -> tf.Tensor:
+    def _information(self, logits: tf.Tensor, void: tf.Tensor | None) -> tf.Tensor:
         accepted = self.measure.accepts_logits
         information = self.measure.function(logits if accepted else tf.nn.softmax(logits))
-        if self._void is None:
-            return information
-        void = tf.cast(self._void(images, training=False)[:, :, :, 0], tf.float32)
-        return information * (1 - void)
+        return information if void is None else information * (1 - void)
 
     def _predicted(self, logits: tf.Tensor) -> list[tf.Tensor]:
         """Return where each class is predicted, float32 [B, h, w], given the members' logits."""
         predicted = tf.argmax(tf.reduce_mean(tf.nn.softmax(logits), axis=0), axis=-1)
         return tf.unstack(tf.one_hot(predicted, self.segmentation.output_shape[-1]), axis=-1)
 
-    def _costs(self, images: Any) -> tf.Tensor:
-        return tf.nn.relu(tf.cast(self.cost(images, training=False), tf.float32))
+    def _costs(self, images: Any) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """Return the maps of clicks, float32 [B, h, w, 1 or 3], and that of void, if there is one.
+
+        Void is float32 [B, h, w] in [0, 1].
+        """
+        maps = tf.nn.relu(tf.cast(self.cost(images, training=False), tf.float32))
+        if not self._void:
+            return maps, None
+        return maps[:, :, :, :-1], tf.minimum(maps[:, :, :, -1], 1.0)
 
 
 def _crossings(costs: tf.Tensor, unlabelled: tf.Tensor, window: tf.Tensor) -> tf.Tensor:

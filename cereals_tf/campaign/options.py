@@ -203,6 +203,7 @@ _WITH_REGION_CLICKS = Need(
     lambda its: ":" in its["fusion"] or _PER_REGION.met(its) or REGION in its["clicks"].split("+"),
 )
 _WITHOUT_MODEL = Need("without --model", lambda its: not its["model"])
+_WITHOUT_COST_MODEL = Need("without --cost_model", lambda its: not its["cost_model"])
 
 
 @dataclass(frozen=True)
@@ -414,6 +415,12 @@ class Options:
         one_of("vertices", "all"),
         _COUNTS_CROSSINGS,
     )
+    discount_void: bool = option(
+        False,
+        "Multiply information by the probability that a position is not void (ignored), which the "
+        "cost model learns from ignored labels.",
+        needs=_WITHOUT_COST_MODEL,
+    )
     cost_unit: str = option(
         "clicks",
         "What the cost model learns to expect: clicks, or the seconds that people need (annotator "
@@ -482,6 +489,11 @@ class Options:
     def predicts_crossings(self) -> bool:
         """Whether the cost model has three maps."""
         return self.cost_maps == "all" and _COUNTS_CROSSINGS.met(self.to_json())
+
+    @property
+    def predicts_void(self) -> bool:
+        """Whether the cost model has a last map more, of what is void."""
+        return self.discount_void and not self.cost_model
 
     @property
     def source_of_weights(self) -> str:
@@ -604,8 +616,9 @@ _ON_PRETRAINED = {
     "batch_size": 8,
     "learning_rate": 1e-2,
     "schedule": "cosine",
-    "epochs": 20,
+    "epochs": 10,
     "cost_maps": "all",
+    "discount_void": True,
 }
 RECIPES: dict[str, dict[str, Any]] = {
     "fast": {**_ON_PRETRAINED, "encoder": "frozen"},
@@ -658,7 +671,7 @@ GROUPS = {
         "augment",
         "cache",
     ),
-    "Annotation": ("annotator", "cost_unit", "cost_maps"),
+    "Annotation": ("annotator", "cost_unit", "cost_maps", "discount_void"),
 }
 """The names of the options in the order of work, as help shows them."""
 _PAPER = Options().to_json()

@@ -75,11 +75,18 @@ def conv_unit(
     else:
         options["kernel_initializer"] = "he_normal"
     x = layer(use_bias=normalization == "none", name=name, **options)(features)
+    return normalized_relu(x, normalization, name, max_value)
+
+
+def normalized_relu(
+    features: Any, normalization: str, name: str, max_value: float | None = None
+) -> Any:
+    """Apply normalisation and ReLU, see `conv_unit`."""
     if normalization == "batch":
-        x = keras.layers.BatchNormalization(momentum=0.9, name=f"{name}_bn")(x)
+        features = keras.layers.BatchNormalization(momentum=0.9, name=f"{name}_bn")(features)
     elif normalization == "group":
-        x = GroupNormalization(GROUPS, name=f"{name}_gn")(x)
-    return keras.layers.ReLU(max_value, name=f"{name}_relu")(x)
+        features = GroupNormalization(GROUPS, name=f"{name}_gn")(features)
+    return keras.layers.ReLU(max_value, name=f"{name}_relu")(features)
 
 
 def vgg16(pixels: Any, width_multiplier: float, normalization: str) -> Any:

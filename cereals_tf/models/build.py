@@ -1,13 +1,18 @@
-"""A campaign's models by their options: FCN8s, its head on an encoder, or a model of one's own."""
+"""A campaign's models by their options: FCN8s, heads on an encoder, or a model of one's own."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import keras
 
 from cereals_tf.models import encoder as encoders
-from cereals_tf.models.fcn8s import fcn8s, fcn8s_head
+from cereals_tf.models.encoder import Features
+from cereals_tf.models.fcn8s import DROPOUT, decode, fcn8s
+from cereals_tf.models.head import head_on
 from cereals_tf.models.plugin import build_plugin
+from cereals_tf.models.pyramid import pyramid
+from cereals_tf.models.registry import BACKBONES
 
 
 def build_model(
@@ -65,9 +70,19 @@ def build_head(
     normalization: str,
     precision: str,
 ) -> keras.Model:
-    """Build what stands on an encoder, see `fcn8s_head`; arguments as in `build_model`."""
+    """Build what stands on an encoder: FCN8s' decoder, or the pyramid of a cost model.
+
+    Arguments as in `build_model`; the head takes `encoder`'s features, see `head.head_on`.
+    """
+
+    def outputs(features: Features) -> Any:
+        if name == "cost":
+            return pyramid(features, channels, width_multiplier, normalization)
+        entry = BACKBONES[backbone]
+        return decode(features, channels, entry, width_multiplier, normalization, DROPOUT)
+
     with _dtype_policy(precision):
-        return fcn8s_head(channels, encoder, backbone, width_multiplier, normalization, name=name)
+        return head_on(encoder, outputs, name)
 
 
 @contextmanager

@@ -45,7 +45,7 @@ def encode(image: Any, backbone: str, width_multiplier: float, normalization: st
 def build_encoder(
     backbone: str, width_multiplier: float = 1.0, normalization: str = "batch", rounded: bool = True
 ) -> keras.Model:
-    """Build an encoder that is a model by itself, for `fcn8s.fcn8s_head` to stand on.
+    """Build an encoder that is a model by itself, for a `head.head_on` to stand on.
 
     Args:
         backbone: One of `registry.BACKBONES`.

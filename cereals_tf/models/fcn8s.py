@@ -6,8 +6,11 @@ import keras
 
 from cereals_tf.models.backbones import conv_unit, scaled_width
 from cereals_tf.models.encoder import Features, encode
-from cereals_tf.models.layers import BilinearInitializer, CropToGrid, HalfDropout, PadToMultiple
+from cereals_tf.models.layers import BilinearInitializer, CropToGrid, HalfDropout
 from cereals_tf.models.registry import BACKBONES, Backbone
+
+DROPOUT = 0.5
+"""Rate after fc6 and after fc7, of Long et al. and of the VGG-16 before it."""
 
 
 def fcn8s(
@@ -15,7 +18,7 @@ def fcn8s(
     backbone: str = "vgg16",
     width_multiplier: float = 1.0,
     normalization: str = "batch",
-    dropout: float = 0.5,
+    dropout: float = DROPOUT,
     name: str = "fcn8s",
 ) -> keras.Model:
     """Build FCN8s without its last 8x upsampling.
@@ -43,57 +46,6 @@ def fcn8s(
     )
     outputs = CropToGrid(8, dtype="float32", name="crop")([scores, image])
     return keras.Model(image, outputs, name=name)
-
-
-def fcn8s_head(
-    channels: int,
-    encoder: keras.Model,
-    backbone: str,
-    width_multiplier: float = 1.0,
-    normalization: str = "batch",
-    dropout: float = 0.5,
-    name: str = "head",
-) -> keras.Model:
-    """Build FCN8s' decoder as a model by itself, on features that are normalised by channel.
-
-    Args:
-        channels: Number of outputs per position.
-        encoder: What gives the features, see `encoder.build_encoder`.
-        backbone: The encoder's, one of `registry.BACKBONES`.
-        width_multiplier: Factor on the width of fc6 and fc7, above 0.
-        normalization: As in `fcn8s`.
-        dropout: As in `fcn8s`.
-        name: The model's name.
-
-    Returns:
-        A model from the encoder's three feature maps to linear outputs, float32
-        [batch, ceil(H / 8), ceil(W / 8), channels].
-
-    Raises:
-        ValueError: See `fcn8s`.
-    """
-    maps = [
-        keras.Input(output.shape[1:], dtype=output.dtype, name=tap)
-        for tap, output in zip(Features._fields, encoder.outputs, strict=True)
-    ]
-    features = Features(
-        *(
-            keras.layers.BatchNormalization(
-                momentum=0.9, center=False, scale=False, name=f"normalize_{tap}"
-            )(features)
-            for tap, features in zip(Features._fields, maps, strict=True)
-        )
-    )
-    padded = features._replace(stride8=PadToMultiple(4, name="pad")(features.stride8))
-    scores = decode(padded, channels, BACKBONES[backbone], width_multiplier, normalization, dropout)
-    outputs = CropToGrid(1, dtype="float32", name="crop")([scores, features.stride8])
-    return keras.Model(maps, outputs, name=name)
-
-
-def on_encoder(encoder: keras.Model, head: keras.Model) -> keras.Model:
-    """Return the model from images to a head's outputs; it shares both models' weights."""
-    image = keras.Input((None, None, 3), name="image")
-    return keras.Model(image, head(encoder(image)), name=head.name)
 
 
 def decode(

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from cereals_tf.data_prep.clicks import click_grid
+from cereals_tf.data_prep.polygons import Polygon
 from cereals_tf.trainers import augment
 from cereals_tf.trainers.augment import augment_cost, augment_label
 
@@ -85,6 +87,35 @@ def test_costs_are_flipped_where_cells_stay_cells(unlit, width):
             np.testing.assert_array_equal(part, expected[:, ::step])
     assert any(flipped) == (width % 8 == 0)
     assert not all(flipped)
+
+
+def test_flipped_crossings_are_those_of_the_flipped_polygons(unlit):
+    """Of the cell's left edge and of its top edge, beside vertices and void."""
+    triangle = np.array([[3, 2], [37, 9], [21, 22]], np.float32)
+    grids = [
+        click_grid([Polygon(points=points, class_id=0)], 24, 48)
+        for points in (triangle, np.float32([48, 0]) + triangle * [-1, 1])
+    ]
+    shown, mirrored = (
+        np.stack(
+            [
+                grid.vertices,
+                grid.vertical_crossings[:, :-1],
+                grid.horizontal_crossings[:-1],
+                np.arange(18).reshape(3, 6)[:, ::step],
+            ],
+            axis=-1,
+        ).astype(np.float32)
+        for grid, step in zip(grids, (1, -1), strict=True)
+    )
+    image = np.random.default_rng(2).integers(0, 256, (24, 48, 3), np.uint8)
+    found = set()
+    for seed in seeds(12):
+        flipped, cost, _ = augment_cost(image, shown, np.ones((3, 6), np.float32), seed)
+        is_flipped = not np.array_equal(flipped, image)
+        np.testing.assert_array_equal(cost, mirrored if is_flipped else shown)
+        found.add(is_flipped)
+    assert found == {True, False}
 
 
 def test_light_keeps_what_is_shown(blocks):

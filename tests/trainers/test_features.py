@@ -11,7 +11,8 @@ import tensorflow as tf
 
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.grid import Box
-from cereals_tf.models.fcn8s import fcn8s_head, on_encoder
+from cereals_tf.models.build import build_head
+from cereals_tf.models.head import on_encoder
 from cereals_tf.models.registry import BACKBONES
 from cereals_tf.trainers import features as kept
 from cereals_tf.trainers.cache import Cache
@@ -125,7 +126,15 @@ def models(encoder):
     keras.utils.set_random_seed(2)
     backbone = BACKBONES["efficientnet_lite0"]
     assert backbone.depthwise_context
-    head = fcn8s_head(3, encoder, "efficientnet_lite0", 0.01)
+    head = build_head(
+        "segmentation",
+        3,
+        encoder,
+        backbone="efficientnet_lite0",
+        width_multiplier=0.01,
+        normalization="batch",
+        precision="float32",
+    )
     return head, on_encoder(encoder, head)
 
 

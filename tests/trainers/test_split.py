@@ -14,6 +14,7 @@ from cereals_tf.trainers.cache import Cache
 from cereals_tf.trainers.inputs import TrainingData
 from cereals_tf.trainers.samples import plan_samples
 from cereals_tf.trainers.split import Overlay, Split
+from tests.trainers.conftest import IGNORE_ID
 
 SIZE = (30, 44)
 WHOLE = Box(0, 0, *SIZE)
@@ -53,6 +54,24 @@ def test_reader_finds_the_records_of_some_images(toy_data):
     for wanted in ([ids[2]], [ids[3], ids[0]], []):
         found = [record["image/id"].numpy().decode() for record in reader.records(wanted)]
         assert found == sorted(wanted)
+
+
+def test_costs_are_crossings_and_void_beside_vertices(write_data, noise):
+    """Where that is asked for; the sums of crossings are those of the windows of one cell."""
+    data = write_data({"train": {"a": noise(0, 40, 72)}})
+    plain, full = (Split(data, "train", crossings=on, void=on) for on in (False, True))
+    (record,) = full.records()
+    (clicks,), maps = np.moveaxis(plain.cost(record, 40, 72), -1, 0), full.cost(record, 40, 72)
+    grid = records.click_grid_of(record, 40, 72)
+    assert maps.shape == (5, 9, 4)
+    vertices, left, top, void = np.moveaxis(maps.numpy(), -1, 0)
+    np.testing.assert_array_equal(vertices, clicks)
+    right, bottom = np.pad(left[:, 1:], ((0, 0), (0, 1))), np.pad(top[1:], ((0, 1), (0, 0)))
+    cells = grid.windows(8, 8)
+    np.testing.assert_array_equal(left + right + top + bottom, cells.intersections)
+    expected = noise(0, 40, 72)[1][4::8, 4::8] == IGNORE_ID
+    assert 0 < expected.mean() < 1
+    np.testing.assert_array_equal(void, expected)
 
 
 @pytest.fixture(scope="module")

@@ -6,5 +6,11 @@ from cereals_tf.trainers.split import Split
 
 def open_split(campaign: Campaign, name: str) -> Split:
     """Return `train` or `val` at the campaign's image size, with the labels of its records."""
-    crossings = campaign.options.predicts_crossings
-    return Split(campaign.data, name, campaign.image_size, crossings=crossings)
+    options = campaign.options
+    return Split(
+        campaign.data,
+        name,
+        campaign.image_size,
+        crossings=options.predicts_crossings,
+        void=options.predicts_void,
+    )

@@ -22,7 +22,7 @@ from cereals_tf.campaign.options import Options
 from cereals_tf.data_prep.dataset import Classes
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.models.build import build_encoder, build_head, build_model
-from cereals_tf.models.fcn8s import on_encoder
+from cereals_tf.models.head import on_encoder
 from cereals_tf.models.weights import load_backbone_weights
 
 ENCODER = "encoder.keras"

@@ -9,6 +9,7 @@ from cereals_tf.campaign.folder.campaign import Campaign, CommittedRound
 from cereals_tf.campaign.learning.features import with_features
 from cereals_tf.campaign.learning.models import Models
 from cereals_tf.campaign.learning.task import SEGMENTATION, TASKS
+from cereals_tf.campaign.options import Options
 from cereals_tf.trainers.split import Split
 
 
@@ -20,7 +21,7 @@ def load_scorer(campaign: Campaign, done: CommittedRound) -> Scorer:
     """
     models = Models.of(campaign, done)
     segmentation, cost = (models.whole(task, models.load_round(task, done)) for task in TASKS)
-    return _scorer(campaign, segmentation, cost)
+    return _scorer(models.options, segmentation, cost)
 
 
 def quickest_scorer(
@@ -38,18 +39,18 @@ def quickest_scorer(
         The scorer, and the split as it sees it.
     """
     if all(map(models.takes_features, TASKS)):
-        return _scorer(campaign, *trained), with_features(campaign, split, models)
-    return _scorer(campaign, *map(models.whole, TASKS, trained)), split
+        return _scorer(models.options, *trained), with_features(campaign, split, models)
+    return _scorer(models.options, *map(models.whole, TASKS, trained)), split
 
 
-def _scorer(campaign: Campaign, segmentation: keras.Model, cost: keras.Model) -> Scorer:
-    options = campaign.options
+def _scorer(options: Options, segmentation: keras.Model, cost: keras.Model) -> Scorer:
     return Scorer(
         segmentation,
         cost,
         options.information,
         options.committee,
         options.composition.needs_classes,
+        options.predicts_void,
     )
 
 

@@ -107,7 +107,9 @@ SEGMENTATION = Task(
 )
 COST = Task(
     name="cost",
-    channels=lambda options, classes: 3 if options.predicts_crossings else 1,
+    channels=lambda options, classes: (
+        (3 if options.predicts_crossings else 1) + options.predicts_void
+    ),
     plugin=lambda options: options.cost_model,
     tunes=False,
     usable=lambda options, regions: costed(regions, options.cost_unit),

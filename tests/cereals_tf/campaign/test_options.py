@@ -71,6 +71,7 @@ WRONG = {
     "cache": ["", "ram"],
     "annotator": ["", "people"],
     "cost_maps": ["", "three"],
+    "discount_void": [],
     "cost_unit": ["", "minutes"],
 }
 RIGHT = {
@@ -111,6 +112,7 @@ RIGHT = {
     "cache": ["auto", "memory", "disk", "none"],
     "annotator": ["oracle", "files"],
     "cost_maps": ["vertices"],
+    "discount_void": [False],
     "cost_unit": ["clicks"],
 }
 
@@ -195,6 +197,7 @@ NEEDS = {
     "encoder": ("frozen", {"model": "own:model"}, {"cost_model": "own:model"}),
     "cost_maps": ("all", {"annotator": "files"}, {"recipe": "paper"}),
     "augment": (True, {"encoder": "frozen"}, {"recipe": "paper"}),
+    "discount_void": (True, {"cost_model": "own:model"}, {"recipe": "paper"}),
 }
 """Options that need others: a value, with what it has no effect, and with what it has one."""
 
