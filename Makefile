@@ -3,7 +3,7 @@ BIN := .venv/bin
 OLDEST := .venv-oldest/bin
 DEMO ?= cereals-demo
 
-.PHONY: demo test test-oldest test-io test-labelstudio test-datumaro test-packaging test-peers lint types \
+.PHONY: demo test test-long test-oldest test-io test-labelstudio test-datumaro test-packaging test-peers lint types \
 	coverage mutation docs bench bench-peers clean
 
 demo: .venv/installed
@@ -16,6 +16,10 @@ test: .venv/installed-test lint
 # The suite with the lowest versions that setup.py promises.
 test-oldest: .venv-oldest/installed-test
 	TF_NUM_INTRAOP_THREADS=1 $(OLDEST)/python -m pytest -n 2 --dist loadfile --durations=15
+
+# What takes a minute and more, and is in part shown by shorter tests.
+test-long: .venv/installed-test
+	TF_NUM_INTRAOP_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --durations=15 -m long
 
 # Object stores, with the versions that tensorflow-io needs and an S3 server on this machine.
 test-io: .venv-io/installed-test

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from cereals_tf.data_prep.annotated_image import AnnotatedImage
 from cereals_tf.data_prep.clicks import ClickGrid, click_grid
+from cereals_tf.data_prep.mapping import mapped
 from cereals_tf.data_prep.polygons import Polygon, scaled
 from cereals_tf.data_prep.remote import RemotePath
 
@@ -129,7 +130,7 @@ def resize_label(label: tf.Tensor, size: tuple[int, int] | None) -> tf.Tensor:
 def read_shards(paths: Sequence[Path | RemotePath]) -> tf.data.Dataset:
     """Return the parsed records of shards, in order, as dictionaries of tensors."""
     shards = tf.data.TFRecordDataset([str(path) for path in paths])
-    return shards.map(parse, num_parallel_calls=tf.data.AUTOTUNE)
+    return mapped(shards, parse)
 
 
 def first_line(error: Exception) -> str:

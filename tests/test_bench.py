@@ -89,6 +89,7 @@ def test_the_machine_is_described():
     assert about["versions"]["tensorflow"]
 
 
+@pytest.mark.long
 def test_a_quick_run_measures_everything(tmp_path):
     out = tmp_path / "bench.json"
     command = [sys.executable, "-m", "tests.bench", "--quick", "--only=data", f"--out={out}"]
@@ -114,6 +115,7 @@ def test_a_quick_run_measures_everything(tmp_path):
         assert sum(what.endswith(suffix) for what, _ in measured) == 8
 
 
+@pytest.mark.long
 def test_other_groups_run_to_their_end(tmp_path):
     out = tmp_path / "bench.json"
     command = [sys.executable, "-m", "tests.bench", "--quick", "--only=model,selection"]

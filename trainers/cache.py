@@ -14,6 +14,7 @@ import tensorflow as tf
 from cereals_tf.data_prep import records
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.grid import cells
+from cereals_tf.data_prep.mapping import mapped
 from cereals_tf.data_prep.progress import Progress
 from cereals_tf.data_prep.random_access import columns, read_at, record_offsets
 from cereals_tf.trainers.choices import WAYS
@@ -104,7 +105,7 @@ class SampleFile:
         self._path = path
         self._spec: Any = samples.element_spec
         path.parent.mkdir(parents=True, exist_ok=True)
-        serialized = samples.map(_serialize, num_parallel_calls=tf.data.AUTOTUNE)
+        serialized = mapped(samples, _serialize)
         writer = self._try(tf.io.TFRecordWriter, str(path))
         hidden = {"leave": False, "delay": 2}
         for record in Progress(serialized.prefetch(2), desc="cache", unit="sample", **hidden):
@@ -135,7 +136,7 @@ class SampleFile:
                 for i, spec in enumerate(self._spec)
             )
 
-        return serialized.map(parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        return mapped(serialized, parse)
 
 
 def _serialize(*sample: tf.Tensor) -> tf.Tensor:

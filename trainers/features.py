@@ -24,6 +24,7 @@ from cereals_tf.data_prep.dataset import ImageEntry
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.files import sync
 from cereals_tf.data_prep.grid import cells
+from cereals_tf.data_prep.mapping import mapped
 from cereals_tf.data_prep.progress import Progress, note
 from cereals_tf.data_prep.random_access import columns, read_at
 from cereals_tf.data_prep.records import first_line
@@ -115,7 +116,7 @@ class Features:
             )
             return maps, *others
 
-        return read_at(places).map(parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        return mapped(read_at(places), parse)
 
     def places(self, image_ids: Sequence[str]) -> tuple[tf.Tensor, ...]:
         """Return path, offset, height and width of images' features, [N] each, in this order."""
@@ -167,9 +168,7 @@ class Features:
     ) -> None:
         """Write the features of a file's images."""
         records = self.split.records([entry.image_id for entry in entries])
-        images = records.map(
-            self.split.image, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
-        )
+        images = mapped(records, self.split.image)
         sizes = {(entry.height, entry.width) for entry in entries}
         pixels = max(height * width for height, width in sizes)
         together = max(1, PIXELS_PER_PASS // pixels) if len(sizes) == 1 else 1

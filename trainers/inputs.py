@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from cereals_tf.data_prep import records
 from cereals_tf.data_prep.grid import STRIDE, Box, cells
+from cereals_tf.data_prep.mapping import mapped
 from cereals_tf.data_prep.random_access import columns, read_at
 from cereals_tf.trainers.augment import augment_cost, augment_label
 from cereals_tf.trainers.cache import Cache, sample_bytes
@@ -79,11 +80,7 @@ class TrainingData:
         """
         samples = self._drawn(partial(self._shuffle, seed))
         if self._augment:
-            samples = samples.enumerate().map(
-                partial(self._augmented, seed),
-                num_parallel_calls=tf.data.AUTOTUNE,
-                deterministic=True,
-            )
+            samples = mapped(samples.enumerate(), partial(self._augmented, seed))
         # For a batch of one it is known then, and so to the model, that it is one.
         batches = self._batched(samples, self._batch_size, drop_remainder=self._batch_size == 1)
         batches = batches.prefetch(tf.data.AUTOTUNE)
@@ -144,7 +141,7 @@ class TrainingData:
             decoded = self._decode(records.parse(record), regions)
             return decoded if self._augment else _cut(row, *decoded)
 
-        return read_at(plan).map(sample, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        return mapped(read_at(plan), sample)
 
     def _in_order(self) -> tf.data.Dataset:
         """Return the samples in record order; each image is decoded once."""
@@ -162,9 +159,7 @@ class TrainingData:
             return tf.data.Dataset.from_tensor_slices(rows).map(lambda row: _cut(row, *whole))
 
         both = tf.data.Dataset.zip((self._split.records(image_ids), plan))
-        decoded: tf.data.Dataset = both.map(
-            decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
-        )
+        decoded: tf.data.Dataset = mapped(both, decode)
         return decoded.flat_map(cut)
 
     def _featured(self, size: int) -> Callable[[Draw], tf.data.Dataset]:
@@ -186,7 +181,7 @@ class TrainingData:
             return *place, *self._decode_target(record, boxes)
 
         both = tf.data.Dataset.zip((self._split.records(image_ids), plan))
-        targets = both.map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        targets = mapped(both, decode)
         name = f"{self._split.name}-{self._target}"
         kept = self._cache.sequence(name, targets, size)
         return lambda draw: features.read(draw(kept))

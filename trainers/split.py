@@ -13,6 +13,7 @@ import tensorflow as tf
 from cereals_tf.data_prep import records
 from cereals_tf.data_prep.dataset import IMAGES, ImageEntry, PreparedData
 from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.mapping import mapped
 from cereals_tf.data_prep.random_access import columns, read_at, record_offsets
 from cereals_tf.data_prep.remote import RemotePath
 from cereals_tf.trainers.features import Features
@@ -109,7 +110,7 @@ class Split:
         wanted = set(image_ids)
         places = [self.places[entry.image_id] for entry in self.images if entry.image_id in wanted]
         read = read_at(tf.data.Dataset.from_tensor_slices(columns(places)))
-        return read.map(records.parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        return mapped(read, records.parse)
 
     def examples(
         self,
@@ -133,9 +134,7 @@ class Split:
         """
 
         def decoded(function: Callable[[Record], tuple[Any, ...]]) -> tf.data.Dataset:
-            made = self.records(image_ids).map(
-                function, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
-            )
+            made = mapped(self.records(image_ids), function)
             return keep(made.batch(together) if together else made)
 
         if self.features is None:

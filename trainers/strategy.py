@@ -6,6 +6,7 @@ from typing import Any
 import tensorflow as tf
 
 from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.mapping import mapped
 from cereals_tf.trainers.choices import STRATEGIES
 
 
@@ -54,7 +55,7 @@ def split_among(batches: tf.data.Dataset, replicas: int) -> tf.data.Dataset:
         filled = tf.nest.map_structure(partial(_fill, missing=missing), (seen, targets))
         return *filled, tf.concat([shares, tf.zeros_like(_last(shares, missing))], axis=0)
 
-    return batches.map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return mapped(batches, prepare)
 
 
 def _fill(part: tf.Tensor, missing: tf.Tensor) -> tf.Tensor:

@@ -16,6 +16,7 @@ from cereals_tf.campaign.options import Options
 from cereals_tf.data_prep import records
 from cereals_tf.data_prep.dataset import ImageEntry
 from cereals_tf.data_prep.grid import STRIDE, cells
+from cereals_tf.data_prep.mapping import mapped
 from cereals_tf.data_prep.progress import Progress
 from cereals_tf.trainers.split import Split
 
@@ -159,9 +160,7 @@ def class_pixels(
     def decode(record: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         return record[records.IMAGE_ID], reader.label(record)
 
-    labels = reader.records(list(regions)).map(
-        decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
-    )
+    labels = mapped(reader.records(list(regions)), decode)
     counts = np.zeros(256, np.int64)
     for image_id, label in Progress(labels, desc="labels", total=len(regions), unit="image"):
         image_id, label = image_id.numpy().decode(), label.numpy()

@@ -70,10 +70,23 @@ def test_names_are_those_of_the_door():
         _ = cereals_tf.nothing
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in EXAMPLES.glob("*.py")))
+@pytest.mark.parametrize(
+    "name",
+    [
+        "own_model",
+        pytest.param("own_measure", marks=pytest.mark.long),
+        pytest.param("compare_strategies", marks=pytest.mark.long),
+    ],
+)
 def test_examples_run(tmp_path, monkeypatch, name):
     monkeypatch.syspath_prepend(str(EXAMPLES))
     example = importlib.import_module(name)
     small = {} if name == "own_model" else {"width": 0.01}
     made = example.main(str(tmp_path), images=3, rounds=2, epochs=1, **small)
     assert made.exists()
+
+
+def test_every_example_has_its_test():
+    (run,) = (mark for mark in test_examples_run.pytestmark if mark.name == "parametrize")
+    named = {getattr(name, "values", (name,))[0] for name in run.args[1]}
+    assert named == {path.stem for path in EXAMPLES.glob("*.py")}

@@ -81,6 +81,7 @@ def test_a_pipeline_gives_the_same_bytes(source, tmp_path, plain, downloads):
     assert os.listdir(tmp_path) == ["out"]
 
 
+@pytest.mark.long
 def test_worker_processes_give_the_same_bytes_and_no_noise(source, tmp_path, plain):
     """Relative paths too, which mean something else where a worker may run."""
     code = (

@@ -102,6 +102,7 @@ def test_two_devices_train_as_one_does_with_the_same_batches(tmp_path):
     assert re.search("--strategy=mirrored: 2 devices .* must be a multiple of 2; it is 3", printed)
 
 
+@pytest.mark.long
 def test_dropout_normalization_and_loss_scaling_work_on_two_devices(tmp_path):
     """And an interrupted training ends as another one, which the child checks."""
     _, losses, _, arrays = _trained(tmp_path / "two", 2, 1, "mixed_float16")

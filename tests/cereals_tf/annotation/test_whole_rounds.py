@@ -24,7 +24,7 @@ def without_seconds(path):
     return [replace(region, seconds=None) for region in read_regions(path)]
 
 
-@pytest.mark.parametrize("size", ["", "60x90"])
+@pytest.mark.parametrize("size", ["", pytest.param("60x90", marks=pytest.mark.long)])
 def test_rounds_equal_the_oracles(
     size, by_oracle, begin, tool, cereals, following, truth_of, outcome, tmp_path
 ):

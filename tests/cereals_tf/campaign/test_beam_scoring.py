@@ -85,6 +85,7 @@ sys.exit(main(["score", beamed, "--runner=beam", "--beam_options={TWO_PROCESSES}
 """
 
 
+@pytest.mark.long
 def test_worker_processes_give_the_same_scores_and_no_noise(
     tmp_path, first_round, plugin_folder, outcome
 ):

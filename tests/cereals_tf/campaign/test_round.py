@@ -218,6 +218,7 @@ def test_initial_weights_are_those_of_a_file(tmp_path, begin, monkeypatch):
     assert trained.get_layer("block1_conv1").kernel.shape[-1] == 8
 
 
+@pytest.mark.long
 def test_a_cost_model_on_mobilenet(tmp_path, begin):
     campaign = begin(
         tmp_path / "campaign",

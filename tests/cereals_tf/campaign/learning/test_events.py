@@ -108,6 +108,7 @@ def test_pictures_are_image_truth_and_prediction(three_rounds):
         assert agreement.mean() > 0.999
 
 
+@pytest.mark.long
 def test_a_killed_round_shows_every_point_once(first_round, step_and_die):
     campaign = first_round()
     for kill in KILLS:
