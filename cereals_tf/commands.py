@@ -517,6 +517,7 @@ def reproduce(
     costs: Annotated[str, WITH_FUSIONS] = "gt,est",
     repeats: Annotated[int, number(1)] = 5,
     rounds: Annotated[int, number(1)] = 10,
+    split: Annotated[str, one_of("val", "test")] = "val",
     shard: str = "1/1",
     grid: str = "",
     **options: Any,
@@ -539,6 +540,7 @@ def reproduce(
         costs: Where their costs come from, est and gt, joined by commas.
         repeats: Campaigns of each kind, with seeds from --seed on.
         rounds: Rounds of a campaign, the first one included.
+        split: Whose mIoU the tables and curves are of, val or test; val chooses the epochs.
         shard: I/N does the I-th of N equal shares, I from 1 to N (0 means N), for several processes
             or machines that share OUT.
         grid: A JSON file with these settings, as the grid.json in OUT; what is typed goes before.
@@ -560,6 +562,7 @@ def reproduce(
         names(costs),
         repeats,
         rounds,
+        split,
     )
     base = Options.by_recipe(**{"recipe": "paper", **options})
     load_tensorflow()

@@ -37,11 +37,13 @@ def rounds_summary(campaign: Campaign) -> dict[str, Any]:
             {
                 "round": done.number,
                 "miou": metrics.miou,
+                "test_miou": metrics.test_miou,
                 "pixels_percent": metrics.pixels_percent,
                 "clicks_percent": metrics.clicks_percent,
                 "bill_estimated": metrics.bill_estimated,
                 "bill_true": metrics.bill_true,
                 "cost_rank_correlation": metrics.cost_rank_correlation,
+                "cost_rank_correlation_pool": metrics.cost_rank_correlation_pool,
                 "cost_model_is_useless": metrics.cost_model_is_useless,
                 "seconds": round(metrics.total_seconds, 1),
             }
@@ -60,12 +62,14 @@ def show_rounds(campaign: Campaign) -> None:
     if not summary:
         return
     table = Table(title=str(campaign.folder), title_justify="left")
-    for heading in ("round", "mIoU", "pixels %", "clicks %", "bill", "time"):
+    tested = any(row["test_miou"] is not None for row in summary)
+    mious = ("val", "test") if tested else ("mIoU",)
+    for heading in ("round", *mious, "pixels %", "clicks %", "bill", "time"):
         table.add_column(heading, justify="right")
     for row in summary:
         table.add_row(
             str(row["round"]),
-            format_iou(row["miou"]),
+            *(format_iou(row[name]) for name in ("miou", "test_miou")[: len(mious)]),
             f"{row['pixels_percent']:.1f}",
             format_percent(row["clicks_percent"]),
             _bill(row),

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from cereals_tf.acquisition.ranks import rank_correlation
 from cereals_tf.campaign.folder.regions import Annotated
 from cereals_tf.campaign.options import Options
 
@@ -49,24 +50,3 @@ def _taken(region: Annotated, options: Options) -> float | None:
     if region.assisted:
         return None
     return region.bill(options)
-
-
-def rank_correlation(first: np.ndarray, second: np.ndarray) -> float | None:
-    """Return Spearman's rank correlation, equal values having the mean of their ranks.
-
-    Args:
-        first: float [N].
-        second: float [N].
-
-    Returns:
-        -1 to 1; None where all of either are equal.
-    """
-    one, other = _ranks(first), _ranks(second)
-    if np.ptp(one) == 0 or np.ptp(other) == 0:
-        return None
-    return float(np.corrcoef(one, other)[0, 1])
-
-
-def _ranks(values: np.ndarray) -> np.ndarray:
-    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - (counts - 1) / 2)[places]

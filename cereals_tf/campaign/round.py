@@ -46,10 +46,11 @@ from cereals_tf.campaign.learning.coverage import choose_covering
 from cereals_tf.campaign.learning.events import write_round_events
 from cereals_tf.campaign.learning.features import as_taken
 from cereals_tf.campaign.learning.models import Models
-from cereals_tf.campaign.learning.quality import segmentation_quality, training_summary
+from cereals_tf.campaign.learning.quality import Quality, segmentation_quality, training_summary
 from cereals_tf.campaign.learning.scorer import quickest_scorer
 from cereals_tf.campaign.learning.task import COST, SEGMENTATION, TASKS, Task
 from cereals_tf.campaign.learning.training import Training
+from cereals_tf.campaign.pool.calibration import pool_rank_correlation
 from cereals_tf.campaign.pool.choose import (
     budget_of,
     choose_drawn,
@@ -64,10 +65,12 @@ from cereals_tf.campaign.spent import spent
 from cereals_tf.campaign.stopwatch import Stopwatch
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.files import write_atomically
+from cereals_tf.data_prep.sources.reading import read_json
 from cereals_tf.trainers.evaluation import READ_ANEW, CostEvaluator
 from cereals_tf.trainers.split import Split
 
 SCRATCH = "scratch"
+POOL_RANK = "pool_rank.json"
 
 
 class PoolIsEmptyError(Exception):
@@ -222,6 +225,9 @@ class Round:
         with self._clock.timed("select"):
             budget, unit = budget_of(self.campaign.options, self.train.images)
             price = price_in(unit, self.pool, self.scores)
+            if self.campaign.options.annotator == "oracle":
+                found = pool_rank_correlation(self.pool, self.scores, self.number)
+                write_atomically(self._scratch / POOL_RANK, json.dumps({"rank": found}).encode())
             return choose_scored(self.pool, self.scores, price, budget, self.number)
 
     @cached_property
@@ -252,18 +258,31 @@ class Round:
         """The round's models."""
         return Models.of(self.campaign, CommittedRound(self.folder))
 
-    def _trained(self, task: Task) -> tuple[keras.Model, Split]:
-        """Return a task's trained model, and the val split as it takes it."""
+    def _trained(self, task: Task, split: Split) -> tuple[keras.Model, Split]:
+        """Return a task's trained model, and a split as it takes it."""
         loaded = self.models.load(task, self.folder / task.file)
-        model, (val,) = as_taken(self.campaign, self.models, task, loaded, self.val)
-        return model, val
+        model, (taken,) = as_taken(self.campaign, self.models, task, loaded, split)
+        return model, taken
+
+    def _pool_rank(self) -> float | None:
+        """Return what was found when the regions were chosen, if anything was."""
+        path = self._scratch / POOL_RANK
+        return read_json(path)["rank"] if path.exists() else None
+
+    def _tested(self) -> Quality | None:
+        """Measure on test as on val, where there are labels; no choice is made by it."""
+        data = self.campaign.data
+        if "test" not in data.images or not data.labelled("test"):
+            return None
+        return segmentation_quality(*self._trained(SEGMENTATION, open_split(self.campaign, "test")))
 
     def _evaluate(self) -> None:
         campaign, regions = self.campaign, self._regions
         with self._clock.timed("evaluate"):
-            segmentation, val = self._trained(SEGMENTATION)
+            segmentation, val = self._trained(SEGMENTATION, self.val)
             quality = segmentation_quality(segmentation, val)
-            cost, val = self._trained(COST)
+            tested = self._tested()
+            cost, val = self._trained(COST, self.val)
             unit = campaign.options.cost_unit
             per_click = cost_per_click(regions, unit)
             errors = CostEvaluator(cost, val, READ_ANEW, per_click).errors()
@@ -276,6 +295,9 @@ class Round:
             bill_estimated=bill.estimated if bill else None,
             bill_true=bill.true if bill else None,
             cost_rank_correlation=bill.rank_correlation if bill else None,
+            cost_rank_correlation_pool=self._pool_rank(),
+            test_miou=tested.miou if tested else None,
+            test_iou_per_class=tested.iou_per_class if tested else None,
             **spent(campaign, regions, self.train.images)._asdict(),
             training={task.name: training_summary(self._scratch, task) for task in TASKS},
             devices=self.strategy.num_replicas_in_sync,

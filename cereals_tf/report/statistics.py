@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from cereals_tf.acquisition.ranks import rank_correlation
 from cereals_tf.acquisition.regions import labelled_mask
 from cereals_tf.campaign.annotators.people import People
 from cereals_tf.campaign.folder.campaign import Campaign, CommittedRound, regions_of
@@ -53,28 +54,6 @@ def cost_quality(estimated: np.ndarray, true: np.ndarray) -> CostQuality:
         rank_correlation(estimated, true),
         float(np.abs(estimated - true).mean()),
     )
-
-
-def rank_correlation(first: np.ndarray, second: np.ndarray) -> float | None:
-    """Return Spearman's rank correlation; equal values share the mean of their ranks.
-
-    Args:
-        first: float [N].
-        second: float [N].
-
-    Returns:
-        A number in [-1, 1]; None where all values of an argument are equal.
-    """
-    deviations = [ranks - ranks.mean() for ranks in (_ranks(first), _ranks(second))]
-    norms = [np.sqrt(deviation @ deviation) for deviation in deviations]
-    if not all(norms):
-        return None
-    return float(np.clip(deviations[0] @ deviations[1] / (norms[0] * norms[1]), -1.0, 1.0))
-
-
-def _ranks(values: np.ndarray) -> np.ndarray:
-    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - (counts - 1) / 2)[places]
 
 
 def annotated_by_image(rounds: Sequence[CommittedRound]) -> dict[str, list[Annotated]]:

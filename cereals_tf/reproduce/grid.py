@@ -112,6 +112,7 @@ class Grid:
         costs: Where their costs come from: est, gt.
         repeats: Seeds of each cell.
         rounds: Rounds of a campaign, the first one included.
+        split: Whose mIoU the tables and curves are of, `val` or `test`.
     """
 
     informations: tuple[str, ...] = ("entropy", "vote_entropy", *BASELINES)
@@ -121,6 +122,7 @@ class Grid:
     costs: tuple[str, ...] = ("gt", "est")
     repeats: int = 5
     rounds: int = 10
+    split: str = "val"
 
     def __post_init__(self) -> None:
         for name, choices in (("informations", MEASURES), ("costs", ("gt", "est"))):
@@ -136,6 +138,8 @@ class Grid:
         for text in self.fusions:
             if FusionSetting.parse(text).kind == NONE:
                 raise UserError("--fusions: none is part of every grid")
+        if self.split not in ("val", "test"):
+            raise UserError(f"--split={self.split}: expected val or test")
         for name in ("repeats", "rounds"):
             if getattr(self, name) < 1:
                 raise UserError(f"--{name}={getattr(self, name)}: expected at least 1")

@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from cereals_tf.campaign.learning.models import Models
+from cereals_tf.campaign.learning.quality import require_labels
 from cereals_tf.campaign.options import Amount, Options, RegionSize
 from cereals_tf.campaign.pool.share import Share
 from cereals_tf.campaign.start import (
@@ -60,12 +61,13 @@ def reproduce(
         UserError: An option is wrong or does not fit the data or what is in the folder.
     """
     data = PreparedData.open(data_folder)
+    require_labels(data, grid.split)
     planned = _checked(plan(grid, base, _width(data, base)), data)
     (out / CAMPAIGNS).mkdir(parents=True, exist_ok=True)
     described = {**asdict(grid), OPTIONS: base.changed()}
     write_atomically(out / GRID, (json.dumps(described, indent=1) + "\n").encode())
     left = complete_grid(out, data, share.of(planned))
-    outcomes = read_outcomes(out, data, planned)
+    outcomes = read_outcomes(out, data, planned, grid.split)
     write_results(out, outcomes)
     for table in tables(by_cell(outcomes)):
         print_table(to_terminal(table))

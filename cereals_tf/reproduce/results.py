@@ -1,5 +1,6 @@
 """What a grid gave: p95 and c95 of each campaign, mean and spread of each cell."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,12 @@ from cereals_tf.reproduce.grid import BASELINES, Cell, Planned, unfused
 from cereals_tf.reproduce.paper import paper_value
 
 SAVINGS = ("p95", "c95")
+STUDENT = (
+    *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228),
+    *(2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086),
+    *(2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042),
+)
+"""Student's t, the 0.975 quantile, for 1 to 30 degrees of freedom."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +66,14 @@ class Spread:
     count: int
     repeats: int
 
+    @property
+    def interval(self) -> float | None:
+        """Half the width of the mean's 95 % confidence interval, by Student's t; None for one."""
+        if self.deviation is None:
+            return None
+        freedom = min(self.count - 1, len(STUDENT))
+        return STUDENT[freedom - 1] * self.deviation / math.sqrt(self.count)
+
     @classmethod
     def of(cls, values: Iterable[float | None]) -> "Spread":
         """Summarise one value a repeat."""
@@ -69,13 +84,23 @@ class Spread:
         return cls(mean, deviation, len(known), len(everything))
 
 
-def read_outcomes(out: Path, data: PreparedData, planned: Sequence[Planned]) -> list[Outcome]:
+def read_outcomes(
+    out: Path, data: PreparedData, planned: Sequence[Planned], split: str = "val"
+) -> list[Outcome]:
     """Read what the campaigns of a grid gave so far, those of no round left out.
+
+    Args:
+        out: The grid's folder.
+        data: The data set.
+        planned: The campaigns.
+        split: Whose mIoU counts, `val` or `test`.
 
     Raises:
         UserError: A campaign's folder holds another campaign, or is damaged.
     """
-    rounds = {one.name: _metrics(out, data, one) for one in planned}
+    rounds = {
+        one.name: [metrics.on(split) for metrics in _metrics(out, data, one)] for one in planned
+    }
     references = {
         one.repeat: rounds[one.name][0].miou or 0.0
         for one in planned
@@ -132,16 +157,65 @@ def round_by_round(outcomes: Sequence[Outcome]) -> list[dict[str, Spread]]:
 
 
 def leads(cell: Cell, cells: Mapping[Cell, Sequence[Outcome]]) -> dict[str, Spread]:
-    """Return a cell's lead over each baseline's regions of its size.
+    """Return a cell's lead over each baseline's regions of its size, see `lead`."""
+    return {name: lead(cells[cell], other) for name, other in _baselines(cell, cells).items()}
 
-    It has no values over itself, and where the grid lacks the baseline.
-    """
+
+def areas(cell: Cell, cells: Mapping[Cell, Sequence[Outcome]]) -> dict[str, Spread]:
+    """Return a cell's lead at equal clicks over each baseline, see `lead_at_equal_clicks`."""
+    return {
+        name: lead_at_equal_clicks(cells[cell], other)
+        for name, other in _baselines(cell, cells).items()
+    }
+
+
+def _baselines(cell: Cell, cells: Mapping[Cell, Sequence[Outcome]]) -> dict[str, Sequence[Outcome]]:
+    """Return the baselines of regions of a cell's size, of which it has none beside itself."""
     plain = unfused(cells)
     others = {name: plain.get((name, cell.size), cell) for name in BASELINES}
-    return {
-        name: lead(cells[cell], [] if other == cell else cells[other])
-        for name, other in others.items()
-    }
+    return {name: [] if other == cell else cells[other] for name, other in others.items()}
+
+
+def lead_at_equal_clicks(outcomes: Sequence[Outcome], baseline: Sequence[Outcome]) -> Spread:
+    """Return by how much a cell's curve of mIoU over clicks is above another's, seed by seed.
+
+    Args:
+        outcomes: The outcomes of a cell.
+        baseline: Those of the other cell.
+    """
+    others = {outcome.planned.repeat: outcome.rounds for outcome in baseline}
+    return Spread.of(
+        height
+        for outcome in outcomes
+        if outcome.planned.repeat in others
+        and (height := height_between(outcome.rounds, others[outcome.planned.repeat])) is not None
+    )
+
+
+def height_between(rounds: Sequence[Metrics], others: Sequence[Metrics]) -> float | None:
+    """Return the mean height between two curves of mIoU over clicks, where both are.
+
+    That is the area between them over its width. Between rounds both run along straight lines.
+
+    Args:
+        rounds: What each round of one campaign gave.
+        others: Likewise of the other one.
+
+    Returns:
+        None where clicks or mIoU are not known, or the curves share no width.
+    """
+    curves = [[(done.clicks_percent, done.miou) for done in part] for part in (rounds, others)]
+    if any(None in point for curve in curves for point in curve):
+        return None
+    (own, mious), (their, their_mious) = (np.array(curve, float).T for curve in curves)
+    first, last = max(own[0], their[0]), min(own[-1], their[-1])
+    if not first < last:
+        return None
+    inside = [clicks[(first < clicks) & (clicks < last)] for clicks in (own, their)]
+    places = np.unique(np.concatenate([[first, last], *inside]))
+    heights = np.interp(places, own, mious) - np.interp(places, their, their_mious)
+    area = np.diff(places) @ (heights[1:] + heights[:-1]) / 2
+    return float(area / (last - first))
 
 
 def lead(outcomes: Sequence[Outcome], baseline: Sequence[Outcome]) -> Spread:
@@ -191,7 +265,10 @@ def to_json(outcomes: Sequence[Outcome]) -> dict[str, Any]:
 
 def _summary(cell: Cell, cells: Mapping[Cell, Sequence[Outcome]]) -> dict[str, Spread]:
     over = {f"lead_over_{name}": spread for name, spread in leads(cell, cells).items()}
-    return {**savings_of(cells[cell]), **over}
+    area = {
+        f"lead_at_equal_clicks_over_{name}": spread for name, spread in areas(cell, cells).items()
+    }
+    return {**savings_of(cells[cell]), **over, **area}
 
 
 def _row(outcome: Outcome) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from cereals_tf.reproduce.paper import paper_value
 from cereals_tf.reproduce.results import (
     Outcome,
     Spread,
+    areas,
     leads,
     round_by_round,
     savings_of,
@@ -23,6 +24,8 @@ NOTES = (
     "theirs; n/a: none did; -: not run yet.",
     "Lead: mIoU less that of regions of the same size drawn at random, seed by seed: of the tiles "
     "of a grid, which covers all pixels alike (random_grid), or of all windows (random).",
+    "At equal clicks: the mean height of mIoU over clicks above theirs, where both curves are,"
+    " ± half of the 95 % confidence interval of its mean over the seeds (Student's t).",
     "In brackets: Table 1 of the CEREALS supplement (Cityscapes, FCN8s, five repeats).",
 )
 
@@ -99,7 +102,7 @@ def _costs(cells: Cells) -> list[str]:
 def _last_rounds(cells: Cells) -> Table:
     there = [name for name in BASELINES if any(cell.information == name for cell in cells)]
     header = ["campaign", "seeds", "rounds", "pixels %", "clicks %", "mIoU"]
-    header += [f"lead over {name}" for name in there]
+    header += [f"{what} over {name}" for what in ("lead", "at equal clicks") for name in there]
     rows = []
     for cell, found in cells.items():
         rounds = round_by_round(found)
@@ -109,6 +112,7 @@ def _last_rounds(cells: Cells) -> Table:
             _number(last["clicks_percent"], 1),
             _number(last["miou"], 3),
             *(_number(leads(cell, cells)[name], 3, sign="+") for name in there),
+            *(_interval(areas(cell, cells)[name]) for name in there),
         ]
         name = re.sub("[-_]", " ", cell.name)
         rows.append([name, str(len(found)), str(len(rounds)), *texts])
@@ -134,6 +138,13 @@ def _number(spread: Spread, digits: int, sign: str = "") -> str:
     if spread.deviation is not None:
         text += f" ± {spread.deviation:.{digits}f}"
     return text if spread.count == spread.repeats else f"{text} ({spread.count}/{spread.repeats})"
+
+
+def _interval(spread: Spread) -> str:
+    if spread.mean is None:
+        return "-"
+    width = "" if spread.interval is None else f" ± {spread.interval:.3f}"
+    return f"{spread.mean:+.3f}{width}"
 
 
 def to_markdown(made: Sequence[Table]) -> str:

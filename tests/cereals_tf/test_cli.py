@@ -467,11 +467,13 @@ def test_json_is_alone_on_stdout(cereals, three_rounds):
         assert found == {
             "round": done.number,
             "miou": metrics.miou,
+            "test_miou": metrics.test_miou,
             "pixels_percent": metrics.pixels_percent,
             "clicks_percent": metrics.clicks_percent,
             "bill_estimated": metrics.bill_estimated,
             "bill_true": metrics.bill_true,
             "cost_rank_correlation": metrics.cost_rank_correlation,
+            "cost_rank_correlation_pool": metrics.cost_rank_correlation_pool,
             "cost_model_is_useless": metrics.cost_model_is_useless,
             "seconds": pytest.approx(metrics.total_seconds, abs=0.06),
         }

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,10 @@ class Metrics:
             clicks (in seconds with --cost_unit=seconds); None where no model chose them.
         bill_true: What they took, likewise.
         cost_rank_correlation: Spearman's, of estimate and truth among them, likewise.
+        cost_rank_correlation_pool: The same over windows of the pool that they were chosen from;
+            None where nobody knows the truth.
+        test_miou: As `miou`, on test; None where the data set has no labels of it.
+        test_iou_per_class: As `iou_per_class`, likewise.
         regions: Regions that are annotated after this round.
         pixels: Pixels in them, each counted once.
         pixels_percent: Their share of all pixels.
@@ -71,12 +75,29 @@ class Metrics:
     bill_estimated: float | None = None
     bill_true: float | None = None
     cost_rank_correlation: float | None = None
+    cost_rank_correlation_pool: float | None = None
+    test_miou: float | None = None
+    test_iou_per_class: Mapping[str, float | None] | None = None
 
     @property
     def cost_model_is_useless(self) -> bool:
         """Whether the cost model predicts val no better than a constant does."""
         constant = self.cost_mean_squared_error_of_mean
         return constant is not None and not self.cost_mean_squared_error < constant
+
+    @property
+    def bill_ratio(self) -> float | None:
+        """The estimated bill of the round's regions over the true one."""
+        if self.bill_estimated is None or not self.bill_true:
+            return None
+        return self.bill_estimated / self.bill_true
+
+    def on(self, split: str) -> "Metrics":
+        """Return these with `miou` and `iou_per_class` of `val` or of `test`."""
+        if split == "val":
+            return self
+        per_class = self.test_iou_per_class or {}
+        return replace(self, miou=self.test_miou, iou_per_class=per_class)
 
     @property
     def total_seconds(self) -> float:

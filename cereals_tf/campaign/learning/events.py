@@ -29,7 +29,18 @@ SHOWN_IMAGES = 4
 MOST_PIXELS = 512
 """Height and width, at most, to which shown images are scaled down."""
 GAP = 4
-SCALARS = ("miou", "pixels_percent", "clicks", "clicks_percent", "cost_mean_squared_error")
+SCALARS = (
+    "miou",
+    "test_miou",
+    "pixels_percent",
+    "clicks",
+    "clicks_percent",
+    "cost_mean_squared_error",
+    "bill_estimated",
+    "bill_true",
+    "cost_rank_correlation",
+    "cost_rank_correlation_pool",
+)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from cereals_tf.campaign.folder.splits import open_split
 from cereals_tf.campaign.learning.scorer import load_segmentation
 from cereals_tf.campaign.learning.task import Task
 from cereals_tf.data_prep.damage import damage_named
+from cereals_tf.data_prep.dataset import PreparedData
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.sources.reading import read_json
 from cereals_tf.trainers.evaluation import SegmentationEvaluator
@@ -61,14 +62,19 @@ def evaluate_round(campaign: Campaign, done: CommittedRound, name: str = "val") 
         UserError: There is no such split with labels, the data set changed or is damaged, or the
             model is.
     """
-    if name not in campaign.data.images or not campaign.data.labelled(name):
-        raise UserError(f"--split={name}: {campaign.data_folder} has no labelled {name} split")
+    require_labels(campaign.data, name)
     split = open_split(campaign, name)
     model = load_segmentation(campaign, done)
     with damage_named(campaign.data, name):
         own = segmentation_quality(model, split, own_size=True)
         resized = segmentation_quality(model, split).miou if campaign.image_size else None
     return Evaluation(name, *own, resized)
+
+
+def require_labels(data: PreparedData, name: str) -> None:
+    """Raise UserError where a data set has no such split with labels."""
+    if name not in data.images or not data.labelled(name):
+        raise UserError(f"--split={name}: {data.folder} has no labelled {name} split")
 
 
 def segmentation_quality(model: keras.Model, split: Split, own_size: bool = False) -> Quality:

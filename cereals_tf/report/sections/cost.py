@@ -31,7 +31,14 @@ def cost_section(
             continue
         here = np.array([region.chosen.cost for region in regions])
         estimated.append(here)
-        row = [str(done.number), f"{len(regions):,}", decimal(here.mean())]
+        metrics = done.metrics
+        row = [
+            str(done.number),
+            f"{len(regions):,}",
+            decimal(here.mean()),
+            decimal(metrics.bill_ratio),
+            decimal(metrics.cost_rank_correlation_pool),
+        ]
         for label, cost_of in counted.items():
             costs = np.array([cost_of(region) for region in regions])
             true[label].append(costs)
@@ -66,7 +73,13 @@ def _true_costs(options: Options) -> dict[str, Callable[[Annotated], float | Non
 
 
 def _table(counted: Sequence[str], rows: Sequence[Sequence[str]], unit: str) -> Table:
-    columns = [Column("round"), Column("regions", "number"), Column("mean estimate", unit)]
+    columns = [
+        Column("round"),
+        Column("regions", "number"),
+        Column("mean estimate", unit),
+        Column("bill", "estimated / true"),
+        Column("rank in the pool", "Spearman, -1 to 1"),
+    ]
     groups = [("", "", len(columns))]
     for label in counted:
         columns += [

@@ -28,9 +28,11 @@ def rounds_section(campaign: Campaign, beside: Sequence[Campaign], pictures: Pic
 
 
 def _rounds_table(rounds: Sequence[CommittedRound]) -> Table:
+    tested = any(done.metrics.test_miou is not None for done in rounds)
     columns = [
         Column("round"),
         Column("mIoU", "0 to 1"),
+        *([Column("mIoU on test", "0 to 1")] if tested else []),
         Column("new regions", "number"),
         Column("regions", "number"),
         Column("pixels", "% of train"),
@@ -45,6 +47,7 @@ def _rounds_table(rounds: Sequence[CommittedRound]) -> Table:
             [
                 str(done.number),
                 format_iou(metrics.miou),
+                *([format_iou(metrics.test_miou)] if tested else []),
                 f"{len(done.regions):,}",
                 f"{metrics.regions:,}",
                 decimal(metrics.pixels_percent),

@@ -1,13 +1,10 @@
 """The bill that was promised beside the true one."""
 
-import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from cereals_tf.acquisition.regions import Region
 from cereals_tf.acquisition.selection import Chosen
-from cereals_tf.campaign.bill import bill_of, rank_correlation
+from cereals_tf.campaign.bill import bill_of
 from cereals_tf.campaign.folder.regions import Annotated, cost_per_position
 from cereals_tf.campaign.options import Options
 from cereals_tf.data_prep.clicks import RegionClicks
@@ -17,22 +14,6 @@ from cereals_tf.data_prep.grid import Box
 def region(cost, vertices, seconds=None, **more):
     chosen = Chosen(Region("a", Box(0, 0, 16, 16)), 1.0, 1.0, cost)
     return Annotated(chosen, 256, RegionClicks(vertices, 1, 0), seconds, **more)
-
-
-@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=2, max_size=12))
-def test_ranks_are_those_of_counting(pairs):
-    def rank(values):
-        return [
-            1 + sum(other < value for other in values) + (values.count(value) - 1) / 2
-            for value in values
-        ]
-
-    first, second = (list(values) for values in zip(*pairs, strict=True))
-    found = rank_correlation(np.array(first, float), np.array(second, float))
-    if len(set(first)) == 1 or len(set(second)) == 1:
-        assert found is None
-    else:
-        assert found == pytest.approx(np.corrcoef(rank(first), rank(second))[0, 1])
 
 
 def test_a_bill_is_at_least_a_click_a_region_and_of_what_is_known():

@@ -3,6 +3,7 @@ what they give."""
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from cereals_tf.acquisition.regions import boxes_by_image
 from cereals_tf.campaign.folder.campaign import ROUND_FILES, regions_of
@@ -15,6 +16,7 @@ from cereals_tf.campaign.pool.draw import tiles_of
 from cereals_tf.campaign.round import Round
 from cereals_tf.campaign.run import step_campaign
 from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.prepare import prepare
 from cereals_tf.trainers.split import Split
 from cereals_tf.trainers.targets import downscale_label
 
@@ -105,6 +107,29 @@ def test_metrics_are_those_of_the_saved_model(three_rounds):
             "segmentation": 2,
             "cost": 2,
         }
+
+
+def test_test_is_measured_beside_val_and_chooses_nothing(tmp_path, begin, three_rounds, cereals):
+    rng = np.random.default_rng(2)
+    for split in ("train", "val", "test"):
+        for name in "ab":
+            for part, shape, top in (("images", (60, 90, 3), 255), ("labels", (60, 90), 3)):
+                path = tmp_path / "source" / split / part / f"{split}-{name}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(rng.integers(0, top, shape, np.uint8)).save(path)
+    (tmp_path / "source" / "classes.json").write_text('{"names": ["x", "y", "z"]}')
+    prepare(tmp_path / "source", tmp_path / "data", "masks")
+    campaign = begin(tmp_path / "campaign", tmp_path / "data")
+    metrics = step_campaign(campaign).metrics
+    tested = evaluate_round(campaign, campaign.round(0), "test")
+    assert metrics.test_miou == pytest.approx(tested.miou_resized)
+    assert metrics.test_miou != metrics.miou
+    assert metrics.on("test").miou == metrics.test_miou
+    assert metrics.on("test").iou_per_class == metrics.test_iou_per_class
+    assert metrics.on("val") == metrics
+    _, shown, _ = cereals("status", campaign.folder)
+    assert "val" in shown and f"{metrics.test_miou:.3f}" in shown
+    assert three_rounds.round(0).metrics.test_miou is None
 
 
 def test_another_seed_gives_another_campaign(tmp_path, begin, three_rounds, outcome):

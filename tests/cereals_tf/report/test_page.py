@@ -126,7 +126,10 @@ def test_cost_table_equals_the_regions(campaign, page, read_page, slow_rank_corr
     assert row[:2] == ["1", str(len(regions))]
     estimated = [region.chosen.cost for region in regions]
     assert row[2] == f"{sum(estimated) / len(regions):.2f}"
-    for cells, kinds in ((row[3:6], ["vertices"]), (row[6:], ["vertices", "intersections"])):
+    metrics = campaign.round(1).metrics
+    assert row[3] == f"{metrics.bill_estimated / metrics.bill_true:.2f}"
+    assert row[4] == f"{metrics.cost_rank_correlation_pool:.2f}"
+    for cells, kinds in ((row[5:8], ["vertices"]), (row[8:], ["vertices", "intersections"])):
         true = [sum(getattr(region.clicks, kind) for kind in kinds) for region in regions]
         errors = [abs(e - t) for e, t in zip(estimated, true, strict=True)]
         rank = slow_rank_correlation(estimated, true)

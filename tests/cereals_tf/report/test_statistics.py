@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cereals_tf.acquisition.ranks import rank_correlation
 from cereals_tf.acquisition.regions import Region
 from cereals_tf.acquisition.selection import Chosen
 from cereals_tf.campaign.folder.regions import Annotated
@@ -12,7 +13,7 @@ from cereals_tf.campaign.options import Options
 from cereals_tf.data_prep.clicks import RegionClicks
 from cereals_tf.data_prep.dataset import ImageEntry
 from cereals_tf.data_prep.grid import Box
-from cereals_tf.report.statistics import class_pixels, position_maps, rank_correlation
+from cereals_tf.report.statistics import class_pixels, position_maps
 from cereals_tf.trainers.split import Split
 
 

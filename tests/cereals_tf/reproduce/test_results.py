@@ -3,6 +3,7 @@ import io
 import statistics
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from cereals_tf.campaign.options import Options
@@ -14,7 +15,9 @@ from cereals_tf.reproduce.results import (
     Spread,
     by_cell,
     cell_rows,
+    height_between,
     lead,
+    lead_at_equal_clicks,
     leads,
     round_by_round,
     round_rows,
@@ -120,6 +123,41 @@ def test_lead_leaves_out_what_cannot_be_compared():
     found = lead(ours, theirs)
     assert (found.count, found.repeats) == (1, 1)
     assert found.mean == pytest.approx(0.4)
+
+
+def at(clicks, mious, repeat=0):
+    """An outcome of given points of mIoU over clicks."""
+    one = one_of("entropy", "1/4")[repeat]
+    found = outcome(one, None, None, *mious)
+    for done, share in zip(found.rounds, clicks, strict=True):
+        done.clicks_percent = share
+    return found
+
+
+def test_height_between_curves_is_their_area_over_its_width():
+    """Against a fine sum; the curves share the clicks from 10 to 40."""
+    own = at([5, 10, 20, 45], [0.3, 0.4, 0.6, 0.7]).rounds
+    other = at([10, 25, 40], [0.35, 0.5, 0.52]).rounds
+    places = np.linspace(10, 40, 100_001)
+    expected = np.mean(
+        np.interp(places, [5, 10, 20, 45], [0.3, 0.4, 0.6, 0.7])
+        - np.interp(places, [10, 25, 40], [0.35, 0.5, 0.52])
+    )
+    assert height_between(own, other) == pytest.approx(expected, abs=1e-5)
+    assert height_between(other, own) == pytest.approx(-expected, abs=1e-5)
+    assert height_between(own, at([50, 60], [0.3, 0.4]).rounds) is None
+    assert height_between(own, at([10, None], [0.3, 0.4]).rounds) is None
+    assert height_between(own, at([10, 30], [None, 0.4]).rounds) is None
+
+
+def test_lead_at_equal_clicks_has_pairs_by_seed_and_an_interval():
+    ours = [at([0, 10], [0.4, 0.5 + step / 100], repeat) for repeat, step in enumerate((0, 2, 4))]
+    theirs = [at([0, 10], [0.4, 0.4], repeat) for repeat in (2, 0, 1)]
+    found = lead_at_equal_clicks(ours, theirs)
+    assert (found.mean, found.deviation) == (pytest.approx(0.06), pytest.approx(0.01))
+    assert found.interval == pytest.approx(4.303 * 0.01 / 3**0.5)  # of any table of Student's t
+    assert lead_at_equal_clicks(ours, theirs[:1]).interval is None
+    assert lead_at_equal_clicks(ours, []).mean is None
 
 
 def test_paper_values_by_hand():

@@ -15,6 +15,8 @@ from cereals_tf.trainers.evaluation import upsample_logits
 from cereals_tf.trainers.split import Split
 
 SCALARS = ("miou", "pixels_percent", "clicks", "clicks_percent", "cost_mean_squared_error")
+CHOSEN = ("bill_estimated", "bill_true", "cost_rank_correlation", "cost_rank_correlation_pool")
+"""What is known where a model chose the regions."""
 
 
 class Kill(NamedTuple):
@@ -71,11 +73,14 @@ def check_round(campaign, number):
 def check_rounds(campaign, numbers):
     """Compare what is shown by round with the rounds' metrics."""
     found = values(campaign.folder / "tensorboard" / "rounds")
-    for name in SCALARS:
-        assert found.pop(f"rounds/{name}") == [
-            (number, np.float32(getattr(campaign.round(number).metrics, name)))
+    for name in (*SCALARS, *CHOSEN):
+        expected = [
+            (number, np.float32(value))
             for number in numbers
+            if (value := getattr(campaign.round(number).metrics, name)) is not None
         ]
+        assert len(expected) == len([n for n in numbers if n or name in SCALARS])
+        assert found.pop(f"rounds/{name}", []) == expected
     ids = [entry.image_id for entry in campaign.data.images["val"]]
     assert sorted(found) == sorted(f"val/{image_id}" for image_id in ids)
     for pictures in found.values():

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cereals_tf.acquisition.ranks import rank_correlation
 from cereals_tf.acquisition.regions import Region
 from cereals_tf.acquisition.scorer import Scorer
 from cereals_tf.acquisition.selection import Chosen
@@ -24,7 +25,8 @@ from cereals_tf.campaign.annotators.oracle import click_grids
 from cereals_tf.campaign.learning.models import Models
 from cereals_tf.campaign.learning.task import TASKS
 from cereals_tf.campaign.options import Options
-from cereals_tf.campaign.pool import scoring
+from cereals_tf.campaign.pool import calibration, scoring
+from cereals_tf.campaign.pool.calibration import pool_rank_correlation
 from cereals_tf.campaign.pool.choose import choose_scored
 from cereals_tf.campaign.pool.files import (
     WindowScores,
@@ -207,6 +209,32 @@ def test_prices_are_what_the_oracle_counts(tmp_path, pool_of, image_size):
     assert len(set(prices)) > 5
 
 
+def test_ranks_in_the_pool_are_those_of_every_free_window(tmp_path, pool_of, monkeypatch):
+    """Against windows that are counted one by one, of all images and of a sample."""
+    pool, scorer = pool_of()
+    score_pool(pool, scorer, 1, tmp_path)
+    pairs = {}
+    for image_id, grid in click_grids(pool.reader, list(pool.candidates)):
+        number, entry = pool.candidates[image_id]
+        scores = load_scores(path_of(tmp_path, number), pool.options)
+        pairs[image_id] = [
+            (scores.cost_estimated[row, column], clicks.vertices + clicks.intersections)
+            for row, column in np.argwhere(pool.allowed(entry))
+            for unlabelled in [pool.unlabelled(entry)[row : row + 2, column : column + 3]]
+            for clicks in [grid.region(8 * row, 8 * column, 16, 24, unlabelled)]
+        ]
+
+    def correlation(image_ids):
+        columns = zip(*(pair for each in image_ids for pair in pairs[each]), strict=True)
+        return pytest.approx(rank_correlation(*map(np.array, columns)), abs=1e-9)
+
+    assert pool_rank_correlation(pool, tmp_path, 1) == correlation(pairs)
+    monkeypatch.setattr(calibration, "SAMPLE", 3)
+    found = pool_rank_correlation(pool, tmp_path, 1)
+    assert any(found == correlation(some) for some in itertools.combinations(pairs, 3))
+    assert pool_rank_correlation(pool, tmp_path, 1) == found
+
+
 def test_pixels_that_are_labelled_are_not_paid(pool_of):
     pool, _ = pool_of(max_overlap=0.5)
     image_id = pool.reader.images[2].image_id
@@ -284,7 +312,8 @@ from cereals_tf import cli
 from cereals_tf.data_prep.quiet import load_tensorflow
 
 load_tensorflow()
-from cereals_tf.campaign.pool import scoring
+from cereals_tf.campaign.pool import calibration, scoring
+from cereals_tf.campaign.pool.calibration import pool_rank_correlation
 
 
 def dying(save):
