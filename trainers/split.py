@@ -30,6 +30,13 @@ def _click_maps(*values: np.ndarray) -> np.ndarray:
     return np.stack(maps, axis=-1).astype(np.float32)
 
 
+@tf.function(input_signature=[tf.TensorSpec([], tf.string), tf.TensorSpec([], tf.int64)])
+def _record_at(path: tf.Tensor, offset: tf.Tensor) -> Record:
+    """Read the record of a file that begins at an offset, by a graph that is traced once."""
+    (serialized,) = read_at(tf.data.Dataset.from_tensors((path, offset))).get_single_element()
+    return records.parse(serialized)
+
+
 class Overlay:
     """Labels and costs of some images, which stand before those of their records.
 
@@ -111,6 +118,14 @@ class Split:
         places = [self.places[entry.image_id] for entry in self.images if entry.image_id in wanted]
         read = read_at(tf.data.Dataset.from_tensor_slices(columns(places)))
         return mapped(read, records.parse)
+
+    def record(self, image_id: str) -> Record:
+        """Return the parsed record of one image, as one after the other is asked for."""
+        if isinstance(self.data.folder, RemotePath):
+            (found,) = self._sifted([image_id])
+            return found
+        path, offset = self.places[image_id]
+        return _record_at(path, tf.constant(offset, tf.int64))
 
     def examples(
         self,

@@ -54,6 +54,9 @@ def test_reader_finds_the_records_of_some_images(toy_data):
     for wanted in ([ids[2]], [ids[3], ids[0]], []):
         found = [record["image/id"].numpy().decode() for record in reader.records(wanted)]
         assert found == sorted(wanted)
+    for number, expected in enumerate(reader.records()):
+        for name, value in reader.record(ids[number]).items():
+            assert np.array_equal(value, expected[name]), name
 
 
 def test_costs_are_crossings_and_void_beside_vertices(write_data, noise):

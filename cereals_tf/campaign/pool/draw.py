@@ -50,16 +50,17 @@ def draw(
 def drawn_tiles(pool: Pool, round_number: int) -> Iterator[tuple[Region, np.ndarray]]:
     """Yield the tiles with unlabelled cells in random order, and which cells these are."""
     entries = [image.entry for image in pool.candidates.values()]
+    tiles = [tiles_of(pool, entry) for entry in entries]
     lots, places = [], []
     for number, entry in enumerate(entries):
         seed = derive_seed(pool.options.seed, round_number, "tiles", entry.image_id)
-        count = len(tiles_of(pool, entry))
+        count = len(tiles[number])
         lots.append(Lots(seed).of(np.arange(count, dtype=np.uint64)))
         places.append(np.stack([np.full(count, number), np.arange(count)], axis=1))
     order = np.argsort(np.concatenate([np.empty(0, np.uint64), *lots]), kind="stable")
     for number, place in np.concatenate([np.empty((0, 2), int), *places])[order].tolist():
         entry = entries[number]
-        box = tiles_of(pool, entry)[place]
+        box = tiles[number][place]
         new = pool.unlabelled(entry)[box.cell_slices]
         if new.any():
             yield Region(entry.image_id, box), new

@@ -2,7 +2,7 @@
 
 import os
 import secrets
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,10 +11,11 @@ import numpy as np
 from cereals_tf.acquisition.regions import pixels_in
 from cereals_tf.acquisition.selection import Chosen, Price
 from cereals_tf.campaign.options import Options
+from cereals_tf.campaign.pool.draw import tiles_of
 from cereals_tf.campaign.pool.pool import Pool
 from cereals_tf.data_prep import records
 from cereals_tf.data_prep.clicks import ClickGrid
-from cereals_tf.data_prep.grid import STRIDE
+from cereals_tf.data_prep.grid import STRIDE, Box
 
 OPEN_FILES = 64
 """Files that stay open while regions are priced."""
@@ -90,7 +91,8 @@ def price_in(unit: str, pool: Pool, folder: Path) -> Price:
     if unit == "pixels":
         return partial(_pixels, pool)
     if needs_clicks(pool.options):
-        return _price_in_true_clicks(pool, folder)
+        drawn = pool.options.draws_tiles
+        return _price_of_tiles(pool) if drawn else _price_in_true_clicks(pool, folder)
     return lambda chosen, new: pool.options.bill(chosen.cost or 0.0, unit)
 
 
@@ -103,6 +105,29 @@ def _pixels(pool: Pool, chosen: Chosen, new: np.ndarray | None) -> float:
     return float(pixels_in(box, new))
 
 
+def _price_of_tiles(pool: Pool) -> Price:
+    """Return the price of a tile in true clicks; an image's record is read once for all of its."""
+
+    @cache
+    def clicks_of(image_id: str) -> dict[Box, int]:
+        entry = pool.candidates[image_id].entry
+        grid, unlabelled = _click_grid(pool, image_id), pool.unlabelled(entry)
+        kinds = pool.options.drawn_clicks
+        return {
+            box: grid.region(*box, counted=unlabelled[box.cell_slices]).of(kinds)
+            for box in tiles_of(pool, entry)
+        }
+
+    return lambda chosen, new: pool.options.bill(
+        float(clicks_of(chosen.region.image_id)[chosen.region.box]), "clicks"
+    )
+
+
+def _click_grid(pool: Pool, image_id: str) -> ClickGrid:
+    entry = pool.candidates[image_id].entry
+    return records.click_grid_of(pool.reader.record(image_id), entry.height, entry.width)
+
+
 def _price_in_true_clicks(pool: Pool, folder: Path) -> Price:
     """Return the price of a region in true clicks, as the oracle will count them."""
 
@@ -113,9 +138,7 @@ def _price_in_true_clicks(pool: Pool, folder: Path) -> Price:
 
     @lru_cache(OPEN_FILES)
     def grid_of(image_id: str) -> ClickGrid:
-        entry = pool.candidates[image_id].entry
-        (record,) = pool.reader.records([image_id])
-        return records.click_grid_of(record, entry.height, entry.width)
+        return _click_grid(pool, image_id)
 
     def price(chosen: Chosen, new: np.ndarray | None) -> float:
         image_id, box = chosen.region
