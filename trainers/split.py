@@ -125,7 +125,7 @@ class Split:
             (found,) = self._sifted([image_id])
             return found
         path, offset = self.places[image_id]
-        return _record_at(path, tf.constant(offset, tf.int64))
+        return _record_at(tf.constant(path), tf.constant(offset, tf.int64))
 
     def examples(
         self,

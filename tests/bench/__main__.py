@@ -24,6 +24,7 @@ GROUPS = {
     "model": "tests.bench.model",
     "selection": "tests.bench.selection",
     "scoring": "tests.bench.scoring",
+    "features": "tests.bench.features",
     "training": "tests.bench.training",
 }
 """Modules with `rows(quick: bool) -> Iterator[Row]`, by the name of their group."""

@@ -193,7 +193,7 @@ def _memory(folder: Path, size: Size) -> Row:
     write_toy(folder / "small", 4, 1, *SMALL)
     peaks = []
     for count in (size.few, size.many):
-        _link_scenes(folder / "small", folder / f"{count}", count)
+        link_scenes(folder / "small", folder / f"{count}", count)
         data = folder / f"{count}-data"
         prepare(folder / f"{count}", data, "cityscapes")
         done = in_child("tests.bench.scoring:score_small", str(data), str(folder / "scores"))
@@ -216,7 +216,7 @@ def score_small(data: str, out: str) -> int:
     return score_afresh(pool, scorer, Path(out))
 
 
-def _link_scenes(drawn: Path, out: Path, count: int) -> None:
+def link_scenes(drawn: Path, out: Path, count: int) -> None:
     """Make a source of so many training images out of links to a few drawn ones."""
     for kind in ("leftImg8bit", "gtFine"):
         shutil.copytree(drawn / kind / "val", out / kind / "val")

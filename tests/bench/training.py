@@ -87,10 +87,14 @@ def rows(quick: bool) -> Iterator[Row]:
         yield from _labelled_records(Path(folder, "pool"), size)
 
 
-def _model(size: Size, precision: str) -> keras.Model:
+def _model(size: Size, precision: str, normalization: str = "batch") -> keras.Model:
     keras.utils.set_random_seed(SEED)
     model = build_model(
-        "segmentation", 19, width_multiplier=size.width_multiplier, precision=precision
+        "segmentation",
+        19,
+        width_multiplier=size.width_multiplier,
+        precision=precision,
+        normalization=normalization,
     )
     compile_model(model, segmentation_loss(), LEARNING_RATE)
     return model
@@ -220,7 +224,7 @@ def _steps(size: Size) -> Iterator[Row]:
     """Compare steps: Keras's operations, precisions, batch sizes."""
     half, eighth = (size.height // 2, size.width // 2), (size.height // 8, size.width // 8)
     models = {precision: _model(size, precision) for precision in ("float32", HALF)}
-    plain = _model(size, "float32")
+    plain, grouped = _model(size, "float32"), _model(size, "float32", "group")
     optimizer = keras.optimizers.Adam(LEARNING_RATE, beta_1=BETA_1, beta_2=BETA_2)
     plain.compile(optimizer=optimizer, loss=segmentation_loss(), jit_compile=False)
     for height, width in (half, eighth):
@@ -230,15 +234,18 @@ def _steps(size: Size) -> Iterator[Row]:
             "Keras": _trains(plain, single, fused=False),
             HALF: _trains(models[HALF], single),
             "together": _trains(models["float32"], together),
+            "group": _trains(grouped, single),
         }
         seconds = interleaved(functions, size.repeats)
         for what, name, floor, floor_name in (
             ("", "ours", "Keras's Adam and batch normalisation", "Keras"),
             (f", {HALF}", HALF, "float32", "ours"),
             (f", batch of {STEPS_OF_ONE}", "together", "batch of 1", "ours"),
+            (", group normalisation", "group", "batch normalisation", "ours"),
         ):
             step = f"step, {height}x{width}{what}"
-            yield _row(step, seconds[name], STEPS_OF_ONE, floor, seconds[floor_name])
+            target = "<= 1.15" if (name, height) == ("group", half[0]) else ""
+            yield _row(step, seconds[name], STEPS_OF_ONE, floor, seconds[floor_name], target)
 
 
 def _batches(batch_size: int, height: int, width: int) -> Callable[[], tf.data.Dataset]:
