@@ -9,6 +9,7 @@ import platform
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime, timedelta
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -65,6 +66,7 @@ from cereals_tf.campaign.spent import spent
 from cereals_tf.campaign.stopwatch import Stopwatch
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.files import write_atomically
+from cereals_tf.data_prep.progress import note, within
 from cereals_tf.data_prep.sources.reading import read_json
 from cereals_tf.trainers.evaluation import READ_ANEW, CostEvaluator
 from cereals_tf.trainers.split import Split
@@ -116,6 +118,18 @@ class Round:
             WaitingError: People have not annotated all of its regions yet.
             UserError: A stage met what the user can mend.
         """
+        with within(f"round {self.number}"):
+            self._announce()
+            return self._complete()
+
+    def _announce(self) -> None:
+        """Say when the round will end if it takes as long as the one before."""
+        if self.rounds and not self.folder.exists():
+            seconds = self.rounds[-1].metrics.total_seconds
+            end = datetime.now() + timedelta(seconds=seconds)
+            note(f"round {self.number}: until about {end:%H:%M}, if it takes as long as the last")
+
+    def _complete(self) -> CommittedRound:
         self.folder.mkdir(exist_ok=True)
         if self._recipe:
             self._train_by(self._recipe)
