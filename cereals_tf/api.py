@@ -181,6 +181,8 @@ class Campaign:
     def step(self, *, strategy: str = "none", recipe: str = "") -> Metrics | None:
         """Do the next round, or finish an interrupted one.
 
+        Where people annotate, the regions of the round after it are chosen too, see `status`.
+
         Args:
             strategy: What trains the models: none or mirrored.
             recipe: What this round is trained by in place of the campaign's: fast or best.
@@ -194,7 +196,7 @@ class Campaign:
         load_tensorflow()
         from cereals_tf.campaign.run import step_campaign
 
-        done = step_campaign(self.opened, strategy, recipe)
+        done = step_campaign(self.opened, strategy, recipe, ask=True)
         return done.metrics if done else None
 
     def run(self, rounds: int, *, target: float = 1.0, strategy: str = "none") -> list[Metrics]:

@@ -7,6 +7,7 @@ line that comes next. TensorFlow is imported only by the functions that need it.
 import json
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cereals_tf.data_prep.errors import UserError
@@ -170,8 +171,8 @@ def step(
 ) -> str:
     """Do the campaign's next round, or finish an interrupted one.
 
-    Where people annotate (start --annotator=files), it stops once the round's regions are chosen,
-    and completes the round when all of them are collected or skipped.
+    Where people annotate (start --annotator=files), it completes the round once all of its regions
+    are collected or skipped, and goes on to ask for those of the next one.
 
     Args:
         campaign: The campaign's folder.
@@ -189,9 +190,10 @@ def step(
     stepped = api.Campaign.open(campaign)
     opened, done = stepped.opened, stepped.step(strategy=strategy, recipe=recipe)
     tables.show_rounds(opened)
-    if done is None:
-        _note(f"{campaign}: {why_it_stopped(opened)}")
-    return next_command.after_step(opened) if done else next_command.after_run(opened)
+    if done and opened.options.annotator == "oracle":
+        return next_command.after_step(opened)
+    _note(f"{campaign}: {why_it_stopped(opened)}")
+    return next_command.after_run(opened)
 
 
 def score(
@@ -408,6 +410,8 @@ def collect(
     format: Format = "labelme",
     partial: Annotated[str, SHARE] = "",
     skip: str = "",
+    annotator: str = "",
+    force: bool = False,
     invalid: Invalid = "refuse",
     problems: str = "",
     holes: str = "",
@@ -430,6 +434,9 @@ def collect(
             --partial=2% if they are at most 2 percent of it.
         skip: Numbers of regions that nobody will annotate, joined by commas. They are never
             proposed again.
+        annotator: Who drew SOURCE. Default: whom the tool names, else SOURCE itself.
+        force: Lose drawn work without being asked: of regions that are skipped, and of regions that
+            another annotator drew before.
         invalid: What becomes of wrong shapes, and of regions that are not complete: refuse (nothing
             is stored), or skip (what is right is stored: regions that are complete, of files and
             tasks without a wrong shape).
@@ -462,6 +469,10 @@ def collect(
         drawings = chosen.live.pull(server, request_id(refuse_not_waiting(opened).request), log)
     else:
         drawings = chosen.read_drawings(local_folder(source), log) if source else []
+    came_from = server.url if server else str(local_folder(source).resolve())
+    drawings = [
+        replace(drawn, annotator=annotator or drawn.annotator or came_from) for drawn in drawings
+    ]
 
     def say(found: Sequence[Problem]) -> None:
         file = local_folder(problems) if problems else None
@@ -470,7 +481,8 @@ def collect(
     if holes:
         load_tensorflow()
     folder = local_folder(holes) if holes else None
-    collected = collect_drawings(opened, drawings, SHARE.of(partial), skipped, say, folder)
+    agree = _lose if force else _ask_before_losing
+    collected = collect_drawings(opened, drawings, SHARE.of(partial), skipped, say, folder, agree)
     for doubt in collected.doubts[:SHOWN]:
         _note(f"warning: {doubt}")
     if len(collected.doubts) > SHOWN:
@@ -479,6 +491,7 @@ def collect(
     if not collected.waiting.missing or not (source or server):
         return next_command.after_step(opened)
     place = {"url": url, "project": project} if server else {}
+    place |= {"annotator": annotator} if annotator else {}
     again = ["collect", campaign, *([source] if source else [])]
     return next_command.command_line(*again, format=format, **place)
 
@@ -648,6 +661,21 @@ def _numbers(option: str, text: str) -> list[int]:
     if not all(part.isascii() and part.isdigit() for part in parts):
         raise UserError(f"--{option}={text}: expected whole numbers joined by commas, as 1,3")
     return [int(part) for part in parts]
+
+
+def _lose(loss: str) -> None:
+    _note(loss)
+
+
+def _ask_before_losing(loss: str) -> None:
+    """Go on only if a user at a terminal says so."""
+    from cereals_tf.annotation.collect import refuse_loss
+
+    if sys.stdin is not None and sys.stdin.isatty():
+        print(f"{loss}; go on? [y/N] ", end="", file=sys.stderr, flush=True)
+        if sys.stdin.readline().strip().lower() in ("y", "yes"):
+            return
+    refuse_loss(loss)
 
 
 def _print_json(content: dict[str, Any]) -> None:

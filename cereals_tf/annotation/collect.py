@@ -1,6 +1,6 @@
 """Taking in what annotators drew: everything is checked before anything is stored."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,6 +91,15 @@ def _percent(share: float) -> str:
     return f"{100 * share:.2g} %"
 
 
+def refuse_loss(loss: str) -> None:
+    """Refuse to lose what was drawn.
+
+    Raises:
+        UserError: Says what would be lost.
+    """
+    raise UserError(f"{loss}; --force if that is meant")
+
+
 def collect(
     campaign: Campaign,
     drawings: Sequence[Drawn],
@@ -98,6 +107,7 @@ def collect(
     skip: Sequence[int] = (),
     say: Callable[[Sequence[Problem]], None] = refuse,
     holes: Path | None = None,
+    agree: Callable[[str], object] = refuse_loss,
 ) -> Collected:
     """Store what was drawn inside the regions that the campaign's round asked for.
 
@@ -109,10 +119,12 @@ def collect(
         say: Told what is wrong, before anything is stored. What it does not raise an error for is
             left out: a drawing with a wrong shape, or a region that is not complete.
         holes: A folder for pictures of regions that have parts without a shape.
+        agree: Told what drawn work would be lost, before anything is stored: that of regions that
+            are skipped, or that somebody else drew before.
 
     Raises:
-        UserError: The campaign is busy or does not wait, or what `say` raises. Nothing was stored
-            then.
+        UserError: The campaign is busy or does not wait, or what `say` or `agree` raises. Nothing
+            was stored then.
     """
     refuse_not_waiting(campaign)
     with campaign.lock():
@@ -127,6 +139,8 @@ def collect(
         say(check.log.problems)
         store = campaign.annotations
         before = store.annotated()
+        for loss in _losses(annotations, before, {*skip} & (before.keys() | check.given_up)):
+            agree(f"{campaign.folder}: {loss}")
         for annotation in annotations:
             store.write(annotation)
         taken = before.keys() | {annotation.number for annotation in annotations}
@@ -142,6 +156,27 @@ def collect(
         return Collected(now, new, changed, check.reasons, check.ignored, check.doubts)
 
 
+def _losses(
+    annotations: Sequence[RegionAnnotation],
+    before: Mapping[int, RegionAnnotation],
+    given_up: Collection[int],
+) -> Iterator[str]:
+    """Say what drawn work a collection would lose."""
+    if given_up:
+        yield f"--skip gives up what is drawn in regions {_listed(sorted(given_up))}"
+    by_others: dict[tuple[str, str], list[int]] = {}
+    for annotation in annotations:
+        was = before.get(annotation.number)
+        if was and was.annotator not in ("", annotation.annotator) and not _same(annotation, was):
+            of_both = was.annotator, annotation.annotator
+            by_others.setdefault(of_both, []).append(annotation.number)
+    for (was_by, now_by), numbers in by_others.items():
+        yield (
+            f"what {shown(now_by)} drew would replace what {shown(was_by)} drew, in regions "
+            f"{_listed(sorted(numbers))}"
+        )
+
+
 def _same(one: RegionAnnotation, other: RegionAnnotation) -> bool:
     return np.array_equal(one.label, other.label) and one.seconds == other.seconds
 
@@ -154,6 +189,7 @@ class _Checked:
         reasons: Why a region is missing, by number.
         ignored: What share of a region has no shape, by number.
         holes: Where a region has no shape, by number.
+        given_up: Numbers of regions that are drawn and to be skipped.
         doubts: What is implausible of the regions' polygons.
     """
 
@@ -164,6 +200,7 @@ class _Checked:
         self.reasons: dict[int, str] = {}
         self.ignored: dict[int, float] = {}
         self.holes: dict[int, Hole] = {}
+        self.given_up: set[int] = set()
         self.doubts: list[str] = []
         self._round = len(campaign.rounds())
         self._request_id = request_id(request)
@@ -191,10 +228,14 @@ class _Checked:
         if drawn.skipped:
             return
         labels = painted(drawn.shapes, self._ids, *drawn.size)
-        for number in numbers:
+        for number in sorted(drawn.regions):
             window = self._window(number)
             label = labels[window.slices]
-            if reason := self._missing(drawn, number, label):
+            reason = self._missing(drawn, number, label)
+            if number in self._skip:
+                if not reason:
+                    self.given_up.add(number)
+            elif reason:
                 self.reasons.setdefault(number, reason)
             else:
                 yield from self._annotation(drawn, number, window, label)
@@ -290,6 +331,7 @@ class _Checked:
             polygons=polygons,
             seconds=drawn.seconds,
             assisted=any(shape.by_model for shape, _ in touching),
+            annotator=drawn.annotator,
         )
 
 

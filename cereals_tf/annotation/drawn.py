@@ -76,6 +76,7 @@ class Drawn:
         handed_out: Digest, by region, of the labels that it showed when it was handed out
             (pre-annotation); see `labels_digest`.
         problems: What is wrong with shapes, which are not among `shapes`.
+        annotator: Who drew it, '' where the tool does not say.
     """
 
     where: str
@@ -90,6 +91,7 @@ class Drawn:
     finished: bool = False
     handed_out: Mapping[int, str] = field(default_factory=dict)
     problems: Sequence[Problem] = ()
+    annotator: str = ""
 
 
 def is_request(image_id: Any, size: Any, request: Any, number: Any) -> bool:

@@ -248,8 +248,20 @@ def drawings_of(task: Any, where: str) -> Drawn:
             shapes += _shapes(f"{where}: {_result_name(result, number)}", result, asked["size"])
     seconds = _seconds(where, chosen)
     return Drawn(
-        where, **asked, shapes=shapes, seconds=seconds, finished=True, problems=log.problems
+        where,
+        **asked,
+        shapes=shapes,
+        seconds=seconds,
+        finished=True,
+        problems=log.problems,
+        annotator=_annotator(chosen.get("completed_by")),
     )
+
+
+def _annotator(user: Any) -> str:
+    """Return how an export names who annotated: by address, or by number alone."""
+    known = user.get("email") or user.get("id") if isinstance(user, dict) else user
+    return str(known) if isinstance(known, (str, int)) else ""
 
 
 def _result_name(result: Any, number: int) -> str:

@@ -8,6 +8,7 @@ import json
 import platform
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cached_property, partial
@@ -20,7 +21,7 @@ import tensorflow as tf
 from cereals_tf import __version__
 from cereals_tf.acquisition.regions import boxes_by_image
 from cereals_tf.acquisition.selection import Chosen
-from cereals_tf.campaign.annotators.annotator import Annotator
+from cereals_tf.campaign.annotators.annotator import Annotator, WaitingError
 from cereals_tf.campaign.annotators.oracle import Oracle
 from cereals_tf.campaign.annotators.people import People
 from cereals_tf.campaign.bill import bill_of
@@ -139,6 +140,16 @@ class Round:
         self._stage(METRICS, self._evaluate)
         shutil.rmtree(self._scratch, ignore_errors=True)
         return self.campaign.commit()
+
+    def ask(self) -> None:
+        """Ask people for the regions of the round, if any are left to ask for.
+
+        Raises:
+            UserError: See `complete`.
+        """
+        self.folder.mkdir(exist_ok=True)
+        with suppress(PoolIsEmptyError, WaitingError):
+            self._stage(REGIONS, self._annotate)
 
     def score(self, share: Share) -> int:
         """Score a share of the pool ahead of `complete`, which then computes what is missing.

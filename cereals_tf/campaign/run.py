@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def step_campaign(
-    campaign: Campaign, strategy: str = "none", recipe: str = ""
+    campaign: Campaign, strategy: str = "none", recipe: str = "", ask: bool = False
 ) -> CommittedRound | None:
     """Complete the next round, or the one that was interrupted.
 
@@ -32,6 +32,7 @@ def step_campaign(
         campaign: The campaign.
         strategy: What trains the models, see `cereals_tf.trainers.strategy`.
         recipe: What this round is trained by in place of the campaign's; '': as it was begun.
+        ask: Where people annotate, ask them for the regions of the round after it too.
 
     Returns:
         The round; None if the pool is empty or the round waits for people, see `why_it_stopped`.
@@ -44,9 +45,12 @@ def step_campaign(
         campaign.options.with_recipe(recipe)
     with _at_work(campaign, ("train", "val")):
         try:
-            return Round(campaign, devices, recipe).complete()
+            done = Round(campaign, devices, recipe).complete()
         except (PoolIsEmptyError, WaitingError):
             return None
+        if ask and campaign.options.annotator == "files":
+            Round(campaign).ask()
+        return done
 
 
 def score_campaign(campaign: Campaign, share: Share = ALL, beam_options: str | None = None) -> int:

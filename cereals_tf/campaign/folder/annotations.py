@@ -33,6 +33,7 @@ class RegionAnnotation:
             image.
         seconds: What it took; None where nobody measured.
         assisted: Whether a model drew some of it, so that nobody knows the clicks.
+        annotator: Who drew it, or in which file or folder it came; '' where nobody said.
     """
 
     number: int
@@ -42,6 +43,7 @@ class RegionAnnotation:
     polygons: Sequence[Polygon]
     seconds: float | None
     assisted: bool = False
+    annotator: str = ""
 
     def __post_init__(self) -> None:
         found, expected = (self.label.dtype, self.label.shape), (np.uint8, self.window[2:])
@@ -105,6 +107,7 @@ class AnnotationStore:
                     for polygon in annotation.polygons
                 ],
                 **({"assisted": True} if annotation.assisted else {}),
+                **({"annotator": annotation.annotator} if annotation.annotator else {}),
             },
         )
 
@@ -151,4 +154,5 @@ def _annotation(content: dict[str, Any]) -> RegionAnnotation:
         polygons,
         None if seconds is None else float(seconds),
         content.get("assisted") is True,
+        str(content.get("annotator", "")),
     )

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import sys
 from xml.etree import ElementTree
 
 import numpy as np
@@ -204,7 +206,8 @@ def test_partly_empty_region_is_kept_as_ignored(waiting, tool, handed_out, colle
 def test_skipped_regions(waiting, tool, handed_out, collected, truth_of, following):
     campaign = waiting()
     source = tool.draw(handed_out(campaign, tool), everything(truth_of(campaign)))
-    said = collected(campaign, tool, source, "--skip=0,2")
+    said = collected(campaign, tool, source, "--skip=0,2", "--force")
+    assert "--skip gives up what is drawn in regions 0, 2\n" in said
     assert "1 of 3 regions are annotated (1 new, 0 changed); regions skipped: 0, 2\n" in said
     assert following(said) == ["step", str(campaign.folder)]
     assert campaign.annotations.skipped() == {0, 2}
@@ -214,14 +217,14 @@ def test_skipped_regions(waiting, tool, handed_out, collected, truth_of, followi
 def test_skipped_region_may_be_half_drawn(waiting, tool, handed_out, collected, truth_of):
     campaign = waiting()
     source = tool.draw(handed_out(campaign, tool), half_drawn(truth_of(campaign)))
-    said = collected(campaign, tool, source, "--skip=0,1")
+    said = collected(campaign, tool, source, "--skip=0,1", "--force")
     assert "1 of 3 regions are annotated" in said and "skipped: 0, 1\nnext" in said
 
 
 def test_skip_is_taken_back_by_an_annotation(waiting, tool, handed_out, collected, truth_of):
     campaign = waiting()
     source = tool.draw(handed_out(campaign, tool), everything(truth_of(campaign)))
-    collected(campaign, tool, source, "--skip=0")
+    collected(campaign, tool, source, "--skip=0", "--force")
     assert "3 of 3 regions are annotated (1 new" in collected(campaign, tool, source)
     assert not campaign.annotations.skipped()
 
@@ -237,6 +240,49 @@ def test_region_that_the_annotator_skipped(waiting, labelstudio, handed_out, col
     source.write_text(json.dumps(tasks))
     said = collected(campaign, labelstudio, source)
     assert "2 of 3 regions are annotated (0 new, 0 changed); regions skipped: 1" in said
+
+
+def test_drawn_work_is_given_up_only_if_that_is_meant(
+    waiting, labelme, handed_out, collected, cereals, refused, truth_of, monkeypatch
+):
+    campaign = waiting()
+    source = labelme.draw(handed_out(campaign, labelme), everything(truth_of(campaign)))
+    gives_up = "--skip gives up what is drawn in regions 1"
+    assert gives_up in refused("collect", campaign.folder, source, "--skip=1")
+    collected(campaign, labelme, source)
+    assert f"{gives_up}; --force if that is meant" in refused(
+        "collect", campaign.folder, "--skip=1"
+    )
+    user, terminal = os.openpty()
+    with os.fdopen(terminal) as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        for answer, status in ((b"\n", 2), (b"no\n", 2), (b"y\n", 0)):
+            assert not campaign.annotations.skipped()
+            os.write(user, answer)
+            found, _, said = cereals("collect", campaign.folder, "--skip=1")
+            assert found == status and f"{gives_up}; go on? [y/N] " in said
+    os.close(user)
+    assert campaign.annotations.skipped() == {1}
+
+
+def test_another_annotator_replaces_nothing_unasked(
+    waiting, tool, handed_out, collected, refused, truth_of
+):
+    campaign = waiting()
+    out = handed_out(campaign, tool)
+    untouched = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    source = tool.draw(out, everything(truth_of(campaign)))
+    collected(campaign, tool, source, "--annotator=anna")
+    for path, content in untouched.items():
+        path.write_bytes(content)
+    source = tool.draw(out, lambda image: everything(truth_of(campaign))(image)[:1])
+    line = ["collect", campaign.folder, source, f"--format={tool.name}"]
+    said = refused(*line, "--annotator=bob")
+    assert "what 'bob' drew would replace what 'anna' drew, in regions 0, 1, 2; --force" in said
+    assert str(source) in refused(*line)
+    assert "3 changed" in collected(campaign, tool, source, "--annotator=bob", "--force")
+    names = [found.annotator for found in campaign.annotations.annotated().values()]
+    assert names == ["bob"] * 3
 
 
 def test_skip_without_a_source(waiting, cereals, refused):
