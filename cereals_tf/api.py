@@ -24,6 +24,7 @@ from cereals_tf.data_prep.remote import RemotePath, folder_at, local_folder
 if TYPE_CHECKING:
     from cereals_tf.campaign.estimate import Estimate
     from cereals_tf.campaign.learning.quality import Evaluation
+    from cereals_tf.campaign.review import Reviewed
 
 __all__ = ["Campaign", "Status", "UserError", "inspect", "prepare", "show_progress"]
 
@@ -246,6 +247,32 @@ class Campaign:
         from cereals_tf.campaign.learning.quality import evaluate_round
 
         return evaluate_round(self.opened, done, split)
+
+    def review(self, folds: int = 5) -> "list[Reviewed]":
+        """Return what is annotated by how little its labels are believed, the least first.
+
+        Args:
+            folds: As `cereals review --folds`.
+
+        Raises:
+            UserError: No round is complete, the campaign is busy, or its data set changed or is
+                damaged.
+        """
+        load_tensorflow()
+        from cereals_tf.campaign.review import review
+
+        return review(self.opened, folds)
+
+    def reopen(self, regions: str) -> Waiting:
+        """Ask people to draw regions of complete rounds again, as `0:3,1:12`.
+
+        Raises:
+            UserError: An oracle annotates, the campaign is busy or in training, or a region was not
+                annotated.
+        """
+        from cereals_tf.campaign.reopen import region_names, reopen
+
+        return reopen(self.opened, region_names(regions))
 
     def report(
         self,

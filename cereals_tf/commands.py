@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.files import refuse_occupied
 from cereals_tf.data_prep.option import KeyOf, Need, Share, number, one_of
 from cereals_tf.data_prep.quiet import load_tensorflow
 from cereals_tf.data_prep.remote import folder_at, local_folder
@@ -29,6 +30,7 @@ WITH_BEAM = Need("with --runner=beam", lambda values: values["runner"] == "beam"
 WITHOUT_BEAM = Need("with --runner=local", lambda values: values["runner"] == "local")
 WITH_SERVER = Need("with a --format whose tool has servers", lambda values: _live(values["format"]))
 WITH_URL = Need("with --url", lambda values: bool(values["url"]))
+WITHOUT_URL = Need("without --url", lambda values: not values["url"])
 SHARE = Share()
 WITH_FUSIONS = Need("with --fusions", lambda values: bool(values["fusions"]))
 
@@ -354,6 +356,8 @@ def tasks(
     *,
     format: Format = "labelme",
     preannotate: bool = False,
+    regions: str = "",
+    overlap: Annotated[str, SHARE, WITHOUT_URL] = "",
     url: Annotated[str, WITH_SERVER] = "",
     project: Annotated[str, WITH_URL] = "",
     token: Annotated[str, WITH_URL] = "",
@@ -367,6 +371,10 @@ def tasks(
         out: Folder for the tasks; left out with --url.
         format: The annotation tool: {choices}.
         preannotate: Draw what the model of the round before sees in the regions, as polygons.
+        regions: Numbers of the regions, joined by commas, as to share them out. Default: all that
+            are waited for.
+        overlap: Hand out some regions, as 5%, to a second annotator too, in a folder named after
+            OUT with -second at its end; review says how far the two agree.
         url: Address of a running server of the tool that gets the tasks, as http://localhost:8080
             (pip install 'cereals-tf[labelstudio]' or 'cereals-tf[cvat]').
         project: Number of its project, or the name of one, which is created if it is new.
@@ -380,16 +388,18 @@ def tasks(
     from cereals_tf.annotation import formats
     from cereals_tf.campaign.folder.campaign import Campaign
 
-    chosen = formats.named(format)
+    chosen, only = formats.named(format), _numbers("regions", regions)
     server = _server(chosen, url, project, token, out)
     if not out and server is None:
         raise UserError("tasks: OUT is missing, expected a folder for the tasks")
     opened = Campaign.open(campaign)
     load_tensorflow()
-    from cereals_tf.annotation.handout import hand_out, outgoing_tasks
+    from cereals_tf.annotation.handout import hand_out, outgoing_tasks, overlap_of
+    from cereals_tf.campaign.folder.waiting import refuse_not_waiting
 
     if server and chosen.live:
-        pushed = chosen.live.push(server, outgoing_tasks(opened, preannotate), opened.data.classes)
+        outgoing = outgoing_tasks(opened, preannotate, only)
+        pushed = chosen.live.push(server, outgoing, opened.data.classes)
         _note(
             f"{server.url}/projects/{pushed.project}: {pushed.new} new regions to annotate, "
             f"{pushed.before} were there"
@@ -398,8 +408,17 @@ def tasks(
             "collect", campaign, format=format, url=server.url, project=pushed.project
         )
     folder = local_folder(out)
-    regions = hand_out(opened, folder, chosen, preannotate)
-    _note(f"{out}: {regions} regions to annotate; {chosen.advice(folder)}")
+    count = hand_out(opened, folder, chosen, preannotate, only)
+    _note(f"{out}: {count} regions to annotate; {chosen.advice(folder)}")
+    if overlap:
+        asked, other = refuse_not_waiting(opened), folder.with_name(f"{folder.name}-second")
+        drawn_twice = overlap_of(asked, SHARE.of(overlap), opened.options.seed)
+        if among := [number for number in drawn_twice if number in (only or asked.missing)]:
+            hand_out(opened, other, chosen, preannotate, among, second=True)
+            again = next_command.command_line(
+                "collect", campaign, chosen.result(other), format=format
+            )
+            _note(f"{other}: {len(among)} of them for a second annotator; then: {again}")
     return next_command.command_line("collect", campaign, chosen.result(folder), format=format)
 
 
@@ -463,10 +482,10 @@ def collect(
         raise UserError("collect: SOURCE is missing, expected what annotators made")
     opened, log = Campaign.open(campaign), SourceLog()
     if server and chosen.live:
-        from cereals_tf.annotation.tasks import request_id
+        from cereals_tf.annotation.tasks import request_ids
         from cereals_tf.campaign.folder.waiting import refuse_not_waiting
 
-        drawings = chosen.live.pull(server, request_id(refuse_not_waiting(opened).request), log)
+        drawings = chosen.live.pull(server, request_ids(refuse_not_waiting(opened)), log)
     else:
         drawings = chosen.read_drawings(local_folder(source), log) if source else []
     came_from = server.url if server else str(local_folder(source).resolve())
@@ -494,6 +513,92 @@ def collect(
     place |= {"annotator": annotator} if annotator else {}
     again = ["collect", campaign, *([source] if source else [])]
     return next_command.command_line(*again, format=format, **place)
+
+
+def reopen(campaign: str, *, regions: str) -> str:
+    """Have regions of earlier rounds drawn again; the next step trains on the corrected labels.
+
+    They wait to be drawn beside the regions of the round that waits, or as a round of their own
+    where none does. Rounds that are complete stay as they are, and what was drawn first is kept in
+    them. Drawing again takes clicks again, but no pixels. A region that is skipped (collect --skip)
+    keeps its first label.
+
+    Args:
+        campaign: The campaign's folder.
+        regions: The regions, each as ROUND:NUMBER, joined by commas; review lists them so.
+
+    Example:
+        cereals reopen campaign --regions=0:3,1:12
+    """
+    from cereals_tf import next_command
+    from cereals_tf.campaign.folder.campaign import Campaign
+    from cereals_tf.campaign.reopen import region_names
+    from cereals_tf.campaign.reopen import reopen as reopen_regions
+
+    opened = Campaign.open(campaign)
+    waiting = reopen_regions(opened, region_names(regions))
+    _note(f"{campaign}: {waiting.text()}; drawn again: {waiting.again_text()}")
+    return next_command.after_reopen(waiting)
+
+
+def review(
+    campaign: str,
+    out: str = "",
+    *,
+    folds: Annotated[int, number(0)] = 5,
+    most: Annotated[int, number(1)] = 20,
+    json: bool = False,
+) -> str | None:
+    """List annotated regions whose labels look wrong, the worst first.
+
+    A region's labels are held against what a model predicts that has not seen them: how much worse
+    they fit than the model expects itself, in nats per position, above 0 where it is sure of
+    something else. Where two annotators drew the same regions (tasks --overlap), their IoU stands
+    beside. Look at the pictures in OUT before anything is drawn again.
+
+    Args:
+        campaign: The campaign's folder.
+        out: New folder for a page with pictures, index.html, and a table of all regions,
+            review.csv.
+        folds: Parts of the annotated images; the regions of each are judged by a head that is
+            trained on those of the others, which takes as long as so many trainings of a round's
+            segmentation with --recipe=fast. 0: the regions of a round are judged by the model of
+            the round before, those of round 0 not at all; so it is too where no pretrained encoder
+            is there.
+        most: Regions that are listed and proposed to be drawn again.
+        json: Print all as JSON instead of a table.
+
+    Example:
+        cereals review campaign campaign-review
+    """
+    from cereals_tf import next_command, tables
+    from cereals_tf.campaign.folder.campaign import Campaign
+
+    if folds == 1:
+        raise UserError("--folds=1: expected 0, or 2 and more")
+    opened = Campaign.open(campaign)
+    load_tensorflow()
+    from cereals_tf.campaign.agreement import agreement
+    from cereals_tf.campaign.review import first_names
+    from cereals_tf.campaign.review import review as review_regions
+
+    folder = local_folder(out) if out else None
+    if folder:
+        refuse_occupied(folder)
+    reviewed, agreed = review_regions(opened, folds), agreement(opened)
+    if folder:
+        from cereals_tf.report.review import write_review
+
+        _note(f"{write_review(opened, reviewed, folder, most)}: open it in a browser")
+    if json:
+        _print_json(tables.review_summary(opened, reviewed, agreed))
+        return None
+    tables.show_review(opened, reviewed[:most])
+    if left_out := len(first_names(opened)) - len(reviewed):
+        _note(f"{campaign}: {left_out} regions are not judged: no model without them, or no label")
+    if agreed:
+        tables.show_agreement(opened, agreed)
+    return next_command.after_review(opened, [each.name for each in reviewed[:most]])
 
 
 def report(campaign: str, out: str = "", *, rounds: str = "", beside: str = "") -> str:

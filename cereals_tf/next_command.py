@@ -1,12 +1,14 @@
 """The command that comes next, as it can be copied and run."""
 
 import shlex
-from itertools import count
+from collections.abc import Iterator, Sequence
+from itertools import count, takewhile
 from pathlib import Path
 
 from cereals_tf.annotation.formats import FORMATS, format_of
 from cereals_tf.campaign.folder.campaign import Campaign
-from cereals_tf.campaign.folder.waiting import waiting
+from cereals_tf.campaign.folder.rows import RegionName
+from cereals_tf.campaign.folder.waiting import Waiting, waiting
 from cereals_tf.data_prep.dataset import PreparedData
 
 ROUNDS = 5
@@ -44,12 +46,37 @@ def after_step(campaign: Campaign) -> str:
     asked = waiting(campaign)
     if asked is None or not asked.missing:
         return command_line("step", campaign.folder)
-    tasks = _beside(campaign.folder, f"tasks-{asked.round:03}")
-    known = format_of(tasks)
-    if known is None:
-        return command_line("tasks", campaign.folder, tasks)
-    result = FORMATS[known].result(tasks)
+    again = {*asked.missing} <= asked.redraws.keys() and len(asked.redraws) < len(asked.request)
+    suffix = f"tasks-{asked.round:03}{'-again' if again else ''}"
+    handed_out = [tasks for tasks in _existing(campaign.folder, suffix) if format_of(tasks)]
+    if not handed_out:
+        return _tasks(asked, asked.missing if again else ())
+    known = format_of(handed_out[-1])
+    assert known
+    result = FORMATS[known].result(handed_out[-1])
     return command_line("collect", campaign.folder, result, format=known)
+
+
+def after_reopen(asked: Waiting) -> str:
+    """Return what brings reopened regions to annotators, beside those that may be with them."""
+    alone = len(asked.redraws) == len(asked.request)
+    return _tasks(asked, () if alone else [n for n in asked.missing if n in asked.redraws])
+
+
+def _tasks(asked: Waiting, again: Sequence[int]) -> str:
+    """Return what hands out all that is missing, or the given regions that are drawn again."""
+    suffix, numbers = f"tasks-{asked.round:03}", ",".join(map(str, again))
+    if not again:
+        return command_line("tasks", asked.folder, _free(asked.folder, suffix))
+    tasks = _free(asked.folder, f"{suffix}-again")
+    return command_line("tasks", asked.folder, tasks, regions=numbers)
+
+
+def after_review(campaign: Campaign, doubted: Sequence[RegionName]) -> str | None:
+    """Return what has regions drawn again; None where people have no say."""
+    if campaign.options.annotator == "oracle" or not doubted:
+        return None
+    return command_line("reopen", campaign.folder, regions=",".join(map(str, doubted)))
 
 
 def after_run(campaign: Campaign) -> str:
@@ -76,5 +103,14 @@ def _beside(folder: Path, suffix: str) -> Path:
 
 def _free(folder: Path, suffix: str) -> Path:
     """Return such a folder that does not exist."""
+    return next(path for path in _numbered(folder, suffix) if not path.exists())
+
+
+def _existing(folder: Path, suffix: str) -> list[Path]:
+    """Return such folders that exist, in the order in which `_free` gave them."""
+    return list(takewhile(Path.exists, _numbered(folder, suffix)))
+
+
+def _numbered(folder: Path, suffix: str) -> Iterator[Path]:
     names = (suffix if number == 1 else f"{suffix}-{number}" for number in count(1))
-    return next(path for path in (_beside(folder, name) for name in names) if not path.exists())
+    return (_beside(folder, name) for name in names)

@@ -1,7 +1,8 @@
 """What the commands print on the terminal."""
 
+import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -14,10 +15,14 @@ from cereals_tf.data_prep.dataset import PreparedData
 from cereals_tf.data_prep.findings import findings
 
 if TYPE_CHECKING:
+    from cereals_tf.campaign.agreement import Agreement
     from cereals_tf.campaign.estimate import Estimate
     from cereals_tf.campaign.learning.quality import Evaluation
+    from cereals_tf.campaign.review import Reviewed
+    from cereals_tf.trainers.evaluation import Iou
 
 _UNKNOWN = "n/a"
+_WORST = 5
 _OF_LABELS = (
     "pixels_ignored",
     "pixels_per_class",
@@ -118,6 +123,89 @@ def show_progress(campaign: Campaign) -> None:
         print(f"{campaign.folder}: round {number} is unfinished", file=sys.stderr)
     elif not number:
         print(f"{campaign.folder}: no round is complete yet", file=sys.stderr)
+
+
+def review_summary(
+    campaign: Campaign, reviewed: Sequence["Reviewed"], agreed: "Agreement | None"
+) -> dict[str, Any]:
+    """Return what `review --json` prints."""
+    regions = [review_row(campaign, each) for each in reviewed]
+    if agreed is None:
+        return {"regions": regions, "agreement": None}
+    names = campaign.data.classes.names
+
+    def ious(found: "Iou") -> dict[str, Any]:
+        values = [None if math.isnan(value) else float(value) for value in found.per_class]
+        return {"miou": found.mean, "iou_per_class": dict(zip(names, values, strict=True))}
+
+    return {
+        "regions": regions,
+        "agreement": {
+            "regions": {str(name): share for name, share in agreed.regions.items()},
+            **ious(agreed.all),
+            "annotators": {name: ious(found) for name, found in agreed.by_annotator.items()},
+        },
+    }
+
+
+def show_agreement(campaign: Campaign, agreed: "Agreement") -> None:
+    """Print how far annotators agree, by class and annotator, and where they do least."""
+    title = f"{campaign.folder}: IoU between annotators, {len(agreed.regions)} regions drawn twice"
+    table = Table(title=title, title_justify="left")
+    table.add_column("class")
+    columns = {"all": agreed.all, **agreed.by_annotator}
+    for heading in columns:
+        table.add_column(heading, justify="right")
+    for place, name in enumerate(campaign.data.classes.names):
+        table.add_row(name, *(_iou_of_class(found, place) for found in columns.values()))
+    table.add_section()
+    table.add_row("mean", *(format_iou(found.mean) for found in columns.values()))
+    print_table(table)
+    worst = sorted(agreed.regions, key=lambda name: agreed.regions[name])[:_WORST]
+    listed = ", ".join(f"{name} ({100 * agreed.regions[name]:.0f} %)" for name in worst)
+    print(f"{campaign.folder}: they agree least in {listed}", file=sys.stderr)
+
+
+def _iou_of_class(found: "Iou", place: int) -> str:
+    value = found.per_class[place]
+    return format_iou(None if math.isnan(value) else float(value))
+
+
+def review_row(campaign: Campaign, each: "Reviewed") -> dict[str, Any]:
+    """Return what is said of a reviewed region, by the columns of review.csv."""
+    names = (*campaign.data.classes.names, None)
+    y, x, height, width = each.region.box
+    return {
+        "region": str(each.name),
+        "image_id": each.region.image_id,
+        "y": y,
+        "x": x,
+        "height": height,
+        "width": width,
+        "score": round(each.score, 6),
+        "share_seen_otherwise": round(each.share, 6),
+        "labelled": names[-1 if each.labelled is None else each.labelled],
+        "seen": names[-1 if each.seen is None else each.seen],
+    }
+
+
+def show_review(campaign: Campaign, reviewed: Sequence["Reviewed"]) -> None:
+    """Print reviewed regions."""
+    table = Table(title=f"{campaign.folder}: labels that are believed least", title_justify="left")
+    for heading in ("region", "score", "seen otherwise %", "labelled", "seen", "image", "y, x"):
+        left = heading in ("labelled", "seen", "image")
+        table.add_column(heading, justify="left" if left else "right")
+    for row in (review_row(campaign, each) for each in reviewed):
+        table.add_row(
+            row["region"],
+            f"{row['score']:.2f}",
+            f"{100 * row['share_seen_otherwise']:.0f}",
+            row["labelled"] or "",
+            row["seen"] or "",
+            row["image_id"],
+            f"{row['y']}, {row['x']}",
+        )
+    print_table(table)
 
 
 def show_savings(saved: dict[str, float | None]) -> None:

@@ -28,7 +28,12 @@ REQUIRED = inspect.Parameter.empty
 GROUPS: dict[str, tuple[Callable[..., str | None], ...]] = {
     "Data": (commands.toy, commands.prepare, commands.inspect),
     "A campaign": (commands.start, commands.step, commands.run, commands.score, commands.status),
-    "People who annotate": (commands.tasks, commands.collect),
+    "People who annotate": (
+        commands.tasks,
+        commands.collect,
+        commands.review,
+        commands.reopen,
+    ),
     "Results": (commands.evaluate, commands.report, commands.export),
     "All at once": (commands.reproduce, demo),
     "This program": (commands.help, commands.completion, commands.version),

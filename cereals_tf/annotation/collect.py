@@ -6,11 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from cereals_tf.acquisition.selection import Chosen
 from cereals_tf.annotation.doubts import doubts_about
 from cereals_tf.annotation.drawn import EMPTY, Drawn, Shape, painted
 from cereals_tf.annotation.holes import Hole, draw_holes
-from cereals_tf.annotation.tasks import label_ids, labels_digest, request_id
+from cereals_tf.annotation.tasks import label_ids, labels_digest, request_ids, to_second
 from cereals_tf.campaign.folder.annotations import RegionAnnotation
 from cereals_tf.campaign.folder.campaign import Campaign
 from cereals_tf.campaign.folder.request import own_window
@@ -41,6 +40,7 @@ class Collected:
         reasons: Why regions of what came back are missing, by number.
         ignored: What share of regions has no shape and is ignored, by number, above 0, at most 1.
         doubts: What is implausible of the regions' polygons.
+        second: How many regions a second annotator drew of what came back.
     """
 
     waiting: Waiting
@@ -49,6 +49,7 @@ class Collected:
     reasons: Mapping[int, str]
     ignored: Mapping[int, float]
     doubts: Sequence[str] = ()
+    second: int = 0
 
     @property
     def summary(self) -> str:
@@ -58,6 +59,8 @@ class Collected:
             f"{len(waiting.annotated)} of {len(waiting.request)} regions are annotated "
             f"({self.new} new, {self.changed} changed)"
         ]
+        if self.second:
+            parts.append(f"{self.second} drawn by a second annotator")
         if self.ignored:
             most = max(self.ignored, key=lambda number: self.ignored[number])
             parts.append(
@@ -128,21 +131,34 @@ def collect(
     """
     refuse_not_waiting(campaign)
     with campaign.lock():
-        request = refuse_not_waiting(campaign).request
+        asked = refuse_not_waiting(campaign)
+        request = asked.request
         for number in skip:
             if number >= len(request):
                 raise UserError(f"--skip={number}: the request has regions 0 to {len(request) - 1}")
-        check = _Checked(campaign, request, partial, skip)
+        ids = request_ids(asked)
+        second_ids = list(map(to_second, ids))
+        again = [drawn for drawn in drawings if drawn.request in second_ids]
+        drawings = [drawn for drawn in drawings if drawn.request not in second_ids]
+        check = _Checked(campaign, asked, ids, partial, skip)
         annotations = [found for drawn in drawings for found in check.annotations(drawn)]
+        check_again = _Checked(campaign, asked, second_ids, partial, skip)
+        second = [found for drawn in again for found in check_again.annotations(drawn)]
         if holes and check.holes:
             draw_holes(campaign, check.holes, holes)
-        say(check.log.problems)
+        say([*check.log.problems, *check_again.log.problems])
         store = campaign.annotations
         before = store.annotated()
-        for loss in _losses(annotations, before, {*skip} & (before.keys() | check.given_up)):
+        losses = [
+            *_losses(annotations, before, {*skip} & (before.keys() | check.given_up)),
+            *_losses(second, campaign.second_annotations.annotated(), ()),
+        ]
+        for loss in losses:
             agree(f"{campaign.folder}: {loss}")
         for annotation in annotations:
             store.write(annotation)
+        for annotation in second:
+            campaign.second_annotations.write(annotation)
         taken = before.keys() | {annotation.number for annotation in annotations}
         declined = {number for drawn in drawings if drawn.skipped for number in drawn.regions}
         for number in sorted({*skip, *(declined - taken)}):
@@ -153,7 +169,8 @@ def collect(
             for annotation in annotations
         )
         now = refuse_not_waiting(campaign)
-        return Collected(now, new, changed, check.reasons, check.ignored, check.doubts)
+        doubts = [*check.doubts, *check_again.doubts]
+        return Collected(now, new, changed, check.reasons, check.ignored, doubts, len(second))
 
 
 def _losses(
@@ -194,7 +211,12 @@ class _Checked:
     """
 
     def __init__(
-        self, campaign: Campaign, request: Sequence[Chosen], partial: float, skip: Sequence[int]
+        self,
+        campaign: Campaign,
+        asked: Waiting,
+        ids: Sequence[str],
+        partial: float,
+        skip: Sequence[int],
     ) -> None:
         self.log = SourceLog()
         self.reasons: dict[int, str] = {}
@@ -202,15 +224,15 @@ class _Checked:
         self.holes: dict[int, Hole] = {}
         self.given_up: set[int] = set()
         self.doubts: list[str] = []
-        self._round = len(campaign.rounds())
-        self._request_id = request_id(request)
+        self._round = asked.round
+        self._request_ids = ids
         self._classes: Classes = campaign.data.classes
         self._ids = label_ids(self._classes)
         self._image_size = campaign.image_size
         self._entries: dict[str, ImageEntry] = {
             entry.image_id: entry for entry in campaign.data.images["train"]
         }
-        self._request = request
+        self._request = asked.request
         self._partial = partial
         self._skip = frozenset(skip)
         self._seen: dict[int, str] = {}
@@ -247,7 +269,7 @@ class _Checked:
                 f"{drawn.where}: is of round {drawn.round}, the campaign waits for round "
                 f"{self._round}"
             )
-        if drawn.request != self._request_id:
+        if drawn.request not in self._request_ids:
             return f"{drawn.where}: is of another campaign's request"
         for number in drawn.regions:
             asked = self._request[number].region if 0 <= number < len(self._request) else None

@@ -75,36 +75,41 @@ def push(server: Server, tasks: Iterable[ImageTask], classes: Classes) -> Pushed
     return Pushed(project.id, regions, 0)
 
 
-def pull(server: Server, request: str, log: SourceLog) -> list[Drawn]:
-    """Return what annotators drew in the task of one request.
+def pull(server: Server, requests: Sequence[str], log: SourceLog) -> list[Drawn]:
+    """Return what annotators drew in the tasks of a request.
 
     Images of jobs whose state is `completed` are finished, whatever their frames' attributes say.
 
     Args:
-        server: Where the task is.
-        request: See `cereals_tf.annotation.tasks.request_id`.
+        server: Where the tasks are.
+        requests: See `cereals_tf.annotation.tasks.request_ids`.
         log: Is told of images that were not handed out as they are.
 
     Raises:
         UserError: The server cannot be reached or refuses, or has no such project or task.
     """
-    with _connected(server) as client, tempfile.TemporaryDirectory(prefix="cereals-") as folder:
+    with _connected(server) as client:
         project = _project(client, server)
         if project is None:
             raise UserError(
                 f"--project={shown(server.project)}: {server.url} has no project of this name"
             )
         where = f"{server.url}: project {project.id}"
-        found = [task for task in _tasks(project, request) if task.size]
+        found = [task for text in requests for task in _tasks(project, text)[:1] if task.size]
         if not found:
             raise UserError(f"{where}: has no task of this round, run: cereals tasks")
-        task = found[0]
-        completed = {
-            number
-            for job in task.get_jobs()
-            if str(getattr(job.state, "value", job.state)) == "completed"
-            for number in range(job.start_frame, job.stop_frame + 1)
-        }
+        return [drawn for task in found for drawn in _drawn_in(task, where, log)]
+
+
+def _drawn_in(task: "Task", where: str, log: SourceLog) -> list[Drawn]:
+    """Return what annotators drew in a task."""
+    completed = {
+        number
+        for job in task.get_jobs()
+        if str(getattr(job.state, "value", job.state)) == "completed"
+        for number in range(job.start_frame, job.stop_frame + 1)
+    }
+    with tempfile.TemporaryDirectory(prefix="cereals-") as folder:
         export = Path(folder, "export.zip")
         task.export_dataset(_EXPORTED, export, include_images=False)
         return read_drawings(export, log, f"{where}: task {task.id}", completed)

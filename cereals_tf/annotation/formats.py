@@ -1,7 +1,7 @@
 """The annotation tools by name, and what differs between them."""
 
 import shlex
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -25,12 +25,12 @@ class Live(NamedTuple):
     Attributes:
         open: Checks what the user typed of it: address, project and token.
         push: Sends every region that is not there yet.
-        pull: Returns what annotators drew for one request.
+        pull: Returns what annotators drew for a request, by any of its digests.
     """
 
     open: Callable[[str, str, str], Server]
     push: Callable[[Server, Iterable[ImageTask], Classes], Pushed]
-    pull: Callable[[Server, str, SourceLog], list[Drawn]]
+    pull: Callable[[Server, Sequence[str], SourceLog], list[Drawn]]
 
 
 @dataclass(frozen=True)

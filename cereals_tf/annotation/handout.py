@@ -1,7 +1,8 @@
 """From a waiting campaign to the tasks of its round: images, regions, and predictions."""
 
 import io
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from shlex import quote
@@ -11,11 +12,11 @@ import tensorflow as tf
 from PIL import ExifTags, Image
 
 from cereals_tf.annotation.formats import MARK, Format
-from cereals_tf.annotation.tasks import ImageTask, RegionTask, labels_of, request_id
+from cereals_tf.annotation.tasks import ImageTask, RegionTask, labels_of, request_id, to_second
 from cereals_tf.campaign.folder.campaign import Campaign
 from cereals_tf.campaign.folder.request import own_window
 from cereals_tf.campaign.folder.splits import open_split
-from cereals_tf.campaign.folder.waiting import refuse_not_waiting
+from cereals_tf.campaign.folder.waiting import Waiting, refuse_not_waiting
 from cereals_tf.campaign.learning.scorer import load_segmentation
 from cereals_tf.data_prep import records
 from cereals_tf.data_prep.damage import damage_named
@@ -27,6 +28,7 @@ from cereals_tf.data_prep.polygons import Polygon, outline_mask
 from cereals_tf.data_prep.progress import Progress
 from cereals_tf.data_prep.text import shown
 from cereals_tf.trainers.evaluation import upsample_logits
+from cereals_tf.trainers.randomness import derive_seed
 from cereals_tf.trainers.split import Split
 
 TOLERANCE = 2.0
@@ -34,8 +36,23 @@ TOLERANCE = 2.0
 _SUFFIXES = {"png": ".png", "jpeg": ".jpg"}
 
 
-def hand_out(campaign: Campaign, out: Path, chosen: Format, preannotate: bool = False) -> int:
+def hand_out(
+    campaign: Campaign,
+    out: Path,
+    chosen: Format,
+    preannotate: bool = False,
+    only: Collection[int] = (),
+    second: bool = False,
+) -> int:
     """Write the tasks of a waiting campaign into a folder, which may hold some of them already.
+
+    Args:
+        campaign: The campaign.
+        out: The folder.
+        chosen: The annotation tool.
+        preannotate: See `outgoing_tasks`.
+        only: See `outgoing_tasks`.
+        second: See `outgoing_tasks`.
 
     Returns:
         How many regions the tasks are for.
@@ -43,24 +60,44 @@ def hand_out(campaign: Campaign, out: Path, chosen: Format, preannotate: bool = 
     Raises:
         UserError: See `outgoing_tasks` and `labels_of`, or the folder holds something else.
     """
-    tasks = outgoing_tasks(campaign, preannotate)
+    tasks = outgoing_tasks(campaign, preannotate, only, second)
     labels_of(campaign.data.classes)
-    _open_folder(campaign, out, chosen.name)
+    _open_folder(campaign, out, chosen.name, second)
     return chosen.write_tasks(out, tasks, campaign.data.classes)
 
 
-def outgoing_tasks(campaign: Campaign, preannotate: bool = False) -> Iterator[ImageTask]:
+def overlap_of(waiting: Waiting, share: float, seed: int) -> list[int]:
+    """Draw the regions that a second annotator gets too.
+
+    Args:
+        waiting: What is asked for.
+        share: Of the request, 0 to 1; a region at least, unless it is 0.
+        seed: The campaign's.
+    """
+    count = math.ceil(share * len(waiting.request))
+    draw = np.random.default_rng(derive_seed(seed, waiting.round, "overlap"))
+    return sorted(int(number) for number in draw.permutation(len(waiting.request))[:count])
+
+
+def outgoing_tasks(
+    campaign: Campaign,
+    preannotate: bool = False,
+    only: Collection[int] = (),
+    second: bool = False,
+) -> Iterator[ImageTask]:
     """Give the tasks of a waiting campaign, those of annotated and skipped regions left out.
 
     Args:
         campaign: The campaign.
         preannotate: Add what the model of the round before sees in the regions.
+        only: Numbers of the regions. Empty: all.
+        second: Whether they go to somebody who draws them besides, to compare.
 
     Raises:
-        UserError: The campaign does not wait, everything is in, the round has no model before it,
-            or the data set changed or is damaged.
+        UserError: The campaign does not wait, what is wanted is in, the round has no model before
+            it, or the data set changed or is damaged.
     """
-    waiting = _waiting_by_image(campaign)
+    waiting = _waiting_by_image(campaign, only, second)
     return _tasks_of(campaign, waiting, _Predictor(campaign) if preannotate else None)
 
 
@@ -79,7 +116,9 @@ def _tasks_of(
             yield ImageTask(entry, *_upright(record), regions)
 
 
-def _waiting_by_image(campaign: Campaign) -> dict[str, list[RegionTask]]:
+def _waiting_by_image(
+    campaign: Campaign, only: Collection[int], second: bool
+) -> dict[str, list[RegionTask]]:
     """Return what is still asked for, by image."""
     waiting = refuse_not_waiting(campaign)
     if not waiting.missing:
@@ -87,10 +126,14 @@ def _waiting_by_image(campaign: Campaign) -> dict[str, list[RegionTask]]:
             f"{campaign.folder}: all {len(waiting.request)} regions are annotated or skipped, run: "
             f"cereals step {quote(str(campaign.folder))}"
         )
+    if wrong := [str(number) for number in only if number not in waiting.missing]:
+        missing = ", ".join(map(str, waiting.missing))
+        raise UserError(f"--regions={','.join(wrong)}: not waited for, expected some of {missing}")
     entries = {entry.image_id: entry for entry in campaign.data.images["train"]}
     asked = request_id(waiting.request)
+    asked = to_second(asked) if second else asked
     by_image: dict[str, list[RegionTask]] = {}
-    for number in waiting.missing:
+    for number in only or waiting.missing:
         chosen = waiting.request[number]
         if chosen.cost is not None:
             unit = campaign.options.cost_unit
@@ -171,14 +214,15 @@ def outline_region(label: np.ndarray, window: Box) -> list[Polygon]:
     return [Polygon(most, corners), *moved]
 
 
-def _open_folder(campaign: Campaign, out: Path, kind: str) -> None:
+def _open_folder(campaign: Campaign, out: Path, kind: str, second: bool) -> None:
     """Make a folder for tasks of a campaign's request, unless one is there already.
 
     Raises:
         UserError: There is something else at `out`, or it is of another request or format.
     """
     path, number = out / MARK, len(campaign.rounds())
-    mark = f"{kind}, round {number}, request {request_id(campaign.request() or [])}"
+    asked = request_id(campaign.request() or [])
+    mark = f"{kind}, round {number}, request {to_second(asked) if second else asked}"
     if path.is_file():
         found = path.read_text(errors="replace")
         if found != mark:

@@ -5,7 +5,7 @@ not followed, and images are uploaded into the project.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -72,12 +72,12 @@ def push(server: Server, tasks: Iterable[ImageTask], classes: Classes) -> Pushed
         return Pushed(project, len(waiting), before)
 
 
-def pull(server: Server, request: str, log: SourceLog) -> list[Drawn]:
-    """Return what annotators drew in the tasks of one request.
+def pull(server: Server, requests: Sequence[str], log: SourceLog) -> list[Drawn]:
+    """Return what annotators drew in the tasks of a request.
 
     Args:
         server: Where the tasks are.
-        request: See `cereals_tf.annotation.tasks.request_id`. Other tasks of the project are left
+        requests: See `cereals_tf.annotation.tasks.request_ids`. Other tasks of the project are left
             alone.
         log: Is told of tasks that are damaged.
 
@@ -93,7 +93,7 @@ def pull(server: Server, request: str, log: SourceLog) -> list[Drawn]:
             )
         exported = client.projects.exports.as_json(project)
     where = f"{server.url}: project {project}"
-    asked = [task for task in exported if task["data"].get("request") == request]
+    asked = [task for task in exported if task["data"].get("request") in requests]
     if not asked:
         raise UserError(f"{where}: has no task of this round, run: cereals tasks")
     return drawings_in(where, asked, log)

@@ -11,6 +11,7 @@ import numpy as np
 
 from cereals_tf.acquisition.selection import Chosen
 from cereals_tf.annotation.drawn import REGION, Shape, painted
+from cereals_tf.campaign.folder.waiting import Waiting
 from cereals_tf.data_prep.dataset import Classes, ImageEntry
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.grid import Box
@@ -112,6 +113,18 @@ def request_id(request: Sequence[Chosen]) -> str:
     for number, (region, *_) in enumerate(request):
         digest.update(f"{(number, *region.box)} {region.image_id!a}\n".encode())
     return digest.hexdigest()[:16]
+
+
+def request_ids(waiting: Waiting) -> list[str]:
+    """Return the digest of what is waited for, and those of what it was before it grew."""
+    regions = waiting.request
+    begun = max(1, len(regions) - len(waiting.redraws))
+    return [request_id(regions[:size]) for size in range(len(regions), begun - 1, -1)]
+
+
+def to_second(request: str) -> str:
+    """Return the digest of a request as it stands in the tasks of second annotators."""
+    return f"{request}-second"
 
 
 def labels_digest(labels: np.ndarray) -> str:

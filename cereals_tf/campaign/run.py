@@ -43,7 +43,7 @@ def step_campaign(
     devices = open_strategy(strategy, campaign.options.batch_size)
     if recipe:
         campaign.options.with_recipe(recipe)
-    with _at_work(campaign, ("train", "val")):
+    with at_work(campaign, ("train", "val")):
         try:
             done = Round(campaign, devices, recipe).complete()
         except (PoolIsEmptyError, WaitingError):
@@ -73,7 +73,7 @@ def score_campaign(campaign: Campaign, share: Share = ALL, beam_options: str | N
     """
     pipeline = None if beam_options is None else _beam_scoring(beam_options)
     Round(campaign).refuse_scoring()
-    with _at_work(campaign, ("train",), shared=True):
+    with at_work(campaign, ("train",), shared=True):
         next_round = Round(campaign)
         next_round.refuse_scoring()  # a step may have ended just now
         return pipeline.score(next_round) if pipeline else next_round.score(share)
@@ -87,7 +87,7 @@ def _beam_scoring(options: str) -> "BeamScoring":
 
 
 @contextmanager
-def _at_work(campaign: Campaign, splits: Sequence[str], shared: bool = False) -> Iterator[None]:
+def at_work(campaign: Campaign, splits: Sequence[str], shared: bool = False) -> Iterator[None]:
     """Hold a campaign's lock, and name the damage in its data set if the block meets any."""
     refuse_damage(campaign.data, splits)
     tf.config.experimental.enable_op_determinism()

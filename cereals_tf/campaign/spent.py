@@ -12,7 +12,7 @@ class Spent(NamedTuple):
     """What is annotated, as counts and in percent of the train split.
 
     Attributes:
-        regions: How many regions.
+        regions: How many regions, each counted once.
         pixels: Pixels in them, each counted once.
         pixels_percent: Their share of all pixels.
         clicks: Clicks billed for them.
@@ -34,7 +34,7 @@ def spent(campaign: Campaign, regions: Sequence[Annotated], images: Sequence[Ima
     all_clicks = sum(entry.clicks for entry in images)
     known = campaign.data.labelled("train")
     return Spent(
-        len(regions),
+        sum(region.redraws is None for region in regions),
         pixels,
         100 * pixels / all_pixels,
         clicks,

@@ -95,8 +95,8 @@ def _sections(
     yield training_section(campaign, pictures)
 
 
-def render(content: Mapping[str, Any]) -> str:
-    """Return the page as HTML; every text in `content` is escaped."""
+def render(content: Mapping[str, Any], template: str = "page.html") -> str:
+    """Return a page as HTML; every text in `content` is escaped."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
@@ -104,7 +104,7 @@ def render(content: Mapping[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("page.html").render(content)
+    return environment.get_template(template).render(content)
 
 
 @contextmanager

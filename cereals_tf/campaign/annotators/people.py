@@ -32,18 +32,20 @@ from cereals_tf.trainers.split import Overlay, Split
 
 
 class Asked(NamedTuple):
-    """A region of a request, and where what was drawn in it is kept."""
+    """A region of a request, where what was drawn in it is kept, and if it was drawn before."""
 
     number: int
     region: Region
     store: AnnotationStore
+    again: bool = False
 
 
 class Answer(NamedTuple):
-    """A region's rectangle in the campaign's pixels, and what was drawn in it."""
+    """A region's rectangle in the campaign's pixels, what was drawn in it, and if it was before."""
 
     box: Box
     annotation: RegionAnnotation
+    again: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,13 +86,14 @@ class People:
         The round in progress is included once its annotations are taken in.
         """
         working = self.campaign.working
-        sources = [(done.request, done.annotations) for done in self.rounds]
+        sources = [(done.request, done.annotations, done.redraws) for done in self.rounds]
         if (working / REGIONS).exists() and (working / REQUEST).exists():
-            sources.append((read_request(working / REQUEST), self.campaign.annotations))
+            request = read_request(working / REQUEST)
+            sources.append((request, self.campaign.annotations, self.campaign.redraws()))
         asked: dict[str, list[Asked]] = {}
-        for request, store in sources:
+        for request, store, redraws in sources:
             for number, chosen in enumerate(request):
-                part = Asked(number, chosen.region, store)
+                part = Asked(number, chosen.region, store, number in redraws)
                 asked.setdefault(chosen.region.image_id, []).append(part)
         ignore_id = self.train.data.classes.ignore_id
         unit = self.campaign.options.cost_unit
@@ -115,7 +118,7 @@ class People:
         Raises:
             UserError: The annotation is missing, damaged, or that of another region.
         """
-        number, region, store = asked
+        number, region, store, again = asked
         annotation = store.read(number)
         if annotation is None:
             return None
@@ -127,7 +130,7 @@ class People:
                 f"{annotation.image_id!r} at {tuple(annotation.window)}, {REQUEST} asks for "
                 f"{region.image_id!r} at {tuple(window)}"
             )
-        return Answer(region.box, annotation)
+        return Answer(region.box, annotation, again)
 
     def _annotated(
         self, request: Sequence[Chosen], before: Iterable[Annotated]
@@ -135,6 +138,7 @@ class People:
         """Yield the regions of a request that are not skipped, and what they took."""
         labelled = boxes_by_image(done.region for done in before)
         account = Account(self.train.images, labelled, self.campaign.options)
+        redraws = self.campaign.redraws()
         for number, chosen in enumerate(request):
             answer = self._answer(Asked(number, chosen.region, self.campaign.annotations))
             if answer:
@@ -143,7 +147,8 @@ class People:
                 grid = click_grid(polygons, resized.height, resized.width)
                 new = account.take(chosen.region)
                 seconds, assisted = answer.annotation.seconds, answer.annotation.assisted
-                yield account.annotated(chosen, new, grid, seconds, assisted)
+                again = redraws.get(number)
+                yield account.annotated(chosen, new, grid, seconds, assisted, again)
 
     def _refuse_useless(self, regions: Sequence[Annotated]) -> None:
         """Raise UserError if nothing can be learnt from all the regions so far."""
@@ -188,7 +193,8 @@ def _factors(original: ImageEntry, resized: ImageEntry) -> tuple[float, float]:
 def label_of(image: ImageEntry, answers: Sequence[Answer], ignore_id: int) -> np.ndarray:
     """Return the label of an image of which some regions are annotated.
 
-    Where regions meet, a later one counts, except for what it ignores.
+    Where regions meet, a later one counts, except for what it ignores; where one is drawn again, it
+    counts throughout.
 
     Args:
         image: The image at its original size.
@@ -199,8 +205,8 @@ def label_of(image: ImageEntry, answers: Sequence[Answer], ignore_id: int) -> np
         uint8 [H, W], train ids at the original size.
     """
     label = np.full((image.height, image.width), ignore_id, np.uint8)
-    for _, annotation in answers:
-        known = annotation.label != ignore_id
+    for _, annotation, again in answers:
+        known = again | (annotation.label != ignore_id)
         label[annotation.window.slices][known] = annotation.label[known]
     return label
 
@@ -223,7 +229,9 @@ def costs_of(
         float32 [ceil(H/8), ceil(W/8)], 0 where nothing is known.
     """
     costs = np.zeros((cells(resized.height), cells(resized.width)), np.float32)
-    for box, annotation in answers:
+    for box, annotation, again in answers:
+        if again and annotation.assisted and unit == "clicks":
+            continue  # what is known is of the first drawing
         inside = box.cell_slices
         clicks = _clicks(annotation.polygons, original, resized)[inside]
         if unit == "clicks":

@@ -15,7 +15,8 @@ from cereals_tf.acquisition.selection import Chosen
 from cereals_tf.campaign.folder.annotations import AnnotationStore
 from cereals_tf.campaign.folder.metrics import Metrics
 from cereals_tf.campaign.folder.regions import Annotated, read_regions
-from cereals_tf.campaign.folder.request import read_request
+from cereals_tf.campaign.folder.request import read_redraws, read_request
+from cereals_tf.campaign.folder.rows import RegionName
 from cereals_tf.campaign.options import OF_0_1, Options
 from cereals_tf.data_prep.dataset import PreparedData
 from cereals_tf.data_prep.errors import UserError
@@ -27,6 +28,8 @@ FORMAT_VERSION = 1
 DESCRIPTION = "campaign.json"
 REQUEST = "request.csv"
 ANNOTATIONS = "annotations"
+SECOND = "second"
+"""What other annotators drew of the same regions, which no training sees."""
 REGIONS = "regions.csv"
 METRICS = "metrics.json"
 OPTIONS_FILE = "options.json"
@@ -65,16 +68,38 @@ class CommittedRound:
         path = self.folder / REQUEST
         return read_request(path) if path.exists() else []
 
+    @cached_property
+    def redraws(self) -> dict[int, RegionName]:
+        """Which earlier regions the request asked for again, by number."""
+        path = self.folder / REQUEST
+        return read_redraws(path) if path.exists() else {}
+
     @property
     def skipped(self) -> list[Region]:
-        """The regions of the request that people skipped."""
+        """The regions of the request that people skipped; those drawn before are not among them."""
         annotated = {done.region for done in self.regions}
-        return [asked.region for asked in self.request if asked.region not in annotated]
+        asked = [
+            each.region for number, each in enumerate(self.request) if number not in self.redraws
+        ]
+        return [region for region in asked if region not in annotated]
+
+    @property
+    def named(self) -> dict[RegionName, Annotated]:
+        """What was annotated in this round, by name."""
+        if not self.request:
+            return {RegionName(self.number, n): done for n, done in enumerate(self.regions)}
+        numbers = {asked.region: n for n, asked in enumerate(self.request)}
+        return {RegionName(self.number, numbers[done.region]): done for done in self.regions}
 
     @property
     def annotations(self) -> AnnotationStore:
         """What people annotated in this round."""
         return AnnotationStore(self.folder / ANNOTATIONS)
+
+    @property
+    def second_annotations(self) -> AnnotationStore:
+        """What second annotators drew in some of its regions."""
+        return AnnotationStore(self.folder / SECOND)
 
     @property
     def own_options(self) -> dict[str, Any]:
@@ -201,6 +226,11 @@ class Campaign:
         """What people annotated so far in the round in progress."""
         return AnnotationStore(self.working / ANNOTATIONS)
 
+    @property
+    def second_annotations(self) -> AnnotationStore:
+        """What second annotators drew in the round in progress."""
+        return AnnotationStore(self.working / SECOND)
+
     def request(self) -> list[Chosen] | None:
         """Return the regions that the round in progress waits for; None: it does not wait.
 
@@ -209,6 +239,11 @@ class Campaign:
         path = self.working / REQUEST
         waits = path.exists() and not (self.working / REGIONS).exists()
         return read_request(path) if waits else None
+
+    def redraws(self) -> dict[int, RegionName]:
+        """Return which earlier regions the round in progress asks for again, by number."""
+        path = self.working / REQUEST
+        return read_redraws(path) if path.exists() else {}
 
     def rounds(self) -> list[CommittedRound]:
         """Return the committed rounds in order.

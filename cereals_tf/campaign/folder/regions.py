@@ -10,10 +10,13 @@ from cereals_tf.acquisition.regions import Region, labelled_mask, pixels_in
 from cereals_tf.acquisition.selection import Chosen
 from cereals_tf.campaign.folder.rows import (
     CHOSEN,
+    REDRAWS,
+    RegionName,
     chosen_cells,
     chosen_of,
     number_or_none,
     read_rows,
+    redrawn_of,
     write_rows,
 )
 from cereals_tf.campaign.options import Options
@@ -44,6 +47,7 @@ class Annotated:
         seconds: What people needed; None where nobody measured.
         clicks_billed: What it took from the account of clicks; None where version 0.1 annotated it.
         assisted: Whether a model drew some of it, whose vertices are not among the clicks.
+        redraws: The earlier region that it draws again, None where it is new.
     """
 
     chosen: Chosen
@@ -52,6 +56,7 @@ class Annotated:
     seconds: float | None = None
     clicks_billed: int | None = None
     assisted: bool = False
+    redraws: RegionName | None = None
 
     @property
     def region(self) -> Region:
@@ -77,11 +82,14 @@ def write_regions(path: Path, regions: Sequence[Annotated]) -> None:
         )
         for region in regions
     ]
-    if not any(region.assisted for region in regions):
-        write_rows(path, COLUMNS, rows)
-        return
-    marked = [(*row, int(region.assisted)) for row, region in zip(rows, regions, strict=True)]
-    write_rows(path, (*COLUMNS, ASSISTED), marked)
+    columns = COLUMNS
+    if any(region.assisted for region in regions):
+        columns = (*columns, ASSISTED)
+        rows = [(*row, int(region.assisted)) for row, region in zip(rows, regions, strict=True)]
+    if any(region.redraws for region in regions):
+        columns = (*columns, REDRAWS)
+        rows = [(*row, region.redraws) for row, region in zip(rows, regions, strict=True)]
+    write_rows(path, columns, rows)
 
 
 def read_regions(path: Path) -> list[Annotated]:
@@ -101,11 +109,14 @@ def _annotated(row: Mapping[str, str]) -> Annotated:
         number_or_none(row.get("seconds", "")),
         int(row[BILLED]) if row.get(BILLED) else None,
         row.get(ASSISTED) == "1",
+        redrawn_of(row),
     )
 
 
 class Account:
     """Bills one region after the other, for what none before it covers.
+
+    What is drawn again takes its clicks again, but no pixels.
 
     Args:
         images: The images, at the size that the regions are in.
@@ -143,6 +154,7 @@ class Account:
         grid: ClickGrid,
         seconds: float | None = None,
         assisted: bool = False,
+        redraws: RegionName | None = None,
     ) -> Annotated:
         """Return a region with what its new cells took.
 
@@ -152,11 +164,13 @@ class Account:
             grid: The clicks of its image.
             seconds: What people needed; None where nobody measured.
             assisted: Whether a model drew some of it.
+            redraws: The earlier region that it draws again.
         """
         box, options = chosen.region.box, self._options
-        clicks = grid.region(*box, counted=new)
-        billed = options.bill(int(clicks.of(options.drawn_clicks)))
-        return Annotated(chosen, pixels_in(box, new), clicks, seconds, int(billed), assisted)
+        clicks = grid.region(*box, counted=np.ones_like(new) if redraws else new)
+        billed = int(options.bill(int(clicks.of(options.drawn_clicks))))
+        pixels = pixels_in(box, new)
+        return Annotated(chosen, pixels, clicks, seconds, billed, assisted, redraws)
 
 
 def costed(regions: Sequence[Annotated], unit: str) -> list[Annotated]:
@@ -171,7 +185,7 @@ def cost_per_pixel(regions: Sequence[Annotated], options: Options) -> float | No
 
     It is in clicks that count, or in seconds, as the campaign's costs are.
     """
-    known = costed(regions, options.cost_unit)
+    known = [region for region in costed(regions, options.cost_unit) if not region.redraws]
     pixels = sum(region.pixels for region in known)
     if not pixels:
         return None

@@ -1,13 +1,23 @@
 """A round's request: the regions that people are asked to annotate, `working/request.csv`.
 
-A region's number, from 0 in the order of choice, is its only name, together with the round.
+A region's number, from 0 in the order of choice, is its only name, together with the round. Regions
+of earlier rounds that are to be drawn again come after those that were chosen.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cereals_tf.acquisition.selection import Chosen
-from cereals_tf.campaign.folder.rows import CHOSEN, chosen_cells, chosen_of, read_rows, write_rows
+from cereals_tf.campaign.folder.rows import (
+    CHOSEN,
+    REDRAWS,
+    RegionName,
+    chosen_cells,
+    chosen_of,
+    read_rows,
+    redrawn_of,
+    write_rows,
+)
 from cereals_tf.data_prep.dataset import ImageEntry
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.grid import Box
@@ -15,10 +25,32 @@ from cereals_tf.data_prep.grid import Box
 NUMBER = "number"
 
 
-def write_request(path: Path, regions: Sequence[Chosen]) -> None:
-    """Write request.csv atomically."""
+def write_request(
+    path: Path, regions: Sequence[Chosen], redraws: Mapping[int, RegionName] = {}
+) -> None:
+    """Write request.csv atomically.
+
+    Args:
+        path: The file.
+        regions: What is asked for.
+        redraws: What earlier regions some of them, by number, draw again.
+    """
     rows = [(number, *chosen_cells(region)) for number, region in enumerate(regions)]
-    write_rows(path, (NUMBER, *CHOSEN), rows)
+    if not redraws:
+        write_rows(path, (NUMBER, *CHOSEN), rows)
+        return
+    named = [(*row, redraws.get(number)) for number, row in enumerate(rows)]
+    write_rows(path, (NUMBER, *CHOSEN, REDRAWS), named)
+
+
+def read_redraws(path: Path) -> dict[int, RegionName]:
+    """Read of request.csv which earlier regions are drawn again, by number.
+
+    Raises:
+        UserError: Not such a file.
+    """
+    rows = read_rows(path, lambda row: (int(row[NUMBER]), redrawn_of(row)))
+    return {number: name for number, name in rows if name}
 
 
 def read_request(path: Path) -> list[Chosen]:

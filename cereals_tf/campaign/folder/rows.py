@@ -4,7 +4,7 @@ import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from cereals_tf.acquisition.regions import Region
 from cereals_tf.acquisition.selection import Chosen
@@ -15,7 +15,34 @@ from cereals_tf.data_prep.grid import Box
 CHOSEN = ("image_id", "y", "x", "height", "width", "score", "information", "cost_estimated")
 """The columns of a chosen region."""
 
+REDRAWS = "redraws"
+"""A column more, where regions of earlier rounds are drawn again: the `RegionName` of each."""
+
 Row = TypeVar("Row")
+
+
+class RegionName(NamedTuple):
+    """A region's only name in a campaign: its round, and its number in what that asked for."""
+
+    round: int
+    number: int
+
+    def __str__(self) -> str:
+        """Return it as users type it."""
+        return f"{self.round}:{self.number}"
+
+
+def redrawn_of(row: Mapping[str, str]) -> RegionName | None:
+    """Return which region a row draws again, None for a new one.
+
+    Raises:
+        ValueError: The cell is not of its type.
+    """
+    cell = row.get(REDRAWS)
+    if not cell:
+        return None
+    number, _, place = cell.partition(":")
+    return RegionName(int(number), int(place))
 
 
 def chosen_cells(chosen: Chosen) -> tuple[Any, ...]:

@@ -1,12 +1,13 @@
 """Where a round stands that waits for people."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from shlex import quote
 
 from cereals_tf.acquisition.selection import Chosen
 from cereals_tf.campaign.folder.campaign import Campaign
+from cereals_tf.campaign.folder.rows import RegionName
 from cereals_tf.data_prep.errors import UserError
 
 
@@ -20,6 +21,7 @@ class Waiting:
         request: The regions that people are asked for, by number.
         annotated: Numbers of those that are annotated.
         skipped: Numbers of those that are skipped.
+        redraws: Regions of earlier rounds that some, by number, draw again.
     """
 
     folder: Path
@@ -27,6 +29,7 @@ class Waiting:
     request: Sequence[Chosen]
     annotated: frozenset[int]
     skipped: frozenset[int]
+    redraws: Mapping[int, RegionName] = field(default_factory=dict)
 
     @property
     def missing(self) -> list[int]:
@@ -41,6 +44,10 @@ class Waiting:
             "annotated": len(self.annotated),
             "skipped": len(self.skipped),
         }
+
+    def again_text(self) -> str:
+        """Say which regions of earlier rounds are drawn again, by their numbers."""
+        return ", ".join(f"{number} (region {name})" for number, name in self.redraws.items())
 
     def text(self) -> str:
         """Say in one line what there is."""
@@ -82,7 +89,12 @@ def waiting(campaign: Campaign) -> Waiting | None:
     skipped = numbers & campaign.annotations.skipped()
     annotated = numbers & campaign.annotations.numbers() - skipped
     return Waiting(
-        campaign.folder, len(campaign.rounds()), request, frozenset(annotated), frozenset(skipped)
+        campaign.folder,
+        len(campaign.rounds()),
+        request,
+        frozenset(annotated),
+        frozenset(skipped),
+        campaign.redraws(),
     )
 
 

@@ -3,6 +3,7 @@
 import gc
 import shutil
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -43,6 +44,7 @@ class Training:
         val: The val split.
         strategy: Trains the models, see `trainers.strategy`.
         scratch: Folder for checkpoints and caches.
+        recorded: Whether TensorBoard's files are told of the epochs.
     """
 
     campaign: Campaign
@@ -54,6 +56,7 @@ class Training:
     val: Split
     strategy: tf.distribute.Strategy
     scratch: Path
+    recorded: bool = True
 
     def train(self, task: Task, out: Path) -> None:
         """Train a task's model from its first weights, or from where it was interrupted.
@@ -71,11 +74,16 @@ class Training:
         del trained  # it refers to itself
         gc.collect()
 
-    def _tune(self, task: Task) -> keras.Model:
-        """Train a head on the frozen encoder, and then all layers from its weights."""
+    def head(self, task: Task) -> keras.Model:
+        """Train a task's head on the frozen encoder."""
         frozen = replace(self.models, options=self.models.options.but(encoder="frozen"))
         head = self._fit(task, frozen, f"{task.name}_head")
         shutil.rmtree(self._cache_folder, ignore_errors=True)
+        return head
+
+    def _tune(self, task: Task) -> keras.Model:
+        """Train a head on the frozen encoder, and then all layers from its weights."""
+        head = self.head(task)
         with self.strategy.scope():
             whole = self.models.build(task)
         whole.get_layer(task.name).set_weights(head.get_weights())
@@ -106,7 +114,11 @@ class Training:
         if task.encoder(options) == "tuned":
             rate *= TUNED_RATE
         how = FitOptions(options.epochs, options.patience, rate, options.schedule)
-        events = training_events(self.campaign, self.number, name, goal.metric_name, how.rate)
+        events = (
+            training_events(self.campaign, self.number, name, goal.metric_name, how.rate)
+            if self.recorded
+            else nullcontext()
+        )
         with events as on_epoch:
             fit(model, goal, data.epoch, data.steps, how, seed, self.scratch / name, on_epoch)
         return kept

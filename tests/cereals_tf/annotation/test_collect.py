@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import os
 import sys
 from xml.etree import ElementTree
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cereals_tf.campaign.agreement import agreement
 from cereals_tf.data_prep.polygons import paint
 
 pytestmark = pytest.mark.usefixtures("plugin_folder")
@@ -283,6 +285,46 @@ def test_another_annotator_replaces_nothing_unasked(
     assert "3 changed" in collected(campaign, tool, source, "--annotator=bob", "--force")
     names = [found.annotator for found in campaign.annotations.annotated().values()]
     assert names == ["bob"] * 3
+
+
+def test_a_second_annotator_is_compared(waiting, tool, cereals, collected, truth_of, tmp_path):
+    campaign = waiting()
+    truth = truth_of(campaign)
+    out, second = tmp_path / "tasks", tmp_path / "tasks-second"
+    line = ["tasks", campaign.folder, out, f"--format={tool.name}", "--overlap=40%"]
+    status, _, said = cereals(*line)
+    assert status == 0 and f"{second}: 2 of them for a second annotator; then: cereals" in said
+
+    def without_roads(image_id):
+        drawn = everything(truth)(image_id)
+        return [("sidewalk" if name == "road" else name, points) for name, points in drawn]
+
+    source = tool.draw(second, without_roads)
+    said = collected(campaign, tool, source, "--annotator=bob")
+    assert "0 of 3 regions are annotated (0 new, 0 changed); 2 drawn by a second annotator" in said
+    assert agreement(campaign) is None and not campaign.annotations.annotated()
+    collected(campaign, tool, tool.draw(out, everything(truth)), "--annotator=anna")
+    numbers = sorted(campaign.second_annotations.annotated())
+    found = agreement(campaign)
+    assert [name.number for name in found.regions] == numbers and len(numbers) == 2
+    for annotation in campaign.annotations.annotated().values():
+        np.testing.assert_array_equal(annotation.label, expected_label(annotation, truth))
+    pairs = [
+        pair
+        for number in numbers
+        for pair in zip(
+            campaign.annotations.read(number).label.ravel().tolist(),
+            campaign.second_annotations.read(number).label.ravel().tolist(),
+            strict=True,
+        )
+        if 255 not in pair
+    ]
+    for place, value in enumerate(found.all.per_class):
+        either = [pair for pair in pairs if place in pair]
+        both = [pair for pair in either if pair == (place, place)]
+        assert math.isnan(value) if not either else value == pytest.approx(len(both) / len(either))
+    assert found.all.per_class[0] == 0  # roads, to one of them
+    assert sorted(found.by_annotator) == ["anna", "bob"]
 
 
 def test_skip_without_a_source(waiting, cereals, refused):

@@ -1,13 +1,20 @@
-"""Ways to look at a campaign's models, and to kill a step."""
+"""People whom the ground truth plays, ways to look at a campaign's models, and to kill a step."""
 
 import json
+import shutil
 import subprocess
 import sys
 
 import pytest
 
+from cereals_tf.campaign.folder.annotations import RegionAnnotation
+from cereals_tf.campaign.folder.request import own_window
 from cereals_tf.campaign.learning.models import Models
 from cereals_tf.campaign.learning.task import TASKS
+from cereals_tf.data_prep import records
+from cereals_tf.data_prep.dataset import PreparedData
+from cereals_tf.data_prep.prepare import prepare
+from cereals_tf.trainers.split import Split
 
 DRIVER = '''
 """Runs `cereals step` once per line of stdin, in a process that kills itself at a given call."""
@@ -94,3 +101,43 @@ def weights_of():
         ]
 
     return read
+
+
+@pytest.fixture(scope="session")
+def unlabelled_data(tmp_path_factory, toy_data):
+    """The data set `toy_data` of someone who has no labels of train."""
+    folder = tmp_path_factory.mktemp("unlabelled")
+    shutil.copytree(toy_data.parent / "streets", folder / "streets")
+    shutil.rmtree(folder / "streets" / "gtFine" / "train")
+    prepare(folder / "streets", folder / "data", "cityscapes")
+    return folder / "data"
+
+
+@pytest.fixture(scope="session")
+def truth(toy_data):
+    """Maps image ids to the label and the polygons of the train split."""
+    found = {}
+    for record in Split(PreparedData.open(toy_data), "train").records():
+        label = records.decode_label(record[records.LABEL_ENCODED]).numpy()
+        image_id = record[records.IMAGE_ID].numpy().decode()
+        found[image_id] = (label, records.polygons_of(record))
+    return found
+
+
+@pytest.fixture(scope="session")
+def draw(truth):
+    """Annotates regions of a campaign's request, by number, as the ground truth has them."""
+
+    def annotate(campaign, numbers=None, seconds=None):
+        entries = {entry.image_id: entry for entry in campaign.data.images["train"]}
+        request = campaign.request()
+        for number in range(len(request)) if numbers is None else numbers:
+            image_id, box = request[number].region
+            window = own_window(box, entries[image_id], campaign.image_size)
+            label, polygons = truth[image_id]
+            part = label[window.y :, window.x :][: window.height, : window.width]
+            campaign.annotations.write(
+                RegionAnnotation(number, image_id, window, part, polygons, seconds)
+            )
+
+    return annotate

@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 
 from cereals_tf.campaign.folder.campaign import Campaign
+from cereals_tf.campaign.folder.rows import RegionName
+from cereals_tf.campaign.reopen import reopen
+from cereals_tf.campaign.review import review
 from cereals_tf.campaign.run import step_campaign
 
 WRITTEN = Path(__file__).parent.parent / "version_0_1"
@@ -31,7 +34,8 @@ def written(tmp_path):
 @pytest.mark.parametrize(("name", "number"), [("oracle", 1), ("people", 0)])
 def test_the_next_round_is_the_one_that_0_1_gave(written, outcome, name, number):
     """Another processor rounds otherwise, so numbers need not agree to the last digit."""
-    done = step_campaign(written(name))
+    campaign = written(name)
+    done = step_campaign(campaign)
     assert done is not None and done.number == number
     regions, metrics = outcome(done.folder)
     expected = json.loads((WRITTEN / "expected" / f"{name}-metrics.json").read_text())
@@ -52,3 +56,10 @@ def test_the_next_round_is_the_one_that_0_1_gave(written, outcome, name, number)
         assert metrics[key] == expected[key]
     for model, training in expected["training"].items():
         assert metrics["training"][model]["losses"] == pytest.approx(training["losses"], rel=1e-3)
+    if name == "people":
+        assert reopen(campaign, [RegionName(0, 0)]).redraws == {0: (0, 0)}
+        assert campaign.request()[0].region == done.regions[0].region
+    else:
+        assert {each.region for each in review(campaign, 5)} <= {
+            each.region for each in done.regions
+        }

@@ -39,46 +39,6 @@ from cereals_tf.trainers.split import Split
 from cereals_tf.trainers.targets import click_target
 
 
-@pytest.fixture(scope="session")
-def unlabelled_data(tmp_path_factory, toy_data):
-    """The data set `toy_data` of someone who has no labels of train."""
-    folder = tmp_path_factory.mktemp("unlabelled")
-    shutil.copytree(toy_data.parent / "streets", folder / "streets")
-    shutil.rmtree(folder / "streets" / "gtFine" / "train")
-    prepare(folder / "streets", folder / "data", "cityscapes")
-    return folder / "data"
-
-
-@pytest.fixture(scope="session")
-def truth(toy_data):
-    """Maps image ids to the label and the polygons of the train split."""
-    found = {}
-    for record in Split(PreparedData.open(toy_data), "train").records():
-        label = records.decode_label(record[records.LABEL_ENCODED]).numpy()
-        image_id = record[records.IMAGE_ID].numpy().decode()
-        found[image_id] = (label, records.polygons_of(record))
-    return found
-
-
-@pytest.fixture(scope="session")
-def draw(truth):
-    """Annotates regions of a campaign's request, by number, as the ground truth has them."""
-
-    def annotate(campaign, numbers=None, seconds=None):
-        entries = {entry.image_id: entry for entry in campaign.data.images["train"]}
-        request = campaign.request()
-        for number in range(len(request)) if numbers is None else numbers:
-            image_id, box = request[number].region
-            window = own_window(box, entries[image_id], campaign.image_size)
-            label, polygons = truth[image_id]
-            part = label[window.y :, window.x :][: window.height, : window.width]
-            campaign.annotations.write(
-                RegionAnnotation(number, image_id, window, part, polygons, seconds)
-            )
-
-    return annotate
-
-
 def status_of(cereals, campaign):
     status, out, err = cereals("status", campaign.folder, "--json")
     assert (status, err) == (0, "")
