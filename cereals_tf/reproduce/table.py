@@ -19,7 +19,7 @@ from cereals_tf.reproduce.results import (
 
 NOTES = (
     "Percent of the train split's pixels (p95) and clicks (c95) that were annotated when the mIoU "
-    "first reached 95 % of that of the same model trained on the whole train split.",
+    "first reached 95 % of that of the same model trained on the whole train split; c90: 90 %.",
     "Mean ± standard deviation over the repeats; k/n: only k of n repeats reached it, the mean is "
     "theirs; n/a: none did; -: not run yet.",
     "Lead: mIoU less that of regions of the same size drawn at random, seed by seed: of the tiles "
@@ -101,7 +101,7 @@ def _costs(cells: Cells) -> list[str]:
 
 def _last_rounds(cells: Cells) -> Table:
     there = [name for name in BASELINES if any(cell.information == name for cell in cells)]
-    header = ["campaign", "seeds", "rounds", "pixels %", "clicks %", "mIoU"]
+    header = ["campaign", "seeds", "rounds", "pixels %", "clicks %", "mIoU", "c90"]
     header += [f"{what} over {name}" for what in ("lead", "at equal clicks") for name in there]
     rows = []
     for cell, found in cells.items():
@@ -111,6 +111,7 @@ def _last_rounds(cells: Cells) -> Table:
             f"{last['pixels_percent'].mean:.1f}",
             _number(last["clicks_percent"], 1),
             _number(last["miou"], 3),
+            _number(savings_of(found)["c90"], 1),
             *(_number(leads(cell, cells)[name], 3, sign="+") for name in there),
             *(_interval(areas(cell, cells)[name]) for name in there),
         ]

@@ -85,6 +85,13 @@ def test_savings_leave_unfinished_campaigns_out(outcomes):
     assert found["entropy", "image", "none"]["p95"].repeats == 0
 
 
+def test_c90_lies_on_the_line_between_two_rounds():
+    """0.9 x 0.8 of the reference is 0.72, half of the way from 0.70 to 0.74."""
+    assert at([5, 10, 20], [0.5, 0.7, 0.74]).c90 == pytest.approx(15.0)
+    assert at([5, 10], [0.5, 0.7]).c90 is None
+    assert at([5, None], [0.5, 0.9]).c90 is None
+
+
 def test_round_by_round_means(outcomes):
     cell = one_of("entropy", "1/4")[0].cell
     first, second = round_by_round(by_cell(outcomes)[cell])
@@ -179,7 +186,7 @@ def test_markdown(outcomes):
     assert "| entropy | 20.0 (1/3) [33.5] | - [43.2] |" in text
     assert "| random | n/a [33.6] | - |" in text
     assert "| entropy x ratio | 8.0 [23.1] | 9.0 |" in text
-    assert "| entropy 512x512 none | 3 | 2 | 20.0 | 12.0 ± 0.0 | 0.710 ± 0.010 |" in text
+    assert "| entropy 512x512 none | 3 | 2 | 20.0 | 12.0 ± 0.0 | 0.710 ± 0.010 | n/a |" in text
     assert "| +0.310 ± 0.010 |" in text
 
 
