@@ -22,6 +22,7 @@ from cereals_tf.data_prep.quiet import load_tensorflow
 from cereals_tf.data_prep.remote import RemotePath, folder_at, local_folder
 
 if TYPE_CHECKING:
+    from cereals_tf.campaign.add import Added
     from cereals_tf.campaign.estimate import Estimate
     from cereals_tf.campaign.learning.quality import Evaluation
     from cereals_tf.campaign.review import Reviewed
@@ -165,7 +166,7 @@ class Campaign:
 
     @property
     def options(self) -> Options:
-        """Its options."""
+        """Its options, those of the round in progress or of the next one."""
         return self.opened.options
 
     def estimate(self) -> "Estimate":
@@ -214,6 +215,121 @@ class Campaign:
 
         run_campaign(self.opened, rounds, target, strategy)
         return [done.metrics for done in self.opened.rounds()]
+
+    def set(self, **options: Any) -> int:
+        """Change options, from the first round on whose regions are not chosen yet.
+
+        Args:
+            **options: As `cereals set --help` lists them, in the form that is typed there.
+
+        Returns:
+            That round's number.
+
+        Raises:
+            UserError: An option is unknown, fixed, without effect or does not fit the data, or the
+                campaign is busy.
+        """
+        load_tensorflow()
+        from cereals_tf.campaign.change import set_options
+
+        self.opened = set_options(self.opened, options)
+        return self.opened.to_choose
+
+    def move(self, data: Folder) -> None:
+        """Say where the data set lies now.
+
+        Raises:
+            UserError: That is another data set or none, or the campaign is busy.
+        """
+        load_tensorflow()
+        from cereals_tf.campaign.change import move_data
+
+        self.opened = move_data(self.opened, folder_at(str(data)))
+
+    def add(
+        self,
+        source: Folder | None = None,
+        *,
+        dataset: str = "images",
+        split: str = "train",
+        prefix: str = "",
+        classes: Sequence[str] = (),
+        invalid: str = "refuse",
+        problems: Folder = "",
+        workers: int = 1,
+        note: Callable[[str], object] = lambda text: None,
+        **options: Any,
+    ) -> "Added":
+        """Add images to the data set, or classes; the first round that is not chosen sees them.
+
+        Args:
+            source: The folder with all the images, or a zip file of it. None: add classes alone.
+            dataset: What it is, as `cereals add --dataset` names it.
+            split: `train` or `val`.
+            prefix: What the images' ids begin with beside their names.
+            classes: Names of classes to append.
+            invalid: As in `prepare`, as are the others.
+            problems: A file to list all problems in.
+            workers: Images that are converted at a time.
+            note: Told in sentences what the user should know.
+            **options: How `source` is read.
+
+        Raises:
+            UserError: The images do not fit the campaign, there is nothing to add, or it is busy.
+        """
+        load_tensorflow()
+        from cereals_tf.campaign.add import add_images
+
+        self.opened, added = add_images(
+            self.opened,
+            None if source is None else local_folder(str(source)),
+            dataset,
+            options,
+            split,
+            prefix,
+            classes,
+            workers,
+            note,
+            invalid,
+            local_folder(str(problems)) if str(problems) else None,
+        )
+        return added
+
+    def exclude(self, *images: str, training: bool = False) -> list[str]:
+        """Let images never be proposed again, in the first round whose regions are not chosen.
+
+        Args:
+            *images: Their ids, or patterns of ids as a shell has them.
+            training: Train on nothing of them either.
+
+        Returns:
+            Those that were not excluded so before.
+
+        Raises:
+            UserError: There is no such image, nothing would be left, or the campaign is busy.
+        """
+        from cereals_tf.campaign.change import exclude_images
+
+        self.opened, new = exclude_images(self.opened, images, training)
+        return new
+
+    def include(self, *images: str) -> list[str]:
+        """Undo the exclusion of images, and the skipping of regions in them.
+
+        Args:
+            *images: Their ids, or patterns of ids as a shell has them.
+
+        Returns:
+            The images.
+
+        Raises:
+            UserError: None of them is excluded or has a region that is skipped, or the campaign is
+                busy.
+        """
+        from cereals_tf.campaign.change import include_images
+
+        self.opened, undone = include_images(self.opened, images)
+        return undone
 
     def status(self) -> Status:
         """Return where the campaign stands."""

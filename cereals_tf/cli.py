@@ -51,14 +51,18 @@ class Job:
 
 def _job_maker(command: Command) -> Callable[..., Job]:
     """Return what Fire calls for a command: a function of its signature that returns a `Job`."""
-    by_place, by_name = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
-    parameters = [
-        inspect.Parameter(
-            found.name, by_place if found in command.arguments else by_name, default=found.default
-        )
-        for found in command.by_name.values()
-    ]
-    signature = inspect.Signature(parameters)
+    signature = inspect.Signature(
+        [
+            *(
+                inspect.Parameter(found.name, _kind(found), default=found.default)
+                for found in command.arguments
+            ),
+            *(
+                inspect.Parameter(found.name, inspect.Parameter.KEYWORD_ONLY, default=found.default)
+                for found in command.all_options
+            ),
+        ]
+    )
 
     def make(*positional: str, **named: str) -> Job:
         given = signature.bind(*positional, **named).arguments
@@ -67,6 +71,12 @@ def _job_maker(command: Command) -> Callable[..., Job]:
     make.__signature__ = signature
     make.__name__ = command.name
     return SetParseFn(str)(make)
+
+
+def _kind(argument: Option) -> Any:
+    """Return how a function takes an argument."""
+    parameter = inspect.Parameter
+    return parameter.VAR_POSITIONAL if argument.repeated else parameter.POSITIONAL_OR_KEYWORD
 
 
 def _checked_values(command: Command, typed: Mapping[str, Any]) -> dict[str, Any]:
@@ -82,7 +92,7 @@ def _checked_values(command: Command, typed: Mapping[str, Any]) -> dict[str, Any
     }
     own = command.arguments + command.options
     for found in own:
-        if values.get(found.name, found.default) != found.default:
+        if not found.repeated and values.get(found.name, found.default) != found.default:
             values[found.name] = found.read(values[found.name])
     defaults = {found.name: found.default for found in own}
     refuse_without_effect(own, values, defaults | values)
@@ -136,7 +146,8 @@ def _value_after(found: Option, left: list[str]) -> str:
 
 def _check_positional(command: Command, positional: Sequence[str], named: Sequence[str]) -> None:
     places = [found.name for found in command.arguments if found.name not in named]
-    if len(positional) > len(places):
+    repeated = bool(command.arguments) and command.arguments[-1].repeated
+    if len(positional) > len(places) and not repeated:
         raise UserError(f"{positional[len(places)]}: {command.name} takes no such argument")
     for place, value in zip(places, positional, strict=False):
         if not value:

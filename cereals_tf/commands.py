@@ -31,6 +31,7 @@ WITHOUT_BEAM = Need("with --runner=local", lambda values: values["runner"] == "l
 WITH_SERVER = Need("with a --format whose tool has servers", lambda values: _live(values["format"]))
 WITH_URL = Need("with --url", lambda values: bool(values["url"]))
 WITHOUT_URL = Need("without --url", lambda values: not values["url"])
+WITH_SOURCE = Need("with a SOURCE", lambda values: bool(values["source"]))
 SHARE = Share()
 WITH_FUSIONS = Need("with --fusions", lambda values: bool(values["fusions"]))
 
@@ -298,8 +299,143 @@ def status(campaign: str, *, reference: str = "", json: bool = False) -> str | N
     tables.show_rounds(opened)
     if saved:
         tables.show_savings(saved)
+    tables.show_standing(opened)
     tables.show_progress(opened)
     return next_command.after_step(opened)
+
+
+def set(campaign: str, **options: Any) -> str:
+    """Change options of a campaign, from the first round on whose regions are not chosen yet.
+
+    Rounds that are done, and one that is in progress, keep the options that they have.
+
+    Args:
+        campaign: The campaign's folder.
+        **options: Fields of `cereals_tf.campaign.options.Options` by name.
+
+    Example:
+        cereals set campaign --budget=3% --epochs=50
+    """
+    from cereals_tf import api, next_command, tables
+
+    changed = api.Campaign.open(campaign)
+    number = changed.set(**options)
+    for line in tables.changed_lines(changed.opened, number):
+        _note(f"{campaign}: {line}")
+    return next_command.after_step(changed.opened)
+
+
+def exclude(
+    campaign: str,
+    image: Sequence[str],
+    *,
+    training: bool = False,
+    undo: bool = False,
+) -> str:
+    """Let images of train never be proposed again, or undo that and the skipping of regions.
+
+    It counts from the first round on whose regions are not chosen yet. What is annotated in them is
+    kept and trained on; shares are of the images that are left.
+
+    Args:
+        campaign: The campaign's folder.
+        image: Ids of images, or patterns of ids in quotes, as 'night/*'.
+        training: Train on nothing of them either.
+        undo: Let them be proposed again, with the regions in them that were skipped.
+
+    Example:
+        cereals exclude campaign aachen/blurred_000012 'night/*'
+    """
+    from cereals_tf import api, next_command, tables
+
+    load_tensorflow()
+    opened = api.Campaign.open(campaign)
+    if undo and training:
+        raise UserError("--training: has no effect with --undo")
+    changed = opened.include(*image) if undo else opened.exclude(*image, training=training)
+    _note(f"{campaign}: {tables.exclusion_line(opened.opened, changed, undo)}")
+    if asked := tables.asked_in(opened.opened, [] if undo else changed):
+        _note(f"{campaign}: regions {asked} that are asked for lie in them; to skip them:")
+        return next_command.command_line("collect", campaign, skip=asked)
+    return next_command.after_step(opened.opened)
+
+
+def add(
+    campaign: str,
+    source: str = "",
+    *,
+    dataset: Annotated[
+        str, KeyOf("cereals_tf.data_prep.sources.registry", "ADDED_KINDS"), WITH_SOURCE
+    ] = "images",
+    split: Annotated[str, one_of("train", "val"), WITH_SOURCE] = "train",
+    prefix: Annotated[str, WITH_SOURCE] = "",
+    add_class: str = "",
+    invalid: Annotated[str, one_of("refuse", "skip"), WITH_SOURCE] = "refuse",
+    problems: Annotated[str, WITH_SOURCE] = "",
+    workers: Annotated[int, WITH_SOURCE] = 0,
+    **options: Any,
+) -> str:
+    """Add images to the data set of a campaign, or a class: rounds not chosen yet see them.
+
+    They are written beside what was prepared, which stays as it is. Rounds that are done, and other
+    campaigns on the data set, see no difference. After an interruption, the same command goes on.
+
+    Args:
+        campaign: The campaign's folder.
+        source: The folder with all the images to add, or a zip file of it; left out where only a
+            class is added.
+        dataset: What SOURCE is: {choices}.
+        split: train (where all may lack labels if people annotate) or val (with labels).
+        prefix: What the images' ids begin with beside their names, as june/, where a campaign has
+            images of the same names already.
+        add_class: Name of a class to append, or several joined by commas. Models of later rounds
+            have an output more.
+        invalid: What becomes of images and shapes that cannot be used, as in prepare: refuse or
+            skip.
+        problems: A file to list all of them in, as CSV.
+        workers: Images that are converted at a time; 0: one per core.
+        **options: How SOURCE is read: options of its kind, in
+            `cereals_tf.data_prep.sources.registry`, by name.
+
+    Example:
+        cereals add campaign new-photographs
+    """
+    from cereals_tf import api, next_command
+
+    opened = api.Campaign.open(campaign)
+    added = opened.add(
+        source or None,
+        dataset=dataset,
+        split=split,
+        prefix=prefix,
+        classes=[name for name in add_class.split(",") if name],
+        invalid=invalid,
+        problems=problems,
+        workers=workers,
+        note=_note,
+        **options,
+    )
+    for line in added.lines():
+        _note(f"{campaign}: {line}")
+    return next_command.after_step(opened.opened)
+
+
+def move(campaign: str, *, data: str) -> str:
+    """Tell a campaign where its data set lies now; it must be the same one, by its fingerprint.
+
+    Args:
+        campaign: The campaign's folder.
+        data: The prepared data set's folder, also in an object store: s3://BUCKET/FOLDER or gs://.
+
+    Example:
+        cereals move campaign --data=archive/data
+    """
+    from cereals_tf import api, next_command
+
+    moved = api.Campaign.open(campaign)
+    moved.move(data)
+    _note(f"{campaign}: its data set is at {moved.opened.data_folder}")
+    return next_command.after_step(moved.opened)
 
 
 def evaluate(

@@ -60,6 +60,7 @@ def _zsh_specs(command: Command) -> list[str]:
         for character in "\\[]:":
             text = text.replace(character, f"\\{character}")
         if place.isdigit():
+            place = "*" if found.repeated else place
             specs.append(f"{place}:{found.name}:{action}")
         elif found.bare:
             specs.append(f"--{found.name}[{text}]")

@@ -49,9 +49,11 @@ def export_round(campaign: Campaign, done: CommittedRound, out: Path) -> None:
     Raises:
         UserError: `out` is taken or cannot be written, or the data set changed or is damaged.
     """
+    campaign = campaign.as_of(done)
     with new_folder(out) as partial:
         scorer = load_scorer(campaign, done)
-        fusion = find_fusion(campaign.options.fusion, vars(campaign.options))
+        options = campaign.options_of(done)
+        fusion = find_fusion(options.fusion, vars(options))
         served = Served(scorer, campaign.image_size, fusion)
         _save(served, partial)
         write_warmup(partial, MODEL_NAME, _warmup_requests(campaign))
@@ -153,12 +155,10 @@ def _save(served: Served, folder: Path) -> None:
 
 
 def _warmup_requests(campaign: Campaign) -> dict[str, dict[str, np.ndarray]]:
-    """Return a request to every signature with the first val image."""
-    reader = Split(campaign.data, "val")
-    with damage_named(campaign.data, "val"):
-        (record,) = reader.records().take(1)
-        decoded = reader.image(record)
-    encoded = {str(ENCODED.name): np.array([record[records.IMAGE_ENCODED].numpy()])}
+    """Return a request to every signature with an image."""
+    image = _image_of(campaign)
+    encoded = {str(ENCODED.name): np.array([image])}
+    decoded = records.decode_image(image)
     return {
         "serving_default": encoded,
         "score": encoded,
@@ -166,8 +166,18 @@ def _warmup_requests(campaign: Campaign) -> dict[str, dict[str, np.ndarray]]:
     }
 
 
+def _image_of(campaign: Campaign) -> bytes:
+    """Return an encoded image: the first one of val, a black one where the data set is gone."""
+    if not campaign.data_is_there:
+        height, width = campaign.image_size or (8 * STRIDE, 8 * STRIDE)
+        return tf.io.encode_png(tf.zeros([height, width, 3], tf.uint8)).numpy()
+    with damage_named(campaign.data, "val"):
+        (record,) = Split(campaign.data, "val").records().take(1)
+    return record[records.IMAGE_ENCODED].numpy()
+
+
 def _describe(campaign: Campaign, done: CommittedRound) -> dict[str, Any]:
-    classes, options = campaign.data.classes, campaign.options
+    classes, options = campaign.classes, campaign.options_of(done)
     return {
         "classes": classes.names,
         "palette": classes.palette,

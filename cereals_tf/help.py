@@ -63,7 +63,7 @@ def _synopsis(command: Command, required: Iterable[Option]) -> str:
 
 
 def _place(found: Option) -> str:
-    name = found.name.upper()
+    name = found.name.upper() + " ..." * found.repeated
     return name if found.default is REQUIRED else f"[{name}]"
 
 

@@ -2,7 +2,7 @@
 
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from cereals_tf.campaign.folder.campaign import Campaign, CommittedRound
 from cereals_tf.campaign.folder.waiting import waiting
+from cereals_tf.campaign.standing import standing
 from cereals_tf.data_prep.dataset import PreparedData
 from cereals_tf.data_prep.findings import findings
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 _UNKNOWN = "n/a"
 _WORST = 5
+_LISTED = 10
 _OF_LABELS = (
     "pixels_ignored",
     "pixels_per_class",
@@ -35,6 +37,16 @@ _OF_LABELS = (
 
 def rounds_summary(campaign: Campaign) -> dict[str, Any]:
     """Return what `status --json` prints."""
+    rounds, asked = _rows(campaign), waiting(campaign)
+    return {
+        "rounds": rounds,
+        "waiting": asked is not None,
+        **({"request": asked.summary()} if asked else {}),
+        **(standing(campaign).to_json() if rounds else {}),
+    }
+
+
+def _rows(campaign: Campaign) -> list[dict[str, Any]]:
     rounds = []
     for done in campaign.rounds():
         metrics = done.metrics
@@ -51,19 +63,15 @@ def rounds_summary(campaign: Campaign) -> dict[str, Any]:
                 "cost_rank_correlation_pool": metrics.cost_rank_correlation_pool,
                 "cost_model_is_useless": metrics.cost_model_is_useless,
                 "seconds": round(metrics.total_seconds, 1),
+                "changed": changed_options(campaign, done.number),
             }
         )
-    asked = waiting(campaign)
-    return {
-        "rounds": rounds,
-        "waiting": asked is not None,
-        **({"request": asked.summary()} if asked else {}),
-    }
+    return rounds
 
 
 def show_rounds(campaign: Campaign) -> None:
     """Print a line per committed round, where there is one."""
-    summary = rounds_summary(campaign)["rounds"]
+    summary = _rows(campaign)
     if not summary:
         return
     table = Table(title=str(campaign.folder), title_justify="left")
@@ -81,6 +89,9 @@ def show_rounds(campaign: Campaign) -> None:
             format_duration(row["seconds"]),
         )
     print_table(table)
+    for number in range(len(summary) + 2):
+        if changed := changed_words(campaign, number):
+            print(f"from round {number} on: {changed}")
     if summary[-1]["cost_model_is_useless"]:
         print(
             f"{campaign.folder}: the cost model of round {summary[-1]['round']} predicts val no "
@@ -112,6 +123,74 @@ def estimate_lines(found: "Estimate") -> list[str]:
     disk = f", {tqdm.format_sizeof(found.disk, 'B')} of features on disk" if found.disk else ""
     lines = [f"at most {first} for round 0 and {later} for a later one, {memory} of memory{disk}"]
     return [*lines, *([f"shorter with {', '.join(found.hints)}"] if found.hints else [])]
+
+
+def changed_lines(campaign: Campaign, number: int) -> list[str]:
+    """Return in lines what of a campaign's options is another from a round on."""
+    changed = changed_words(campaign, number)
+    lines = [f"from round {number} on: {changed}" if changed else "all options are as they were"]
+    begun = number > len(campaign.rounds())
+    return [*lines, *([f"round {number - 1} goes on as it began"] if begun else [])]
+
+
+def changed_options(campaign: Campaign, number: int) -> dict[str, Any]:
+    """Return the options of the campaign that are others from a round on, in written forms."""
+    return campaign.options_at(number).differences(campaign.options_at(number - 1))
+
+
+def exclusion_line(campaign: Campaign, images: Sequence[str], undone: bool) -> str:
+    """Return in a line what became of images that were excluded, or of which that was undone."""
+    if not images:
+        return "they are excluded already"
+    shown = ", ".join(images[:_LISTED]) + f" and {len(images) - _LISTED} more" * (
+        len(images) > _LISTED
+    )
+    verb = "may be proposed again" if undone else "are excluded"
+    left = len(campaign.excluded_at(campaign.to_choose))
+    return f"from round {campaign.to_choose} on {verb}: {shown}; {left} images are excluded"
+
+
+def asked_in(campaign: Campaign, images: Collection[str]) -> str:
+    """Return the numbers, joined by commas, of regions in images that people still have to draw."""
+    asked = waiting(campaign)
+    if asked is None:
+        return ""
+    inside = [n for n in asked.missing if asked.request[n].region.image_id in images]
+    return ",".join(map(str, inside))
+
+
+def changed_words(campaign: Campaign, number: int) -> str:
+    """Return what is otherwise from a round on, '' if nothing is."""
+    before = campaign.options_at(number - 1).to_json()
+    changed = changed_options(campaign, number)
+    words = [f"--{name}={form} (was {before[name]})" for name, form in changed.items()]
+    for change in campaign.changes:
+        if change.round == number:
+            words += [f"the images of {name} more" for name in change.added]
+            words += [f"the class {name!r} more" for name in change.classes]
+            words += [f"without {len(change.excluded)} images"] if change.excluded else []
+            words += [f"{len(change.included)} images again"] if change.included else []
+    return ", ".join(words)
+
+
+def show_standing(campaign: Campaign) -> None:
+    """Print who annotated, what was spent, and what of the rounds is out of date."""
+    found = standing(campaign)
+    if not found.annotators:
+        return
+    by = ", ".join(f"{count:,} by {name}" for name, count in found.annotators.items())
+    account, unit = found.account, campaign.options.cost_unit
+    spent = [f"{account.clicks:,} clicks"]
+    if account.seconds is not None:
+        spent.append(f"{format_duration(account.seconds)} of drawing")
+    if account.estimated is not None and account.true is not None:
+        spent.append(
+            f"{account.true:,.0f} {unit} for regions that were expected to take "
+            f"{account.estimated:,.0f}"
+        )
+    print(f"regions: {by}; spent: {', '.join(spent)}")
+    for number, reasons in found.stale.items():
+        print(f"round {number} {'; '.join(reasons)}")
 
 
 def show_progress(campaign: Campaign) -> None:

@@ -28,6 +28,7 @@ REQUIRED = inspect.Parameter.empty
 GROUPS: dict[str, tuple[Callable[..., str | None], ...]] = {
     "Data": (commands.toy, commands.prepare, commands.inspect),
     "A campaign": (commands.start, commands.step, commands.run, commands.score, commands.status),
+    "A campaign changes": (commands.set, commands.add, commands.exclude, commands.move),
     "People who annotate": (
         commands.tasks,
         commands.collect,
@@ -127,15 +128,22 @@ def _option(parameter: inspect.Parameter, words: str) -> Option:
 def _shared(function: Callable[..., str | None]) -> Mapping[str, Sequence[Option]]:
     if function is commands.start:
         return _of_campaign(_with_defaults_of("fast"))
+    if function is commands.set:
+        options = [replace(found, default="") for found in OPTIONS]
+        changing = _of_campaign(found for found in options if not found.fixed)
+        fixed = [replace(found, help=found.fixed, needs=None) for found in options if found.fixed]
+        return {**changing, "Fixed when a campaign starts, because": fixed}
     if function is commands.reproduce:
         taken = {*SET_BY_GRID, "annotator", "cost_unit"}
         return _of_campaign(
             replace(found, needs=None) for found in OPTIONS if found.name not in taken
         )
-    if function is commands.prepare:
-        from cereals_tf.data_prep.sources.registry import all_options
+    if function in (commands.prepare, commands.add):
+        from cereals_tf.data_prep.sources.registry import OF_SPLITS, all_options
 
-        return {"How SOURCE is read": all_options()}
+        left_out = OF_SPLITS if function is commands.add else ()
+        read = [found for found in all_options() if found.name not in left_out]
+        return {"How SOURCE is read": read}
     return {}
 
 

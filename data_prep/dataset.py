@@ -6,12 +6,19 @@ import io
 import json
 import reprlib
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import count, takewhile
 from pathlib import Path
 
-from cereals_tf.data_prep.description import FORMAT_VERSION, Classes, Description, SplitDescription
+from cereals_tf.data_prep.description import (
+    FORMAT_VERSION,
+    Classes,
+    Description,
+    SplitDescription,
+    together,
+)
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.remote import RemotePath, folder_at
 
@@ -53,14 +60,32 @@ class PreparedData:
     description: Description
 
     @classmethod
-    def open(cls, folder: str | Path | RemotePath) -> "PreparedData":
+    def open(
+        cls, folder: str | Path | RemotePath, added: Sequence[str] | None = None
+    ) -> "PreparedData":
         """Open a prepared data set.
+
+        Args:
+            folder: Its folder.
+            added: Which additions belong to it, in order, see `additions`. None: all.
 
         Raises:
             UserError: The folder is no prepared data set, is of another format version, its
                 description is damaged or names a file outside, or a file is missing.
         """
         folder = folder_at(folder)
+        base = cls.open_part(folder, ("train", "val"))
+        names = additions(folder) if added is None else added
+        return extended(base, {name: cls.open_part(folder / name) for name in names})
+
+    @classmethod
+    def open_part(cls, folder: Path | RemotePath, needed: Sequence[str] = ()) -> "PreparedData":
+        """Open a prepared data set without what was added, or an addition; errors as in `open`.
+
+        Args:
+            folder: Its folder.
+            needed: The splits that it must have.
+        """
         path = folder / DESCRIPTION
         if isinstance(path, Path) and path.exists() and not path.is_file():
             raise UserError(f"{path}: expected a file, or a link to one")
@@ -75,7 +100,7 @@ class PreparedData:
         if type(version) is not int or version != FORMAT_VERSION:
             found = reprlib.repr(version)
             raise UserError(f"{path}: format version {found}, expected {FORMAT_VERSION}")
-        data = cls(folder, Description.from_json(path, content))
+        data = PreparedData(folder, Description.from_json(path, content, needed))
         shards = [shard for split in data.splits for shard in data.shards(split)]
         for file in (*shards, folder / IMAGES):
             if not file.is_file():
@@ -172,6 +197,11 @@ class PreparedData:
             )
 
     @property
+    def parts(self) -> Mapping[str, "PreparedData"]:
+        """What it is made of, by the folder in its folder: itself, '', and what was added."""
+        return {"": self}
+
+    @property
     def fingerprint(self) -> str:
         """Hex digest of `dataset.json`, `images.csv` and the names and sizes of all shards."""
         digest = hashlib.sha256()
@@ -181,3 +211,98 @@ class PreparedData:
             for shard in self.shards(split):
                 digest.update(f"{shard.name} {shard.stat().st_size}\n".encode())
         return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class ExtendedData(PreparedData):
+    """A prepared data set to which something was added: images, or classes.
+
+    Attributes:
+        made_of: The data set as it was prepared, '', and the additions in order, by their folders.
+    """
+
+    made_of: Mapping[str, PreparedData]
+
+    @property
+    def parts(self) -> Mapping[str, PreparedData]:
+        """See `made_of`."""
+        return self.made_of
+
+    @cached_property
+    def images(self) -> dict[str, list[ImageEntry]]:
+        """The images of each split, in the order of the parts and of their records.
+
+        Raises:
+            UserError: Two parts have an image of the same id in a split.
+        """
+        found: dict[str, list[ImageEntry]] = {split: [] for split in self.splits}
+        for part in self.parts.values():
+            for split, entries in part.images.items():
+                found[split] += entries
+        for split, entries in found.items():
+            twice = Counter(entry.image_id for entry in entries).most_common(1)[0]
+            if twice[1] > 1:
+                raise UserError(f"{self.folder}: {split}: image {twice[0]!a} was added twice")
+        return found
+
+    @property
+    def fingerprint(self) -> str:
+        """Hex digest of those of all parts; that of the first where nothing else is there."""
+        return chained(part.fingerprint for part in self.parts.values())
+
+
+def chained(fingerprints: Iterable[str]) -> str:
+    """Return the fingerprint of a data set with additions, given that of each part in order."""
+    first, *others = fingerprints
+    return hashlib.sha256("\n".join([first, *others]).encode()).hexdigest() if others else first
+
+
+def additions(folder: Path | RemotePath) -> list[str]:
+    """Return the names of the folders with what was added to a data set, in order."""
+    names = (addition_name(number) for number in count(1))
+    return list(takewhile(lambda name: (folder / name / DESCRIPTION).is_file(), names))
+
+
+def addition_name(number: int) -> str:
+    """Return the name of the folder of an addition, which are counted from 1."""
+    return f"added-{number:03d}"
+
+
+def extended(
+    base: PreparedData, added: Mapping[str, PreparedData], classes: Classes | None = None
+) -> PreparedData:
+    """Return a data set with what was added to it.
+
+    Args:
+        base: The data set as it was prepared.
+        added: The additions by name, in order.
+        classes: All classes. None: those that any of the parts has.
+
+    Raises:
+        UserError: An addition has other classes.
+    """
+    parts = {"": base, **added}
+    known = [part.classes for part in parts.values()] + ([classes] if classes else [])
+    longest = max(known, key=len)
+    for part in parts.values():
+        names = part.classes.names
+        if longest.names[: len(names)] != names or part.classes.ignore_id != longest.ignore_id:
+            raise UserError(
+                f"{part.folder}: has the classes {', '.join(names)}, expected the first ones of "
+                f"{', '.join(longest.names)}"
+            )
+    if not added and longest == base.classes:
+        return base
+    splits = dict.fromkeys(split for part in parts.values() for split in part.splits)
+    description = replace(
+        base.description,
+        classes=longest,
+        splits={
+            split: together(
+                {name: part.split(split) for name, part in parts.items() if split in part.splits},
+                longest,
+            )
+            for split in splits
+        },
+    )
+    return ExtendedData(base.folder, description, parts)

@@ -2,6 +2,7 @@
 
 import re
 import reprlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
@@ -78,6 +79,50 @@ class SplitDescription:
         return content
 
 
+def together(parts: Mapping[str, SplitDescription], classes: Classes) -> SplitDescription:
+    """Return what a split holds whose images lie in several places.
+
+    Args:
+        parts: What it holds in each place, by the folder that its files are in, '' for none.
+        classes: All classes, which parts need not have.
+
+    Returns:
+        Sums; a class's agreement of polygons and labels is the lowest of its parts.
+    """
+    found = list(parts.values())
+    sizes: Counter[str] = Counter()
+    for part in found:
+        sizes.update(part.image_sizes)
+
+    def summed(counts: Sequence[Mapping[str, int]]) -> dict[str, int]:
+        return {name: sum(part.get(name, 0) for part in counts) for name in classes.names}
+
+    ious = {
+        name: [iou for part in found if (iou := part.polygon_iou_per_class.get(name)) is not None]
+        for name in classes.names
+    }
+    labelled = all(part.labelled for part in found)
+    known = sum(part.images if part.labelled else part.labelled_images for part in found)
+    return SplitDescription(
+        images=sum(part.images for part in found),
+        shards=tuple(
+            str(PurePosixPath(folder, shard))
+            for folder, part in parts.items()
+            for shard in part.shards
+        ),
+        image_sizes=dict(sorted(sizes.items())),
+        pixels=sum(part.pixels for part in found),
+        pixels_ignored=sum(part.pixels_ignored for part in found),
+        pixels_per_class=summed([part.pixels_per_class for part in found]),
+        clicks=sum(part.clicks for part in found),
+        clicks_ignored=sum(part.clicks_ignored for part in found),
+        clicks_per_class=summed([part.clicks_per_class for part in found]),
+        polygon_iou_per_class={name: min(ious[name], default=None) for name in ious},
+        labelled=labelled,
+        labelled_images=0 if labelled else known,
+    )
+
+
 @dataclass(frozen=True)
 class Description:
     """What `dataset.json` says.
@@ -95,12 +140,18 @@ class Description:
     left_out: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
-    def from_json(cls, path: Path | RemotePath, content: Any) -> "Description":
+    def from_json(
+        cls,
+        path: Path | RemotePath,
+        content: Any,
+        needed: Sequence[str] = ("train", "val"),
+    ) -> "Description":
         """Read and check the content of a `dataset.json` of this format version.
 
         Args:
             path: The file, for messages.
             content: What its JSON stands for.
+            needed: The splits that it must have.
 
         Raises:
             UserError: A field is missing, of another type, or contradicts another one; it is named.
@@ -117,7 +168,7 @@ class Description:
             Classes(names, palette, ignore_id),
             {
                 split: _split(splits.of(split), names, split == "train")
-                for split in dict.fromkeys((*splits.value, "train", "val"))
+                for split in dict.fromkeys((*splits.value, *needed))
             },
             root.of("left_out").counts() if "left_out" in root.value else {},
         )

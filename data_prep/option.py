@@ -38,6 +38,7 @@ class Option:
         default: The written form of its default.
         help: What it says or does, with its unit.
         needs: What it needs to have an effect; None: nothing.
+        fixed: Why it cannot change later; empty: it can.
     """
 
     name: str
@@ -46,11 +47,17 @@ class Option:
     help: str
     _read: Read = lambda form: form
     needs: Need | None = None
+    fixed: str = ""
 
     @property
     def choices(self) -> tuple[str, ...]:
         """The texts that it can be, where these can be listed."""
         return tuple(getattr(self._read, "choices", ()))
+
+    @property
+    def repeated(self) -> bool:
+        """Whether it is an argument that takes all that is typed from its place on."""
+        return self.form == Sequence[str]
 
     @property
     def bare(self) -> str:
@@ -72,10 +79,16 @@ class Option:
 
 
 def option(
-    default: Any, help_text: str, read: Read = lambda form: form, needs: Need | None = None
+    default: Any,
+    help_text: str,
+    read: Read = lambda form: form,
+    needs: Need | None = None,
+    *,
+    fixed: str = "",
 ) -> Any:
     """Return a field of a dataclass that is an option; see `Option`."""
-    return field(default=default, metadata={"help": help_text, "read": read, "needs": needs})
+    about = {"help": help_text, "read": read, "needs": needs, "fixed": fixed}
+    return field(default=default, metadata=about)
 
 
 def options_of(kind: type) -> tuple[Option, ...]:
@@ -88,6 +101,7 @@ def options_of(kind: type) -> tuple[Option, ...]:
             found.metadata["help"],
             found.metadata["read"],
             found.metadata["needs"],
+            found.metadata["fixed"],
         )
         for found in fields(kind)
         if "read" in found.metadata

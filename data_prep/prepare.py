@@ -23,7 +23,7 @@ import PIL
 
 from cereals_tf.data_prep.beam_extra import beam_imported
 from cereals_tf.data_prep.conversion import in_processes, in_threads
-from cereals_tf.data_prep.dataset import DESCRIPTION, IMAGES, SCHEMA
+from cereals_tf.data_prep.dataset import DESCRIPTION, IMAGES, SCHEMA, ImageEntry
 from cereals_tf.data_prep.description import FORMAT_VERSION, Classes, Description
 from cereals_tf.data_prep.errors import StoppedError, UserError
 from cereals_tf.data_prep.files import resumable_folder, resumable_objects
@@ -101,13 +101,13 @@ def prepare(
     if writer and folder.is_file():
         raise UserError(f"{folder}: expected a folder, which all workers see")
     with unpacked(folder) as inner:
-        said = _Said(folder, inner, note, invalid == "skip", problems)
+        said = Said(folder, inner, note, invalid == "skip", problems)
         with said.errors_named():
             _convert(inner, out, kind, options, workers or cores(), writer, said)
 
 
 @dataclass(frozen=True)
-class _Said:
+class Said:
     """What the user is told of a source, by the name that it has for the user.
 
     Attributes:
@@ -163,25 +163,49 @@ def _convert(
     options: Mapping[str, Any],
     workers: int,
     writer: "BeamWriter | None",
-    said: _Said,
+    said: Said,
 ) -> None:
     """Convert the source in a folder; what is wrong with it is said before `out` appears."""
     source = open_source(kind, folder, options)
-    shards = _listed_shards(source, said)
+    shards = listed_shards(source, said)
     for remark in _remarks(folder, source, shards):
         said.note(remark)
     if writer is None:
-        write = partial(_write_here, source, workers)
+        write = partial(write_here, source, workers)
     else:
         write = partial(writer.write, partial(open_source, kind, folder.absolute(), options))
     checked = asdict(kind_named(kind).checked(options))
+    convert(source, shards, out, (kind, checked), write, said)
+
+
+def convert(
+    source: Source,
+    shards: Sequence[Shard],
+    out: Path | RemotePath,
+    about: tuple[str, Mapping[str, Any]],
+    write: Write,
+    said: Said,
+    accept: Callable[[Sequence[ImageEntry]], object] = lambda images: None,
+) -> None:
+    """Write the shards of a source, and what describes them.
+
+    Args:
+        source: The source.
+        shards: Its shards.
+        out: New folder for them.
+        about: What kind of source it is, and how it is read.
+        write: Writes shards.
+        said: Told what is wrong before `out` appears.
+        accept: Told the images, likewise; may refuse them.
+    """
+    kind, options = about
     try:
-        with _resumable(out, _fingerprint(kind, checked, source.classes, shards)) as folders:
+        with _resumable(out, _fingerprint(kind, options, source.classes, shards)) as folders:
             place = Place(*folders)
             (place.data / SCHEMA).write_bytes(schema_text(source.classes).encode())
             _write_missing(write, shards, place)
             found = [*source.log.problems, *(p for shard in shards for p in place.problems(shard))]
-            _describe(place, kind, source.classes, shards, said.problems(found))
+            _describe(place, kind, source.classes, shards, said.problems(found), accept)
     except StoppedError as error:
         raise UserError(str(error)) from None
     except OSError as error:
@@ -190,7 +214,7 @@ def _convert(
         raise UserError(f"{out}: {error.strerror}, expected room for the data set") from None
 
 
-def _listed_shards(source: Source, said: _Said) -> list[Shard]:
+def listed_shards(source: Source, said: Said) -> list[Shard]:
     """Return the shards of a source; if none can be made, what was wrong is said first."""
     try:
         return list(_shards(source.items()))
@@ -293,7 +317,7 @@ def _write_missing(write: Write, shards: Sequence[Shard], place: Place) -> None:
     )
 
 
-def _write_here(
+def write_here(
     source: Source,
     workers: int,
     shards: Sequence[Shard],
@@ -348,7 +372,12 @@ def _leave_interrupts_to_main() -> None:
 
 
 def _describe(
-    place: Place, kind: str, classes: Classes, shards: Sequence[Shard], problems: Sequence[Problem]
+    place: Place,
+    kind: str,
+    classes: Classes,
+    shards: Sequence[Shard],
+    problems: Sequence[Problem],
+    accept: Callable[[Sequence[ImageEntry]], object],
 ) -> None:
     """Write what the shards' statistics say of them, `dataset.json` last."""
     data = place.data
@@ -370,6 +399,7 @@ def _describe(
             (split, *row, *([int(has)] if mixed else []))
             for row, has in zip(total.rows, labels, strict=True)
         ]
+    accept([ImageEntry(*row[1:5]) for row in rows])
     left_out = dict(Counter(problem.kind for problem in problems))
     description = Description(kind, classes, splits, left_out).to_json()
     table = io.StringIO(newline="")

@@ -47,12 +47,14 @@ def verify(data: PreparedData) -> None:
 
 
 def _schema_damage(data: PreparedData) -> list[str]:
-    path = data.folder / SCHEMA
-    if not path.is_file():
-        return [f"{path}: missing"]
-    if not is_schema(path.read_bytes(), data.classes):
-        return [f"{path}: not the schema of these records"]
-    return []
+    damaged = []
+    for part in data.parts.values():
+        path = part.folder / SCHEMA
+        if not path.is_file():
+            damaged.append(f"{path}: missing")
+        elif not is_schema(path.read_bytes(), part.classes):
+            damaged.append(f"{path}: not the schema of these records")
+    return damaged
 
 
 Numbered = tuple[Stated, str, Path | RemotePath, int, bytes | tf.errors.OpError]

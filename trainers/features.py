@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import keras
 import numpy as np
@@ -42,6 +42,13 @@ _FRAME_BYTES = 16
 Shape = tuple[int, int, int]
 
 
+class _File(NamedTuple):
+    """A file, and the images whose features it holds."""
+
+    path: Path
+    entries: Sequence[ImageEntry]
+
+
 @dataclass(frozen=True)
 class Features:
     """The kept features of a split's images.
@@ -52,12 +59,14 @@ class Features:
         encoder: Gives the encoder, see `cereals_tf.models.encoder.build_encoder`; called only
             where features are missing.
         channels: Of the maps at strides 8, 16 and 32.
+        added: The folders of what was added to the data set, likewise, in order.
     """
 
     folder: Path
     split: "Split"
     encoder: Callable[[], keras.Model]
     channels: tuple[int, int, int]
+    added: Sequence[Path] = ()
 
     @property
     def bytes_on_disk(self) -> int:
@@ -75,23 +84,24 @@ class Features:
         """
         wanted = None if image_ids is None else set(image_ids)
         missing = [
-            number
-            for number, entries in enumerate(self._files)
-            if (wanted is None or any(entry.image_id in wanted for entry in entries))
-            and not self._path(number).exists()
+            file
+            for file in self._files
+            if (wanted is None or any(entry.image_id in wanted for entry in file.entries))
+            and not file.path.exists()
         ]
         if not missing:
             return
-        entries = [entry for number in missing for entry in self._files[number]]
+        entries = [entry for file in missing for entry in file.entries]
         self._announce(sum(map(self._record_bytes, entries)))
         encode = tf.function(self.encoder(), reduce_retracing=True)
         with Progress(
             desc=f"features of {self.split.name}", total=len(entries), unit="image"
         ) as bar:
-            for number in missing:
-                with self._errors_named(), _alone(self._path(number)) as partial:
+            for file in missing:
+                file.path.parent.mkdir(parents=True, exist_ok=True)
+                with self._errors_named(), _alone(file.path) as partial:
                     if partial:
-                        self._write(partial, self._files[number], encode, bar)
+                        self._write(partial, file.entries, encode, bar)
 
     def read(self, places: tf.data.Dataset) -> tf.data.Dataset:
         """Read features by place.
@@ -127,22 +137,34 @@ class Features:
     @cached_property
     def _places(self) -> dict[str, tuple[str, int, int, int]]:
         places = {}
-        for number, entries in enumerate(self._files):
+        for path, entries in self._files:
             ends = accumulate(_FRAME_BYTES + self._record_bytes(entry) for entry in entries)
             for entry, start in zip(entries, [0, *ends], strict=False):
-                path = str(self._path(number))
-                places[entry.image_id] = path, start, entry.height, entry.width
+                places[entry.image_id] = str(path), start, entry.height, entry.width
         return places
 
     @cached_property
-    def _files(self) -> list[list[ImageEntry]]:
+    def _files(self) -> list["_File"]:
+        """The files, those of the data set as it was prepared first, as if nothing were added."""
+        if not self.added:
+            return self._files_in(self.folder, self.split.images)
         images = iter(self.split.images)
-        return list(iter(lambda: list(islice(images, IMAGES_PER_FILE)), []))
+        parts = self.split.data.parts.values()
+        counts = [len(part.images.get(self.split.name, ())) for part in parts]
+        return [
+            file
+            for folder, count in zip([self.folder, *self.added], counts, strict=True)
+            for file in self._files_in(folder, list(islice(images, count)))
+        ]
 
-    def _path(self, number: int) -> Path:
-        first = number * IMAGES_PER_FILE
-        last = first + len(self._files[number]) - 1
-        return self.folder / f"{self.split.name}-{first:07d}-{last:07d}.tfrecord"
+    def _files_in(self, folder: Path, images: Sequence[ImageEntry]) -> list["_File"]:
+        files = []
+        for first in range(0, len(images), IMAGES_PER_FILE):
+            entries = images[first : first + IMAGES_PER_FILE]
+            last = first + len(entries) - 1
+            path = folder / f"{self.split.name}-{first:07d}-{last:07d}.tfrecord"
+            files.append(_File(path, entries))
+        return files
 
     def _shapes(self, height: Any, width: Any) -> list[Shape]:
         padded = [-(-size // TOTAL_STRIDE) for size in (height, width)]

@@ -202,13 +202,14 @@ _WITH_REGION_CLICKS = Need(
     f"{_PER_REGION.text} or --clicks=...+{REGION}",
     lambda its: ":" in its["fusion"] or _PER_REGION.met(its) or REGION in its["clicks"].split("+"),
 )
+_OF_MODELS = "the models of earlier rounds are built so"
 _WITHOUT_MODEL = Need("without --model", lambda its: not its["model"])
 _WITHOUT_COST_MODEL = Need("without --cost_model", lambda its: not its["cost_model"])
 
 
 @dataclass(frozen=True)
 class Options:
-    """Options of a campaign, fixed when it starts."""
+    """Options of a campaign: of all of it where they are `fixed`, else from some round on."""
 
     recipe: str = option(
         "paper",
@@ -251,6 +252,7 @@ class Options:
         "Which clicks of a region are billed: vertices, intersections, corners, and region, "
         "what it takes beside them (--region_clicks), joined by +. A region is at least 1.",
         _clicks,
+        fixed="the clicks of earlier rounds were billed so",
     )
     region_clicks: int = option(
         4,
@@ -290,6 +292,7 @@ class Options:
         "What round 0 annotates at random: whole images, as 10images or 5% (of the images, at "
         "least one), or random regions, as 40regions.",
         _amount("images", "%", "regions"),
+        fixed="round 0 is drawn so",
     )
     initial_by: str = option(
         "random",
@@ -297,22 +300,33 @@ class Options:
         "(images that stand for the others by a frozen encoder's features), or dense (regions "
         "anywhere, mostly in an image's middle, as version 0.1).",
         one_of("random", "coverage", "dense"),
+        fixed="round 0 is drawn so",
     )
-    seed: int = option(0, "Every random number of the campaign is drawn from it.", number(0))
+    seed: int = option(
+        0,
+        "Every random number of the campaign is drawn from it.",
+        number(0),
+        fixed="every random number of the campaign is drawn from it",
+    )
     backbone: str = option(
         "vgg16",
         f"Network that FCN8s' decoder stands on: {_listed(BACKBONES)}.",
         one_of(*BACKBONES),
         _WITHOUT_MODEL,
+        fixed=_OF_MODELS,
     )
     model: str = option(
         "",
         "A segmentation model of your own, package.module:function; the function takes the "
         "number of classes and returns a Keras model from images to logits.",
         _plugin,
+        fixed=_OF_MODELS,
     )
     cost_model: str = option(
-        "", "A cost model of your own, likewise; the function is called with 1.", _plugin
+        "",
+        "A cost model of your own, likewise; the function is called with 1.",
+        _plugin,
+        fixed=_OF_MODELS,
     )
     weights: str = option(
         "",
@@ -320,6 +334,7 @@ class Options:
         "of keras.applications. Default: none for vgg16 and mobilenet that are trained, else "
         "imagenet.",
         needs=_WITHOUT_MODEL,
+        fixed=_OF_MODELS,
     )
     encoder: str = option(
         "trained",
@@ -335,12 +350,14 @@ class Options:
         "backbone, is multiplied by it (MobileNet's alpha).",
         number(0, 4, True),
         _WITHOUT_MODEL,
+        fixed=_OF_MODELS,
     )
     image_size: Size | None = option(
         None,
         "HEIGHTxWIDTH in pixels that images and labels are resized to on reading. Default: as "
         "they are.",
         _image_size,
+        fixed="the regions of earlier rounds are in its pixels",
     )
     normalization: str = option(
         "auto",
@@ -349,11 +366,13 @@ class Options:
         "batch.",
         one_of("auto", *NORMALIZATIONS),
         _WITHOUT_MODEL,
+        fixed=_OF_MODELS,
     )
     precision: str = option(
         "float32",
         "float32, mixed_bfloat16 or mixed_float16.",
         one_of(*PRECISIONS),
+        fixed=_OF_MODELS,
     )
     train_on: str = option(
         "mask",
@@ -406,6 +425,7 @@ class Options:
         "Who annotates: oracle (reads the ground truth) or files (people: each round waits for "
         "what cereals collect reads from their annotation tool).",
         one_of("oracle", "files"),
+        fixed="the labels of earlier rounds are theirs",
     )
     cost_maps: str = option(
         "vertices",
@@ -414,18 +434,21 @@ class Options:
         "draw has the crossings as vertices.",
         one_of("vertices", "all"),
         _COUNTS_CROSSINGS,
+        fixed="the costs of earlier rounds are in it",
     )
     discount_void: bool = option(
         False,
         "Multiply information by the probability that a position is not void (ignored), which the "
         "cost model learns from ignored labels.",
         needs=_WITHOUT_COST_MODEL,
+        fixed=_OF_MODELS,
     )
     cost_unit: str = option(
         "clicks",
         "What the cost model learns to expect: clicks, or the seconds that people need (annotator "
         "files).",
         one_of(*COST_UNITS),
+        fixed="the costs of earlier rounds are in it",
     )
 
     def __post_init__(self) -> None:
@@ -578,13 +601,44 @@ class Options:
             return self
         before, after = ({**_PAPER, **RECIPES[name]} for name in (self.recipe, recipe))
         if "trained" in (self.encoder, after["encoder"]):
-            raise UserError(
-                f"--recipe={recipe}: a campaign of fast can have rounds of best, and one of best "
-                f"rounds of fast; this campaign's encoder is {self.encoder}"
-            )
+            raise UserError(f"--recipe={recipe}: {self._only_between_recipes}")
         mine = self.to_json()
         changes = {name: after[name] for name in after if mine[name] == before[name]}
         return self.but(**{**changes, "recipe": recipe})
+
+    @property
+    def _only_between_recipes(self) -> str:
+        return (
+            "a campaign of fast can have rounds of best, and one of best rounds of fast; this "
+            f"campaign's encoder is {self.encoder}"
+        )
+
+    def altered(self, **given: Any) -> "Options":
+        """Return the options with which a campaign that has these goes on, as a user chose them.
+
+        Raises:
+            UserError: As `of`, an option is fixed or has no effect.
+        """
+        chosen = (self.with_recipe(given["recipe"]) if "recipe" in given else self).but(**given)
+        for found in OPTIONS:
+            before = getattr(self, found.name)
+            if found.fixed and found.name in given and getattr(chosen, found.name) != before:
+                raise UserError(
+                    f"--{found.name}={given[found.name]}: fixed when a campaign starts, as "
+                    f"{found.fixed}; this one has {written(before)!r}, another needs a campaign of "
+                    "its own"
+                )
+        if chosen.encoder != self.encoder and "trained" in (chosen.encoder, self.encoder):
+            raise UserError(f"--encoder={chosen.encoder}: {self._only_between_recipes}")
+        refuse_without_effect(OPTIONS, given, chosen.to_json())
+        if chosen.normalizes != self.normalizes:  # auto goes by the batch size
+            chosen = chosen.but(normalization=self.normalizes)
+        return chosen
+
+    def differences(self, before: "Options") -> dict[str, Any]:
+        """Return the options that are others than before, in their written forms."""
+        old = before.to_json()
+        return {name: form for name, form in self.to_json().items() if form != old[name]}
 
     def but(self, **given: Any) -> "Options":
         """Return these options with some others, in their written forms.

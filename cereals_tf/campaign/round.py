@@ -23,13 +23,14 @@ from cereals_tf.acquisition.regions import boxes_by_image
 from cereals_tf.acquisition.selection import Chosen
 from cereals_tf.campaign.annotators.annotator import Annotator, WaitingError
 from cereals_tf.campaign.annotators.oracle import Oracle
-from cereals_tf.campaign.annotators.people import People
+from cereals_tf.campaign.annotators.people import People, labelled_images
 from cereals_tf.campaign.bill import bill_of
 from cereals_tf.campaign.folder.campaign import (
     METRICS,
     OPTIONS_FILE,
     REGIONS,
     REQUEST,
+    SCRATCH,
     Campaign,
     CommittedRound,
     regions_of,
@@ -41,6 +42,7 @@ from cereals_tf.campaign.folder.regions import (
     cost_per_pixel,
     cost_per_position,
     read_regions,
+    trained_on,
     write_regions,
 )
 from cereals_tf.campaign.folder.splits import open_split
@@ -72,7 +74,6 @@ from cereals_tf.data_prep.sources.reading import read_json
 from cereals_tf.trainers.evaluation import READ_ANEW, CostEvaluator
 from cereals_tf.trainers.split import Split
 
-SCRATCH = "scratch"
 POOL_RANK = "pool_rank.json"
 
 
@@ -162,7 +163,7 @@ class Round:
     def scoring(self) -> Score:
         """Load the models of the round before, and return what scores this round's pool."""
         before = self.rounds[-1]
-        models = replace(self.models, options=self.campaign.options_of(before))
+        models = self.models.as_in(self.campaign, before)
         trained = [models.load_round(task, before) for task in TASKS]
         scorer, train = quickest_scorer(self.campaign, models, trained, self.train)
         pool = replace(self.pool, reader=train)
@@ -175,6 +176,11 @@ class Round:
                 f"{self.campaign.folder}: round {self.number} is drawn at random, there is nothing "
                 "to score; run: cereals step"
             )
+        if self.campaign.reopened() is not self.campaign:
+            raise UserError(
+                f"{self.campaign.folder}: was changed while it was being scored, the same command "
+                "goes on with what it has now"
+            )
         complete = len(self.campaign.rounds()) > self.number
         if complete or any((self.folder / name).exists() for name in (REQUEST, REGIONS)):
             raise UserError(
@@ -186,8 +192,10 @@ class Round:
     def pool(self) -> Pool:
         """The train split as this round finds it."""
         annotated = [done.region for done in regions_of(self.rounds)]
-        skipped = [region for done in self.rounds for region in done.skipped]
-        return Pool(self.campaign.options, self.train, boxes_by_image([*annotated, *skipped]))
+        people = self.campaign.options.annotator == "files"
+        brought = [one.region for one in labelled_images(self.train)] if people else []
+        taken = boxes_by_image([*annotated, *self.campaign.skipped(), *brought])
+        return Pool(self.campaign.options, self.train, taken, frozenset(self.campaign.excluded))
 
     @property
     def scores(self) -> Path:
@@ -202,8 +210,7 @@ class Round:
         """Give the round a recipe of its own; what was trained by another one is done again."""
         begun = CommittedRound(self.folder)
         usual = self.campaign.options
-        wanted = usual.with_recipe(recipe).to_json()
-        own = {name: wanted[name] for name, form in usual.to_json().items() if form != wanted[name]}
+        own = usual.with_recipe(recipe).differences(usual)
         if own == begun.own_options:
             return
         for product in (METRICS, *(task.file for task in TASKS)):
@@ -234,7 +241,7 @@ class Round:
 
     def _choose_drawn(self) -> list[Chosen]:
         with self._clock.timed("select"):
-            budget, unit = budget_of(self.campaign.options, self.train.images)
+            budget, unit = budget_of(self.campaign.options, self.pool.images)
             price = price_in(unit, self.pool, self.scores)
             cost = cost_per_pixel(regions_of(self.rounds), self.campaign.options)
             return choose_drawn(self.pool, price, budget, self.number, cost)
@@ -248,7 +255,7 @@ class Round:
         with self._clock.timed("score"):
             self.scoring()(ALL)
         with self._clock.timed("select"):
-            budget, unit = budget_of(self.campaign.options, self.train.images)
+            budget, unit = budget_of(self.campaign.options, self.pool.images)
             price = price_in(unit, self.pool, self.scores)
             if self.campaign.options.annotator == "oracle":
                 found = pool_rank_correlation(self.pool, self.scores, self.number)
@@ -261,13 +268,18 @@ class Round:
         return regions_of(self.rounds) + read_regions(self.folder / REGIONS)
 
     @cached_property
+    def _trained_on(self) -> list[Annotated]:
+        """Those of them that the round's models are trained on."""
+        return trained_on(self._regions, self.campaign.excluded)
+
+    @cached_property
     def _training(self) -> Training:
         return Training(
             campaign=self.campaign,
             models=self.models,
             number=self.number,
             before=self.rounds[-1] if self.rounds else None,
-            regions=self._regions,
+            regions=self._trained_on,
             labelled=self.annotator.labelled(),
             val=self.val,
             strategy=self.strategy,
@@ -309,14 +321,16 @@ class Round:
             tested = self._tested()
             cost, val = self._trained(COST, self.val)
             unit = campaign.options.cost_unit
-            per_click = cost_per_click(regions, unit)
+            per_click = cost_per_click(self._trained_on, unit)
             errors = CostEvaluator(cost, val, READ_ANEW, per_click).errors()
         bill = bill_of(read_regions(self.folder / REGIONS), campaign.options)
         metrics = Metrics(
             round=self.number,
             **quality._asdict(),
             cost_mean_squared_error=errors.squared,
-            cost_mean_squared_error_of_mean=errors.squared_of(cost_per_position(regions, unit)),
+            cost_mean_squared_error_of_mean=errors.squared_of(
+                cost_per_position(self._trained_on, unit)
+            ),
             bill_estimated=bill.estimated if bill else None,
             bill_true=bill.true if bill else None,
             cost_rank_correlation=bill.rank_correlation if bill else None,
@@ -328,6 +342,7 @@ class Round:
             devices=self.strategy.num_replicas_in_sync,
             seconds=self._clock.seconds,
             versions=_versions(),
+            options=self.models.options.to_json(),
         )
         shown = self.models.load(SEGMENTATION, self.folder / SEGMENTATION.file)
         write_round_events(campaign, metrics, self.models.whole(SEGMENTATION, shown), self.val)

@@ -43,13 +43,13 @@ def step_campaign(
     devices = open_strategy(strategy, campaign.options.batch_size)
     if recipe:
         campaign.options.with_recipe(recipe)
-    with at_work(campaign, ("train", "val")):
+    with at_work(campaign, ("train", "val")) as now:
         try:
-            done = Round(campaign, devices, recipe).complete()
+            done = Round(now, devices, recipe).complete()
         except (PoolIsEmptyError, WaitingError):
             return None
         if ask and campaign.options.annotator == "files":
-            Round(campaign).ask()
+            Round(now).ask()
         return done
 
 
@@ -73,8 +73,8 @@ def score_campaign(campaign: Campaign, share: Share = ALL, beam_options: str | N
     """
     pipeline = None if beam_options is None else _beam_scoring(beam_options)
     Round(campaign).refuse_scoring()
-    with at_work(campaign, ("train",), shared=True):
-        next_round = Round(campaign)
+    with at_work(campaign, ("train",), shared=True) as now:
+        next_round = Round(now)
         next_round.refuse_scoring()  # a step may have ended just now
         return pipeline.score(next_round) if pipeline else next_round.score(share)
 
@@ -87,12 +87,17 @@ def _beam_scoring(options: str) -> "BeamScoring":
 
 
 @contextmanager
-def at_work(campaign: Campaign, splits: Sequence[str], shared: bool = False) -> Iterator[None]:
-    """Hold a campaign's lock, and name the damage in its data set if the block meets any."""
+def at_work(campaign: Campaign, splits: Sequence[str], shared: bool = False) -> Iterator[Campaign]:
+    """Hold a campaign's lock, and name the damage in its data set if the block meets any.
+
+    Gives the campaign as it is now: it may have been changed since it was opened.
+    """
     refuse_damage(campaign.data, splits)
     tf.config.experimental.enable_op_determinism()
-    with campaign.lock(shared), damage_named(campaign.data, *splits):
-        yield
+    with campaign.lock(shared):
+        now = campaign.reopened()
+        with damage_named(now.data, *splits):
+            yield now
 
 
 def run_campaign(

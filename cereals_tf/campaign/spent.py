@@ -9,7 +9,7 @@ from cereals_tf.data_prep.dataset import ImageEntry
 
 
 class Spent(NamedTuple):
-    """What is annotated, as counts and in percent of the train split.
+    """What is annotated, as counts and in percent of the train images that are not excluded.
 
     Attributes:
         regions: How many regions, each counted once.
@@ -27,16 +27,22 @@ class Spent(NamedTuple):
 
 
 def spent(campaign: Campaign, regions: Sequence[Annotated], images: Sequence[ImageEntry]) -> Spent:
-    """Return what these regions of a campaign's train images took."""
-    pixels = sum(region.pixels for region in regions)
-    clicks = sum(region.bill(campaign.options) for region in regions)
-    all_pixels = sum(entry.height * entry.width for entry in images)
-    all_clicks = sum(entry.clicks for entry in images)
+    """Return what these regions of a campaign's train images took.
+
+    Shares are of the images that are not excluded.
+    """
+    options, excluded = campaign.options, campaign.excluded
+    pool = [entry for entry in images if entry.image_id not in excluded]
+    within = [region for region in regions if region.region.image_id not in excluded]
+    all_pixels = sum(entry.height * entry.width for entry in pool)
+    all_clicks = sum(entry.clicks for entry in pool)
     known = campaign.data.labelled("train")
     return Spent(
         sum(region.redraws is None for region in regions),
-        pixels,
-        100 * pixels / all_pixels,
-        clicks,
-        100 * clicks / max(1, all_clicks) if known else None,
+        sum(region.pixels for region in regions),
+        100 * sum(region.pixels for region in within) / max(1, all_pixels),
+        sum(region.bill(options) for region in regions),
+        100 * sum(region.bill(options) for region in within) / max(1, all_clicks)
+        if known
+        else None,
     )

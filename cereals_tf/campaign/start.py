@@ -52,8 +52,7 @@ def fitted_options(options: Options, data: PreparedData) -> Options:
         data.shards(split)
     _check_annotator(options, data)
     train = Split(data, "train", options.image_size)
-    region = resolve_region(options.region, train.images)
-    fitted = replace(options, region=region)
+    fitted = fitted_to_pool(options, train)
     brought = labelled_images(train)
     if brought and options.cost_unit == "seconds":
         raise UserError(
@@ -62,6 +61,16 @@ def fitted_options(options: Options, data: PreparedData) -> Options:
         )
     if not brought:
         choose_initial(Pool(fitted, train, {}))
+    return fitted
+
+
+def fitted_to_pool(options: Options, train: Split) -> Options:
+    """Return options as any round can have them, `--region=auto` resolved.
+
+    Raises:
+        UserError: Regions are larger than an image, or a budget does not pay for one.
+    """
+    fitted = replace(options, region=resolve_region(options.region, train.images))
     _check_budget(fitted, train)
     return fitted
 

@@ -53,6 +53,7 @@ def write_report(
         shown.round(None)
     last = campaign.round(None).number
     numbers = _checked(rounds, last + 1) if rounds else sorted({1, max(1, last)})
+    campaign = campaign.as_of(campaign.round(None))
     folder = out or campaign.folder / "report"
     with new_folder(out) if out else _replaced_folder(folder) as partial:
         content = {

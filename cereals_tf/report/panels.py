@@ -100,7 +100,7 @@ def panels_of(step: AcquisitionStep, view: ImageView) -> list[Panel]:
     """Return the pictures of one image in reading order."""
     labelled = step.campaign.data.labelled("train")
     panels = [_before(view), *_labels(view, step.campaign.data.classes, labelled)]
-    options = step.campaign.options
+    options = step.options
     information, fused = view.information, step.fused(view)
     if information is not None:
         title = f"Information: {words(options.information)}"

@@ -15,6 +15,7 @@ from cereals_tf.campaign.folder.campaign import Campaign, CommittedRound
 from cereals_tf.campaign.folder.regions import Annotated
 from cereals_tf.campaign.folder.splits import open_split
 from cereals_tf.campaign.learning.scorer import load_scorer
+from cereals_tf.campaign.options import Options
 from cereals_tf.campaign.pool.scoring import image_maps
 from cereals_tf.data_prep import records
 from cereals_tf.data_prep.damage import damage_named
@@ -75,18 +76,23 @@ class AcquisitionStep:
     views: Sequence[ImageView]
 
     @cached_property
+    def options(self) -> Options:
+        """The round's options."""
+        return self.campaign.options_at(self.number)
+
+    @cached_property
     def measure(self) -> Measure:
-        """The campaign's information measure."""
-        return find_measure(self.campaign.options.information, len(self.campaign.data.classes))
+        """The round's information measure."""
+        return find_measure(self.options.information, len(self.campaign.data.classes))
 
     @cached_property
     def fusion(self) -> Fusion:
-        """The campaign's fusion."""
-        return find_fusion(self.campaign.options.fusion, vars(self.campaign.options))
+        """The round's fusion."""
+        return find_fusion(self.options.fusion, vars(self.options))
 
     def fusing_cost(self, view: ImageView) -> np.ndarray:
-        """Return the click map that the campaign's fusion uses, float32 [h, w]."""
-        return view.clicks if self.campaign.options.cost == "gt" else view.cost
+        """Return the click map that the round's fusion uses, float32 [h, w]."""
+        return view.clicks if self.options.cost == "gt" else view.cost
 
     def fused(self, view: ImageView) -> np.ndarray | None:
         """Fuse an image's information and cost position by position, float32 [h, w].
@@ -153,10 +159,12 @@ def _most_new(new: dict[str, list[Annotated]], count: int) -> list[str]:
 def _candidates(
     campaign: Campaign, reader: Split, labelled: dict[str, list[Annotated]]
 ) -> list[str]:
+    excluded = campaign.excluded
     return [
         entry.image_id
         for entry in reader.images
-        if unlabelled_cells(labelled.get(entry.image_id, ()), entry.height, entry.width).any()
+        if entry.image_id not in excluded
+        and unlabelled_cells(labelled.get(entry.image_id, ()), entry.height, entry.width).any()
     ]
 
 
@@ -170,8 +178,8 @@ def _views(
 ) -> Iterator[ImageView]:
     if not image_ids:
         return
-    options = campaign.options
-    scorer = load_scorer(campaign, previous)
+    options = campaign.options_at(previous.number + 1)
+    scorer = load_scorer(campaign, previous, options)
     bar = Progress(reader.records(image_ids), desc="maps", total=len(image_ids), unit="image")
     for record in bar:
         image_id = record[records.IMAGE_ID].numpy().decode()

@@ -129,7 +129,7 @@ def _open(out: Path, data: PreparedData, one: Planned) -> Campaign:
 
 def refuse_other(campaign: Campaign, data: PreparedData, one: Planned) -> None:
     """Raise UserError unless a campaign is the planned one."""
-    if campaign.fingerprint != data.fingerprint:
+    if campaign.data_fingerprint != data.fingerprint:
         raise UserError(f"{campaign.folder}: is of other data than {data.folder}")
     now = one.options.to_json()
     for name, found in campaign.options.to_json().items():
@@ -161,7 +161,7 @@ def _siblings(out: Path, campaign: Campaign) -> Iterator[Campaign]:
         if folder == campaign.folder or not (folder / "rounds" / "000").is_dir():
             continue
         other = Campaign.open(folder)
-        same_data = other.fingerprint == campaign.fingerprint
+        same_data = other.data_fingerprint == campaign.data_fingerprint
         if same_data and first_round(other.options) == first_round(campaign.options):
             yield other
 

@@ -128,7 +128,8 @@ class MaskSource:
     def _found_layout(self) -> _Layout:
         for layout in self.layouts:
             of_images, of_labels = (self._splits_in(part) for part in layout[:2])
-            if "train" in of_images and {"train", "val"} & of_labels:
+            whole = self.options.as_one and of_images and of_labels
+            if whole or ("train" in of_images and {"train", "val"} & of_labels):
                 return layout._replace(
                     label_suffix=self.options.label_suffix or layout.label_suffix
                 )

@@ -4,7 +4,7 @@ A new kind is a file with its `Source` and the dataclass of its options, and an 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -14,9 +14,12 @@ from cereals_tf.data_prep.option import Option, options_of, read_options
 from cereals_tf.data_prep.sources.cityscapes import CityscapesOptions, CityscapesSource
 from cereals_tf.data_prep.sources.coco import CocoOptions, CocoSource
 from cereals_tf.data_prep.sources.cvat import CvatOptions, CvatSource
+from cereals_tf.data_prep.sources.images import ImageOptions
 from cereals_tf.data_prep.sources.labelme import LabelmeOptions, LabelmeSource
 from cereals_tf.data_prep.sources.masks import CamvidSource, MaskOptions, MaskSource
 from cereals_tf.data_prep.sources.source import Source
+from cereals_tf.data_prep.sources.splits import SplitOptions
+from cereals_tf.data_prep.sources.unlabelled import UnlabelledSource
 from cereals_tf.data_prep.sources.voc import VocOptions, VocSource
 
 
@@ -77,35 +80,49 @@ _KINDS = (
     ),
 )
 KINDS = {kind.name: kind for kind in _KINDS}
+ADDED_KINDS = {
+    **KINDS,
+    "images": SourceKind(
+        "images", "a folder of images without annotations", ImageOptions, UnlabelledSource
+    ),
+}
+"""The kinds of what can be added to a data set that is prepared."""
+OF_SPLITS = ("unlabelled_train", "labelled_train", "val_percent")
+"""Options that say which split an image is in."""
 NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 
 
-def kind_named(name: str) -> SourceKind:
+def kind_named(name: str, kinds: Mapping[str, SourceKind] = KINDS) -> SourceKind:
     """Return a kind of data sets.
 
     Raises:
         UserError: There is no such kind.
     """
-    if name not in KINDS:
-        raise UserError(f"--dataset={name}: unknown, expected one of {', '.join(KINDS)}")
-    return KINDS[name]
+    if name not in kinds:
+        raise UserError(f"--dataset={name}: unknown, expected one of {', '.join(kinds)}")
+    return kinds[name]
 
 
-def open_source(kind: str, folder: Path, given: Mapping[str, Any] = NO_OPTIONS) -> Source:
+def open_source(
+    kind: str, folder: Path, given: Mapping[str, Any] = NO_OPTIONS, as_one: bool = False
+) -> Source:
     """Open a data set.
 
     Args:
-        kind: What it is, a key of `KINDS`.
+        kind: What it is, a key of `KINDS`, or of `ADDED_KINDS` with `as_one`.
         folder: Where it lies.
         given: Those of the kind's options that do not have their defaults, by name.
+        as_one: Whether all its images are one split, train, annotated or not.
 
     Raises:
         UserError: Unknown kind, no such folder, or see `SourceKind.checked`.
     """
-    found = kind_named(kind)
+    found = kind_named(kind, ADDED_KINDS if as_one else KINDS)
     options = found.checked(given)
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
+    if as_one and isinstance(options, SplitOptions):
+        options = replace(options, as_one=True)
     return found.source(folder, options)
 
 

@@ -47,6 +47,8 @@ class SplitOptions(ImageOptions):
         "has, images of train that have an annotation are round 0; a train split without any is "
         "recognised without this option too.",
     )
+    as_one: bool = False
+    """Whether all images are one split, train, with an annotation or without."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,8 @@ def split_names(found: Collection[str], options: SplitOptions, place: str) -> di
             one split.
     """
     names = known_splits(found, options)
-    for split in ("train", "val", *names):
+    needed = () if options.as_one and names else ("train", "val")
+    for split in (*needed, *names):
         of_split = names.get(split, [split])
         missing = [name for name in of_split if name not in found]
         if missing:
@@ -139,6 +142,10 @@ def splits_of(
         UserError: A split would be empty, or people would have nothing to annotate.
     """
     splits = {}
+    if options.as_one:
+        every = [item for items in parts.values() for item in items]
+        parts = {}
+        splits["train"] = _of_different_ids(every, log)
     for split, items in parts.items():
         annotated = [item for item in items if item.annotation]
         if split == "test" and not annotated:
@@ -166,6 +173,8 @@ def divided(
     Raises:
         UserError: A split would be empty.
     """
+    if options.as_one:
+        return splits_of({"": items}, options, log)
     if options.unlabelled_train:
         return _divided_by_annotation(_of_different_ids(items, log), options.labelled_train)
     hint = "; with --unlabelled_train such images are train, others val"

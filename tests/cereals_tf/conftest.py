@@ -98,6 +98,7 @@ def first_round(tmp_path, three_rounds):
         shutil.copytree(three_rounds.folder / "rounds" / "000", folder / "rounds" / "000")
         content = json.loads((three_rounds.folder / "campaign.json").read_text())
         content["options"] |= options
+        content["data"] = str(three_rounds.data_folder)
         (folder / "campaign.json").write_text(json.dumps(content))
         return Campaign.open(folder)
 

@@ -461,7 +461,11 @@ def test_json_is_alone_on_stdout(cereals, three_rounds):
     status, out, err = cereals("status", three_rounds.folder, "--json")
     assert (status, err) == (0, "")
     content = only_json(out)
-    assert content.keys() == {"rounds", "waiting"} and content["waiting"] is False
+    assert content.keys() == {"rounds", "waiting", "stale", "annotators", "account"}
+    assert (content["waiting"], content["stale"]) == (False, {})
+    last = three_rounds.round(None).metrics
+    assert content["annotators"] == {"ground truth": last.regions}
+    assert content["account"]["clicks"] == last.clicks
     for found, done in zip(content["rounds"], three_rounds.rounds(), strict=True):
         metrics = done.metrics
         assert found == {
@@ -476,6 +480,7 @@ def test_json_is_alone_on_stdout(cereals, three_rounds):
             "cost_rank_correlation_pool": metrics.cost_rank_correlation_pool,
             "cost_model_is_useless": metrics.cost_model_is_useless,
             "seconds": pytest.approx(metrics.total_seconds, abs=0.06),
+            "changed": {},
         }
 
     for verify in ([], ["--verify"]):

@@ -103,7 +103,7 @@ def exported(trained, tmp_path_factory):
     def make(variant: str) -> Exported:
         if variant not in made:
             campaign, done = trained
-            campaign = replace(campaign, options=campaign.options.but(**VARIANTS[variant]))
+            campaign = replace(campaign, first_options=campaign.options.but(**VARIANTS[variant]))
             made[variant] = Exported(campaign, done, tmp_path_factory.mktemp(variant) / "1")
         return made[variant]
 

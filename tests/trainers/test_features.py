@@ -2,13 +2,17 @@
 
 import errno
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
+from cereals_tf.data_prep.addition import add
+from cereals_tf.data_prep.dataset import PreparedData
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.grid import Box
 from cereals_tf.models.build import build_head
@@ -81,6 +85,29 @@ def test_only_what_is_missing_is_computed(features, encoder):
     shutil.rmtree(features.folder / "none", ignore_errors=True)
     again = Features(features.folder, features.split, None, CHANNELS)  # needs no encoder
     again.compute()
+
+
+def test_images_that_are_added_leave_the_files_of_the_others(features, data, tmp_path, noise):
+    features.compute()
+    before = {path: path.stat().st_mtime_ns for path in features.folder.iterdir()}
+    grown = Path(shutil.copytree(data.folder, tmp_path / "data"))
+    for number in range(3):
+        path = tmp_path / "new" / f"n{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(noise(20 + number, 64, 96)[0]).save(path)
+    add(tmp_path / "new", PreparedData.open(grown), data.classes, "images", {})
+    split = Split(PreparedData.open(grown), "train")
+    folders = features.folder, split, features.encoder, CHANNELS, [tmp_path / "added"]
+    whole = Features(*folders)
+    whole.compute()
+    assert {path: path.stat().st_mtime_ns for path in features.folder.iterdir()} == before
+    assert len(list((tmp_path / "added").iterdir())) == 2
+    ids = ["n2", "i4", "n0", "i1"]
+    alone = Features(tmp_path / "alone", split, features.encoder, CHANNELS)
+    alone.compute()
+    for (found,), (expected,) in zip(read(whole, ids), read(alone, ids), strict=True):
+        for one, other in zip(found, expected, strict=True):
+            np.testing.assert_allclose(one, other, rtol=2e-3, atol=1e-3)
 
 
 def test_a_killed_writer_leaves_nothing_that_counts(features, monkeypatch):

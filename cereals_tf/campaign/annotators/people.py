@@ -65,20 +65,26 @@ class People:
     def annotate(self, choose: Callable[[], list[Chosen]]) -> list[Annotated]:
         """Ask for what `choose` chooses, or take in what was asked for before.
 
-        Labels that the data set has of train's images are round 0.
+        Labels that the data set has of train's images are round 0; those of images that were added
+        are part of the first round that sees them.
         """
-        if not self.rounds and (chosen := labelled_images(self.train)):
-            return annotate(self.train, chosen, {}, self.campaign.options)
+        before = regions_of(self.rounds)
+        known = {done.region for done in before}
+        brought = [one for one in labelled_images(self.train) if one.region not in known]
+        boxes = boxes_by_image(known)
+        whole = annotate(self.train, brought, boxes, self.campaign.options)
         if self.campaign.request() is None:
+            if whole and not self.rounds:
+                return whole
             write_request(self.campaign.working / REQUEST, choose())
         asked = waiting(self.campaign)
         assert asked
         if asked.missing:
             raise WaitingError(asked.text())
-        before = regions_of(self.rounds)
+        before = [*before, *whole]
         regions = list(self._annotated(asked.request, before))
         self._refuse_useless([*before, *regions])
-        return regions
+        return [*whole, *regions]
 
     def labelled(self) -> Split:
         """Return the train split with what was drawn in place of what its records hold.
@@ -175,8 +181,11 @@ class People:
 
 
 def labelled_images(train: Split) -> list[Chosen]:
-    """Return the images whose labels people brought along, whole, none where all have labels."""
-    if train.data.labelled(train.name):
+    """Return the images whose labels people brought along, whole, none where all have labels.
+
+    All: of the data set as it was prepared.
+    """
+    if train.data.parts[""].labelled(train.name):
         return []
     known = {entry.image_id for entry in train.data.images[train.name] if entry.labelled}
     return [

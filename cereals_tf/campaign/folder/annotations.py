@@ -116,6 +116,11 @@ class AnnotationStore:
         content = {"image_id": region.image_id, "box": list(region.box), "skipped": True}
         self._write(number, content)
 
+    def forget(self, number: int) -> None:
+        """Remove what is noted of a region."""
+        self._path(number).unlink(missing_ok=True)
+        sync(self.folder)
+
     def _write(self, number: int, content: dict[str, Any]) -> None:
         self.folder.mkdir(exist_ok=True)
         sync(self.folder.parent)

@@ -56,6 +56,7 @@ class Metrics:
         devices: Devices that trained together.
         seconds: Computing time of each stage.
         versions: Versions of this package and what it stands on, by name.
+        options: What the round ran with, in written forms; None in rounds of version 0.1.
     """
 
     round: int
@@ -78,6 +79,7 @@ class Metrics:
     cost_rank_correlation_pool: float | None = None
     test_miou: float | None = None
     test_iou_per_class: Mapping[str, float | None] | None = None
+    options: Mapping[str, Any] | None = None
 
     @property
     def cost_model_is_useless(self) -> bool:

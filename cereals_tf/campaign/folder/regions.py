@@ -173,6 +173,11 @@ class Account:
         return Annotated(chosen, pixels, clicks, seconds, billed, assisted, redraws)
 
 
+def trained_on(regions: Sequence[Annotated], excluded: Mapping[str, bool]) -> list[Annotated]:
+    """Return the regions but those of excluded images whose value is True."""
+    return [region for region in regions if not excluded.get(region.region.image_id)]
+
+
 def costed(regions: Sequence[Annotated], unit: str) -> list[Annotated]:
     """Return the regions whose cost is known in a unit, `clicks` or `seconds`."""
     if unit == "clicks":

@@ -25,11 +25,12 @@ def choose_covering(campaign: Campaign, models: Models, pool: Pool) -> list[Chos
 
 
 def _vectors(campaign: Campaign, models: Models, pool: Pool) -> list[np.ndarray]:
-    """Return the mean of each train image's features at stride 32, float32 [C]."""
+    """Return the mean of each image's features at stride 32, float32 [C]."""
     train = with_features(campaign, pool.reader, models) if models.keeps_features else pool.reader
-    examples = train.examples(lambda record: (record[records.IMAGE_ID],))
+    image_ids = [entry.image_id for entry in pool.images]
+    examples = train.examples(lambda record: (record[records.IMAGE_ID],), image_ids)
     vectors = []
-    for seen, _ in Progress(examples, desc="cover", total=len(train.images), unit="image"):
+    for seen, _ in Progress(examples, desc="cover", total=len(image_ids), unit="image"):
         coarsest = seen[-1] if train.features else models.encoder(seen[None])[-1][0]
         vectors.append(np.float32(coarsest).mean(axis=(0, 1)))
     return vectors

@@ -27,8 +27,12 @@ def with_features(campaign: Campaign, split: Split, models: Models) -> Split:
     """
     stride8, stride16, stride32 = (int(output.shape[-1]) for output in models.encoder.outputs)
     channels = stride8, stride16, stride32
-    folder = _place(campaign) / _key(campaign, models)
-    return replace(split, features=Features(folder, split, lambda: models.encoder, channels))
+    folder, *added = (
+        _place(campaign) / _key(campaign, models, part.fingerprint)
+        for part in split.data.parts.values()
+    )
+    features = Features(folder, split, lambda: models.encoder, channels, added)
+    return replace(split, features=features)
 
 
 def as_taken(
@@ -61,9 +65,9 @@ def _place(campaign: Campaign) -> Path:
     return campaign.folder / FOLDER
 
 
-def _key(campaign: Campaign, models: Models) -> str:
+def _key(campaign: Campaign, models: Models, fingerprint: str) -> str:
     """Return a name that features share only if they are the same."""
     options = campaign.options
-    about = [campaign.fingerprint, options.precision, campaign.image_size, models.kept.digest]
+    about = [fingerprint, options.precision, campaign.image_size, models.kept.digest]
     key = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:12]
     return f"{options.backbone}-{key}"

@@ -91,8 +91,12 @@ class Models:
     @classmethod
     def of(cls, campaign: Campaign, done: CommittedRound | None = None) -> "Models":
         """Return the models of a campaign's next round, or those of one that is complete."""
-        models = cls.at(campaign.folder, campaign.options, campaign.data.classes)
-        return models if done is None else replace(models, options=campaign.options_of(done))
+        models = cls.at(campaign.folder, campaign.options, campaign.classes)
+        return models if done is None else models.as_in(campaign, done)
+
+    def as_in(self, campaign: Campaign, done: CommittedRound) -> "Models":
+        """Return the models of another round of the campaign, which share the encoder."""
+        return replace(self, options=campaign.options_of(done), classes=campaign.classes_of(done))
 
     @property
     def encoder(self) -> keras.Model:

@@ -62,6 +62,7 @@ def evaluate_round(campaign: Campaign, done: CommittedRound, name: str = "val") 
         UserError: There is no such split with labels, the data set changed or is damaged, or the
             model is.
     """
+    campaign = campaign.as_of(done)
     require_labels(campaign.data, name)
     split = open_split(campaign, name)
     model = load_segmentation(campaign, done)

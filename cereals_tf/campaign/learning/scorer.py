@@ -13,15 +13,20 @@ from cereals_tf.campaign.options import Options
 from cereals_tf.trainers.split import Split
 
 
-def load_scorer(campaign: Campaign, done: CommittedRound) -> Scorer:
+def load_scorer(campaign: Campaign, done: CommittedRound, options: Options | None = None) -> Scorer:
     """Load both models of a committed round to score images with them.
+
+    Args:
+        campaign: The campaign.
+        done: The round.
+        options: Say what is scored. None: those of the round; the one after it has its own.
 
     Raises:
         UserError: A model is missing or damaged.
     """
     models = Models.of(campaign, done)
     segmentation, cost = (models.whole(task, models.load_round(task, done)) for task in TASKS)
-    return _scorer(models.options, segmentation, cost)
+    return _scorer(options or models.options, segmentation, cost)
 
 
 def quickest_scorer(
@@ -39,8 +44,8 @@ def quickest_scorer(
         The scorer, and the split as it sees it.
     """
     if all(map(models.takes_features, TASKS)):
-        return _scorer(models.options, *trained), with_features(campaign, split, models)
-    return _scorer(models.options, *map(models.whole, TASKS, trained)), split
+        return _scorer(campaign.options, *trained), with_features(campaign, split, models)
+    return _scorer(campaign.options, *map(models.whole, TASKS, trained)), split
 
 
 def _scorer(options: Options, segmentation: keras.Model, cost: keras.Model) -> Scorer:

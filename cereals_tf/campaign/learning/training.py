@@ -16,8 +16,9 @@ from cereals_tf.campaign.folder.regions import Annotated
 from cereals_tf.campaign.learning.events import training_events
 from cereals_tf.campaign.learning.features import as_taken
 from cereals_tf.campaign.learning.models import Models
-from cereals_tf.campaign.learning.task import Task
+from cereals_tf.campaign.learning.task import SEGMENTATION, Task
 from cereals_tf.campaign.options import Options
+from cereals_tf.data_prep.progress import note
 from cereals_tf.trainers.cache import Cache
 from cereals_tf.trainers.fitting import FitOptions, fit
 from cereals_tf.trainers.inputs import TrainingData
@@ -127,7 +128,10 @@ class Training:
         """Return a task's model with the weights that its training begins with."""
         if not (models.options.warm_start and self.before):
             return models.build(task)
-        before = replace(models, options=self.campaign.options_of(self.before))
+        before = models.as_in(self.campaign, self.before)
+        if task is SEGMENTATION and before.classes != models.classes:
+            note(f"round {self.number} starts from scratch: the round before has fewer classes")
+            return models.build(task)
         trained = before.load_round(task, self.before)
         if task.encoder(before.options) == task.encoder(models.options):
             return trained

@@ -38,7 +38,7 @@ def choose_initial(pool: Pool) -> list[Chosen]:
     amount, seed = pool.options.initial, initial_seed(pool)
     if amount.unit == "regions":
         return _initial_regions(pool, int(amount.number), seed)
-    order = np.random.default_rng(seed).permutation(len(pool.reader.images))
+    order = np.random.default_rng(seed).permutation(len(pool.images))
     return whole_images(pool, order[: initial_count(pool)])
 
 
@@ -53,7 +53,7 @@ def initial_count(pool: Pool) -> int:
     Raises:
         UserError: More than the train split has.
     """
-    amount, images = pool.options.initial, len(pool.reader.images)
+    amount, images = pool.options.initial, len(pool.images)
     count = int(amount.number)
     if amount.unit == "%":
         count = max(1, int(amount.number * images / 100))
@@ -63,8 +63,9 @@ def initial_count(pool: Pool) -> int:
 
 
 def whole_images(pool: Pool, places: np.ndarray) -> list[Chosen]:
-    """Return images as regions, in the order of the split, given their places in it, int [N]."""
-    entries = (pool.reader.images[place] for place in sorted(places.tolist()))
+    """Return images as regions, in order, given their places among the pool's, int [N]."""
+    images = pool.images
+    entries = (images[place] for place in sorted(places.tolist()))
     return [Chosen(Region(one.image_id, Box(0, 0, one.height, one.width))) for one in entries]
 
 
@@ -86,7 +87,7 @@ def _dense_regions(pool: Pool, count: int, seed: int) -> list[Region]:
         frame = frame_of(pool, entry)
         return Windows(entry.image_id, *size, numbers, numbers, numbers, allowed, frame=frame)
 
-    drawn = (windows(key, entry) for key, entry in enumerate(pool.reader.images))
+    drawn = (windows(*image) for image in pool.numbered)
     return [chosen.region for chosen in best_first(drawn, limit=count)]
 
 

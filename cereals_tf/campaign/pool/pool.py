@@ -38,19 +38,35 @@ class Pool:
         options: The campaign's options.
         reader: The train split.
         taken: What is annotated already, and what people skipped.
+        excluded: Ids of images in which nothing may be chosen.
     """
 
     options: Options
     reader: Split
     taken: Taken
+    excluded: frozenset[str] = frozenset()
+
+    @cached_property
+    def numbered(self) -> list[PoolImage]:
+        """The images that are not excluded, in the order of the split."""
+        return [
+            PoolImage(number, entry)
+            for number, entry in enumerate(self.reader.images)
+            if entry.image_id not in self.excluded
+        ]
+
+    @property
+    def images(self) -> list[ImageEntry]:
+        """Their entries."""
+        return [image.entry for image in self.numbered]
 
     @cached_property
     def candidates(self) -> dict[str, PoolImage]:
-        """The images that are not labelled whole, by image id, in the order of the split."""
+        """Those of them that are not labelled whole, by image id, in the order of the split."""
         return {
-            entry.image_id: PoolImage(number, entry)
-            for number, entry in enumerate(self.reader.images)
-            if entry.image_id not in self.taken or self.unlabelled(entry).any()
+            image.entry.image_id: image
+            for image in self.numbered
+            if image.entry.image_id not in self.taken or self.unlabelled(image.entry).any()
         }
 
     @cached_property

@@ -24,7 +24,7 @@ def choice_section(step: AcquisitionStep, explained: bool, pictures: Pictures) -
         explained: Say how the pictures are to be read.
         pictures: Where they are written.
     """
-    options = step.campaign.options
+    options = step.options
     content = {
         "number": step.number,
         "complete": step.complete,

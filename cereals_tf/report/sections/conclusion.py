@@ -39,7 +39,7 @@ def conclusion_section(campaign: Campaign, rounds: Sequence[CommittedRound]) -> 
         "Cost": cost(metrics, len(regions)) + estimate(campaign.options, regions),
         "Chose": chose(regions, len(data.images["train"]))
         + classes(data.classes.names, _acquired(campaign, rounds), available),
-        "To watch": to_watch(metrics, campaign.options.epochs),
+        "To watch": to_watch(metrics, campaign.options_of(rounds[-1]).epochs),
     }
     content = {
         "sentences": {term: " ".join(words) for term, words in sentences.items() if words},
@@ -85,7 +85,7 @@ def _changes(before: Mapping[str, float | None], after: Mapping[str, float | Non
     changes = {
         name: round(iou - earlier, 3)
         for name, iou in after.items()
-        if iou is not None and (earlier := before[name]) is not None
+        if iou is not None and (earlier := before.get(name)) is not None
     }
     named = sorted(changes, key=lambda name: changes[name])
     fallen = [f"{name} ({changes[name]:+.3f})" for name in named if changes[name] < 0]

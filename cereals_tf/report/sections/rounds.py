@@ -66,7 +66,7 @@ def classes_section(data: PreparedData, rounds: Sequence[CommittedRound]) -> Sec
     rows = []
     for name in data.classes.names:
         share = 100 * train.pixels_per_class[name] / train.pixels
-        by_round = [done.metrics.iou_per_class[name] for done in rounds]
+        by_round = [done.metrics.iou_per_class.get(name) for done in rounds]
         rows.append([name, decimal(share) if share else none, *map(_shaded, by_round)])
     mean = ["mean", "", *(_shaded(done.metrics.miou) for done in rounds)]
     columns = [Column("class"), Column("share", "% of train")]

@@ -7,13 +7,15 @@ from cereals_tf.campaign.options import Options
 from cereals_tf.data_prep.dataset import PreparedData
 from cereals_tf.plugin import words
 from cereals_tf.report.sections.section import Section
+from cereals_tf.tables import changed_words
 
 
 def setup_section(campaign: Campaign) -> Section:
     """Return the section on how the campaign was set up."""
     content = {
         "terms": _of_data(campaign.data, campaign.options)
-        + _of_options(campaign.options, len(campaign.data.classes)),
+        + _of_options(campaign.options, len(campaign.data.classes))
+        + _changes(campaign),
         "options": campaign.options.to_json(),
     }
     return Section("set-up", "Set-up", "setup.html", content)
@@ -52,3 +54,10 @@ def _of_options(options: Options, classes: int) -> list[tuple[str, str]]:
         ("Trained on", options.train_on + (", warm start" if options.warm_start else "")),
         ("Seed", str(options.seed)),
     ]
+
+
+def _changes(campaign: Campaign) -> list[tuple[str, str]]:
+    """Return what changed, by the round that had it so first."""
+    numbers = range(len(campaign.rounds()) + 2)
+    words = {number: changed_words(campaign, number) for number in numbers}
+    return [(f"From round {number} on", text) for number, text in words.items() if text]

@@ -17,7 +17,7 @@ from cereals_tf.data_prep.prepare import prepare
 from cereals_tf.trainers.split import Split
 
 DRIVER = '''
-"""Runs `cereals step` once per line of stdin, in a process that kills itself at a given call."""
+"""Runs a command line per line of stdin, in a process that kills itself at a given call."""
 
 import importlib
 import json
@@ -55,8 +55,9 @@ for line in sys.stdin:
     child = os.fork()
     if not child:
         signal.alarm(300)
-        kill_at(**json.loads(line))
-        os._exit(cli.main(["step", sys.argv[1]]))
+        kill, arguments = json.loads(line)
+        kill_at(**kill)
+        os._exit(cli.main(arguments))
     print(os.waitpid(child, 0)[1], flush=True)
 '''
 """TensorFlow is imported once, which is slow, and used only after the fork."""
@@ -64,14 +65,14 @@ for line in sys.stdin:
 
 @pytest.fixture
 def step_and_die(plugin_folder):
-    """Runs `cereals step` on a campaign in processes that are killed; returns how each ended."""
+    """Runs `cereals step`, or another command, in processes that are killed; returns their ends."""
     drivers = []
 
-    def run(campaign, kill):
+    def run(campaign, kill, *arguments):
         if not drivers:
             drivers.append(
                 subprocess.Popen(
-                    [sys.executable, "-c", DRIVER, campaign.folder],
+                    [sys.executable, "-c", DRIVER],
                     cwd=plugin_folder,
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
@@ -80,7 +81,8 @@ def step_and_die(plugin_folder):
                 )
             )
         where = {name: getattr(kill, name) for name in ("module", "name", "call", "finishes")}
-        drivers[0].stdin.write(json.dumps(where) + "\n")
+        line = [str(part) for part in arguments or ("step", campaign.folder)]
+        drivers[0].stdin.write(json.dumps([where, line]) + "\n")
         drivers[0].stdin.flush()
         return int(drivers[0].stdout.readline())
 

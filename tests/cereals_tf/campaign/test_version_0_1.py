@@ -11,6 +11,7 @@ from cereals_tf.campaign.folder.rows import RegionName
 from cereals_tf.campaign.reopen import reopen
 from cereals_tf.campaign.review import review
 from cereals_tf.campaign.run import step_campaign
+from cereals_tf.data_prep.toy import write_toy
 
 WRITTEN = Path(__file__).parent.parent / "version_0_1"
 
@@ -63,3 +64,28 @@ def test_the_next_round_is_the_one_that_0_1_gave(written, outcome, name, number)
         assert {each.region for each in review(campaign, 5)} <= {
             each.region for each in done.regions
         }
+
+
+def test_it_is_changed_by_every_command(written, cereals, snapshot, tmp_path):
+    campaign = written("oracle")
+    folder, rounds = campaign.folder, snapshot(campaign.folder / "rounds")
+    first, second, *_ = (entry.image_id for entry in campaign.data.images["train"])
+    write_toy(tmp_path / "new", train_images=1, val_images=1, height=64, width=96, seed=3)
+    data = (tmp_path / "data").rename(tmp_path / "moved")
+    for line in (
+        ("move", folder, f"--data={data}"),
+        ("set", folder, "--epochs=2", "--region=24"),
+        ("exclude", folder, first, second),
+        ("exclude", folder, "--undo", second),
+        ("add", folder, tmp_path / "new", "--dataset=cityscapes", "--prefix=new/"),
+        ("add", folder, "--add_class=tram"),
+        ("status", folder),
+    ):
+        status, _, err = cereals(*line)
+        assert status == 0, err
+    now = Campaign.open(folder)
+    assert (now.options.epochs, now.options.region) == (2, (24, 24))
+    assert now.excluded == {first: False}
+    assert len(now.data.images["train"]) == len(now.data_at(0).images["train"]) + 2
+    assert now.classes.names == (*now.classes_at(0).names, "tram")
+    assert now.options_at(0) == campaign.options and snapshot(folder / "rounds") == rounds

@@ -159,7 +159,16 @@ def test_create_and_open(tmp_path, campaign, toy_data):
     assert opened.data.folder == toy_data.resolve()
     assert (opened.rounds(), opened.working.exists()) == ([], False)
     content = json.loads((campaign.folder / "campaign.json").read_text())
-    assert list(content) == ["format_version", "data", "fingerprint", "seed", "options"]
+    assert list(content) == [
+        "format_version",
+        "data",
+        "data_from_root",
+        "fingerprint",
+        "classes",
+        "seed",
+        "options",
+    ]
+    assert (campaign.folder / content["data"]).resolve() == toy_data.resolve()
 
 
 def test_create_where_something_is(tmp_path, toy_data, snapshot):
