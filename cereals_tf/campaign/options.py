@@ -247,6 +247,14 @@ class Options:
         one_of("est", "gt"),
         _BY_SCORE,
     )
+    useless_cost: str = option(
+        "use",
+        "What a round does where the cost model before it predicts val no better than the mean of "
+        "what is annotated: use (its estimates all the same, saying so) or ignore (choose by "
+        "information alone).",
+        one_of("use", "ignore"),
+        _BY_SCORE,
+    )
     clicks: tuple[str, ...] = option(
         ("vertices", "intersections"),
         "Which clicks of a region are billed: vertices, intersections, corners, and region, "
@@ -699,6 +707,7 @@ GROUPS = {
         "fusion",
         "alpha",
         "cost",
+        "useless_cost",
         "selection",
         "max_per_image",
     ),

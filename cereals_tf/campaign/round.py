@@ -54,6 +54,7 @@ from cereals_tf.campaign.learning.quality import Quality, segmentation_quality, 
 from cereals_tf.campaign.learning.scorer import quickest_scorer
 from cereals_tf.campaign.learning.task import COST, SEGMENTATION, TASKS, Task
 from cereals_tf.campaign.learning.training import Training
+from cereals_tf.campaign.options import Options
 from cereals_tf.campaign.pool.calibration import pool_rank_correlation
 from cereals_tf.campaign.pool.choose import (
     budget_of,
@@ -195,7 +196,16 @@ class Round:
         people = self.campaign.options.annotator == "files"
         brought = [one.region for one in labelled_images(self.train)] if people else []
         taken = boxes_by_image([*annotated, *self.campaign.skipped(), *brought])
-        return Pool(self.campaign.options, self.train, taken, frozenset(self.campaign.excluded))
+        return Pool(self._options, self.train, taken, frozenset(self.campaign.excluded))
+
+    @cached_property
+    def _options(self) -> Options:
+        """The campaign's; by information alone, where the cost model before is not to count."""
+        usual = self.campaign.options
+        useless = bool(self.rounds) and self.rounds[-1].metrics.cost_model_is_useless
+        if not useless or usual.useless_cost == "use" or usual.cost == "gt":
+            return usual
+        return usual.but(fusion="none")
 
     @property
     def scores(self) -> Path:
@@ -210,7 +220,7 @@ class Round:
         """Give the round a recipe of its own; what was trained by another one is done again."""
         begun = CommittedRound(self.folder)
         usual = self.campaign.options
-        own = usual.with_recipe(recipe).differences(usual)
+        own = self._options.with_recipe(recipe).differences(usual)
         if own == begun.own_options:
             return
         for product in (METRICS, *(task.file for task in TASKS)):
@@ -232,12 +242,26 @@ class Round:
         if self.number == 0:
             chosen = self._choose_initial()
         else:
+            self._note_fallback()
             drawn = self.campaign.options.draws_tiles
             chosen = self._choose_drawn() if drawn else self._choose_scored()
         if not chosen:
             shutil.rmtree(self.folder)
             raise PoolIsEmptyError
         return chosen
+
+    def _note_fallback(self) -> None:
+        """Keep and say that the round chooses by information alone, where it does."""
+        path = self.folder / OPTIONS_FILE
+        if self._options == self.campaign.options:
+            return
+        if not path.exists():
+            own = self._options.differences(self.campaign.options)
+            write_atomically(path, (json.dumps(own, indent=1) + "\n").encode())
+        note(
+            f"round {self.number}: chooses by information alone, as the cost model of round "
+            f"{self.number - 1} is useless (--useless_cost=ignore)"
+        )
 
     def _choose_drawn(self) -> list[Chosen]:
         with self._clock.timed("select"):

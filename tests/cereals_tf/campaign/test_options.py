@@ -30,6 +30,7 @@ WRONG = {
     "fusion": ["", "sum", "module:"],
     "alpha": [-0.01, 1.01, math.nan, math.inf],
     "cost": ["", "true"],
+    "useless_cost": ["", "refuse"],
     "clicks": ["", "vertices,corners", "vertices+", "edges", "vertices+vertices", "region"],
     "region_clicks": [0, -1],
     "selection": ["", "first", "best+power", "power+power", "stratified+power+best"],
@@ -82,6 +83,7 @@ RIGHT = {
     "fusion": [*FUSIONS, "package.module:function"],
     "alpha": [0.0, 0.5, 1.0],
     "cost": ["est", "gt"],
+    "useless_cost": ["use", "ignore"],
     "clicks": ["corners", "vertices+intersections+corners", "region+vertices"],
     "region_clicks": [1, 30],
     "selection": [*SELECTIONS, "power+stratified", "stratified+power"],
@@ -184,6 +186,7 @@ def test_a_region_is_billed_one_click_at_least():
 NEEDS = {
     "fusion": ("ratio", {"information": "random_grid"}, {"information": "random"}),
     "cost": ("gt", {"information": "random_grid"}, {}),
+    "useless_cost": ("ignore", {"information": "random_grid"}, {}),
     "selection": ("power", {"information": "random_grid"}, {}),
     "region_clicks": (5, {"fusion": "none"}, {"clicks": "vertices+region"}),
     "alpha": (0.5, {"fusion": "ratio"}, {"fusion": "convex"}),

@@ -1,6 +1,8 @@
 """Whole rounds with models that learn nothing but do all else: what they leave, and what changes
 what they give."""
 
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -143,6 +145,24 @@ def test_another_seed_gives_another_campaign(tmp_path, begin, three_rounds, outc
         not in (expected["training"]["segmentation"]["losses"])
     )
     assert len(other.round(0).regions) == 9
+
+
+@pytest.mark.parametrize("way", ["use", "ignore"])
+def test_a_useless_cost_model_counts_unless_it_is_to_be_ignored(first_round, three_rounds, way):
+    campaign = first_round(useless_cost=way)
+    path = campaign.round(0).folder / "metrics.json"
+    metrics = json.loads(path.read_text())
+    metrics |= {"cost_mean_squared_error": 2.0, "cost_mean_squared_error_of_mean": 1.0}
+    path.write_text(json.dumps(metrics))
+    done = step_campaign(campaign)
+    if way == "use":
+        assert done.regions == three_rounds.round(1).regions
+        assert done.own_options == {}
+        return
+    assert done.own_options == {"fusion": "none"}
+    assert campaign.options_of(done).fusion == "none"
+    for region in done.regions:
+        assert region.chosen.score == pytest.approx(region.chosen.information)
 
 
 def test_a_met_target_ends_the_run(first_round, cereals, snapshot):
