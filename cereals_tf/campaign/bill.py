@@ -32,16 +32,21 @@ def bill_of(regions: Sequence[Annotated], options: Options) -> Bill | None:
         regions: Regions of one round.
         options: Of the round.
     """
-    unit = options.cost_unit
-    pairs = [
-        (options.bill(region.chosen.cost, unit), taken)
-        for region in regions
-        if region.chosen.cost is not None and (taken := _taken(region, options)) is not None
-    ]
+    pairs = bills_of(regions, options)
     if not pairs:
         return None
     estimated, true = np.array(pairs, float).T
     return Bill(float(estimated.sum()), float(true.sum()), rank_correlation(estimated, true))
+
+
+def bills_of(regions: Sequence[Annotated], options: Options) -> list[tuple[float, float]]:
+    """Return what regions were expected to take and took, of those of which both are known."""
+    unit = options.cost_unit
+    return [
+        (options.bill(region.chosen.cost, unit), taken)
+        for region in regions
+        if region.chosen.cost is not None and (taken := _taken(region, options)) is not None
+    ]
 
 
 def _taken(region: Annotated, options: Options) -> float | None:

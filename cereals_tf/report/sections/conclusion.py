@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cereals_tf import next_command
+from cereals_tf.campaign.bill import bills_of
 from cereals_tf.campaign.folder.campaign import Campaign, CommittedRound
 from cereals_tf.campaign.folder.metrics import Metrics
 from cereals_tf.campaign.folder.regions import Annotated
@@ -147,8 +148,7 @@ def estimate(options: Options, regions: Sequence[Annotated]) -> list[str]:
     if seconds:
         of_all = f"{len(seconds)} of {counted(len(regions), 'region')}"
         words.append(f"People needed {duration(sum(seconds))} for {of_all}.")
-    costs = [(region.chosen.cost, _true_cost(options, region)) for region in regions]
-    known = [(expected, true) for expected, true in costs if None not in (expected, true)]
+    known = bills_of(regions, options)
     expected, true = (sum(part) for part in zip((0, 0), *known, strict=True))
     if options.cost == "est" and true:
         of_those = "" if len(known) == len(regions) else f" for {len(known)} of them"
@@ -157,12 +157,6 @@ def estimate(options: Options, regions: Sequence[Annotated]) -> list[str]:
             f"{100 * expected / true:.0f} % of the true {true:,.0f}."
         )
     return words
-
-
-def _true_cost(options: Options, region: Annotated) -> float | None:
-    if options.cost_unit == "seconds":
-        return region.seconds
-    return int(region.clicks.of(options.drawn_clicks))
 
 
 def chose(regions: Sequence[Annotated], images: int) -> list[str]:
