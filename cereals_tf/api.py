@@ -131,12 +131,23 @@ class Campaign:
         self.opened = opened
 
     @classmethod
-    def start(cls, folder: Folder, *, data: Folder, **options: Any) -> "Campaign":
+    def start(
+        cls,
+        folder: Folder,
+        *,
+        data: Folder,
+        annotations: Folder = "",
+        note: Callable[[str], object] = lambda text: None,
+        **options: Any,
+    ) -> "Campaign":
         """Create a campaign.
 
         Args:
             folder: New folder for it.
             data: The prepared data set.
+            annotations: Another campaign, or a prepared data set, whose annotations of train's
+                images become round 0, for people to go on with.
+            note: Told in a sentence what of them is brought.
             **options: As `cereals start --help` lists them, in the form that is typed there:
                 `region="96"`, `budget="5%"`, `seed=1`.
 
@@ -148,7 +159,9 @@ class Campaign:
         load_tensorflow()
         from cereals_tf.campaign.start import start_campaign
 
-        return cls(start_campaign(local_folder(str(folder)), folder_at(str(data)), chosen))
+        begun = folder_at(str(annotations)) if str(annotations) else None
+        new, data_folder = local_folder(str(folder)), folder_at(str(data))
+        return cls(start_campaign(new, data_folder, chosen, begun, note))
 
     @classmethod
     def open(cls, folder: Folder) -> "Campaign":

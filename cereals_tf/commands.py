@@ -144,12 +144,21 @@ def inspect(data: str, *, verify: bool = False, json: bool = False) -> None:
         tables.show_dataset(prepared)
 
 
-def start(campaign: str, *, data: str, no_estimate: bool = False, **options: Any) -> str:
+def start(
+    campaign: str,
+    *,
+    data: str,
+    annotations: str = "",
+    no_estimate: bool = False,
+    **options: Any,
+) -> str:
     """Create a campaign: its folder and its configuration.
 
     Args:
         campaign: New folder for the campaign.
         data: The prepared data set, also in an object store: s3://BUCKET/FOLDER or gs://.
+        annotations: Another campaign, or a prepared data set, whose annotations of train's images
+            become round 0 (with --annotator=files).
         no_estimate: Do not try the work on a few images to say what rounds will take at most.
         **options: Fields of `cereals_tf.campaign.options.Options` by name.
 
@@ -158,7 +167,13 @@ def start(campaign: str, *, data: str, no_estimate: bool = False, **options: Any
     """
     from cereals_tf import api, next_command, tables
 
-    started = api.Campaign.start(campaign, data=data, **options)
+    started = api.Campaign.start(
+        campaign,
+        data=data,
+        annotations=annotations,
+        note=lambda text: _note(f"{campaign}: {text}"),
+        **options,
+    )
     _note(f"{campaign}: started with --region={started.options.region}")
     if not no_estimate:
         for line in tables.estimate_lines(started.estimate()):

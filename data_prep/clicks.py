@@ -41,7 +41,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
-from cereals_tf.data_prep.grid import STRIDE, cells
+from cereals_tf.data_prep.grid import STRIDE, Box, cells
 from cereals_tf.data_prep.polygons import Polygon
 
 MAX_CLICKS_PER_PIXEL = 10
@@ -236,6 +236,21 @@ def click_grid(polygons: Sequence[Polygon], height: int, width: int) -> ClickGri
         height=height,
         width=width,
     )
+
+
+def may_click_in(window: Box, points: np.ndarray, height: int, width: int) -> bool:
+    """Whether a polygon may have clicks in a rectangle, by its bounding box.
+
+    Args:
+        window: The rectangle, in pixels.
+        points: float64 [V, 2], the polygon's vertices (x, y) in pixels, V >= 1.
+        height: H, height of the image in pixels.
+        width: W, width of the image in pixels.
+    """
+    inside = points.clip(0, [width - 1, height - 1])
+    y, x, window_height, window_width = window
+    begin, end = np.array([x, y]), np.array([x + window_width, y + window_height])
+    return bool((inside.max(axis=0) >= begin).all() and (inside.min(axis=0) <= end).all())
 
 
 def _require_usable(name: str, points: np.ndarray) -> None:

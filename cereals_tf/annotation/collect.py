@@ -14,11 +14,13 @@ from cereals_tf.campaign.folder.annotations import RegionAnnotation
 from cereals_tf.campaign.folder.campaign import Campaign
 from cereals_tf.campaign.folder.request import own_window
 from cereals_tf.campaign.folder.waiting import Waiting, refuse_not_waiting
+from cereals_tf.data_prep.clicks import may_click_in
 from cereals_tf.data_prep.dataset import Classes, ImageEntry
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.grid import Box
 from cereals_tf.data_prep.polygons import Polygon
 from cereals_tf.data_prep.problems import Problem, SourceLog, refuse
+from cereals_tf.data_prep.quiet import load_tensorflow
 from cereals_tf.data_prep.sources.labelme import BACKGROUND
 from cereals_tf.data_prep.text import shown
 
@@ -39,7 +41,7 @@ class Collected:
         changed: How many regions it replaced by something else.
         reasons: Why regions of what came back are missing, by number.
         ignored: What share of regions has no shape and is ignored, by number, above 0, at most 1.
-        doubts: What is implausible of the regions' polygons.
+        doubts: What is implausible of what was drawn, by region.
         second: How many regions a second annotator drew of what came back.
     """
 
@@ -155,6 +157,12 @@ def collect(
         ]
         for loss in losses:
             agree(f"{campaign.folder}: {loss}")
+        fresh = [
+            annotation
+            for annotation in annotations
+            if annotation.number not in before or not _same(annotation, before[annotation.number])
+        ]
+        doubts = [*check.doubts, *_unlike_prediction(campaign, fresh)]
         for annotation in annotations:
             store.write(annotation)
         for annotation in second:
@@ -163,13 +171,10 @@ def collect(
         declined = {number for drawn in drawings if drawn.skipped for number in drawn.regions}
         for number in sorted({*skip, *(declined - taken)}):
             store.skip(number, request[number].region)
-        new = sum(annotation.number not in before for annotation in annotations)
-        changed = sum(
-            annotation.number in before and not _same(annotation, before[annotation.number])
-            for annotation in annotations
-        )
+        new = sum(annotation.number not in before for annotation in fresh)
+        changed = len(fresh) - new
         now = refuse_not_waiting(campaign)
-        doubts = [*check.doubts, *check_again.doubts]
+        doubts += check_again.doubts
         return Collected(now, new, changed, check.reasons, check.ignored, doubts, len(second))
 
 
@@ -192,6 +197,15 @@ def _losses(
             f"what {shown(now_by)} drew would replace what {shown(was_by)} drew, in regions "
             f"{_listed(sorted(numbers))}"
         )
+
+
+def _unlike_prediction(campaign: Campaign, drawn: Sequence[RegionAnnotation]) -> Iterable[str]:
+    if not drawn or not campaign.rounds():
+        return ()
+    load_tensorflow()
+    from cereals_tf.annotation.prediction import unlike_prediction
+
+    return unlike_prediction(campaign, drawn)
 
 
 def _same(one: RegionAnnotation, other: RegionAnnotation) -> bool:
@@ -333,7 +347,7 @@ class _Checked:
             (shape, points)
             for shape in drawn.shapes
             for points in shape.outlines
-            if _touches(points, window, *drawn.size)
+            if may_click_in(window, points, *drawn.size)
         ]
         self.doubts += [
             f"region {number}: {doubt}"
@@ -355,11 +369,3 @@ class _Checked:
             assisted=any(shape.by_model for shape, _ in touching),
             annotator=drawn.annotator,
         )
-
-
-def _touches(points: np.ndarray, window: Box, height: int, width: int) -> bool:
-    """Whether clicks of a polygon may count in a window; those outside the image are moved in."""
-    inside = points.clip(0, [width - 1, height - 1])
-    y, x, window_height, window_width = window
-    begin, end = np.array([x, y]), np.array([x + window_width, y + window_height])
-    return bool((inside.max(axis=0) >= begin).all() and (inside.min(axis=0) <= end).all())

@@ -1,6 +1,9 @@
-"""What annotators probably did not mean: polygons that cross themselves or leave the image."""
+"""What annotators probably did not mean.
 
-from collections.abc import Iterator
+Polygons that cross themselves or leave the image, and classes that a model finds nowhere there.
+"""
+
+from collections.abc import Collection, Iterator
 
 import numpy as np
 
@@ -18,6 +21,22 @@ def doubts_about(shape: Shape, height: int, width: int) -> Iterator[str]:
             yield f"{shape.where} lies outside the image for the most part"
         if crosses_itself(points):
             yield f"{shape.where} crosses itself"
+
+
+def unlike(label: np.ndarray, predicted: np.ndarray, known: Collection[int]) -> dict[int, float]:
+    """Return what is drawn of classes that are predicted nowhere, by class, in percent of pixels.
+
+    Args:
+        label: What is drawn, uint8 [h, w], train ids.
+        predicted: What is predicted there, uint8 [h, w].
+        known: The classes to look at.
+    """
+    drawn, counts = np.unique(label, return_counts=True)
+    return {
+        int(number): 100 * float(count) / label.size
+        for number, count in zip(drawn, counts, strict=True)
+        if number in known and not (predicted == number).any()
+    }
 
 
 def area(points: np.ndarray) -> float:

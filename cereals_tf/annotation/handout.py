@@ -2,7 +2,7 @@
 
 import io
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 from shlex import quote
@@ -12,22 +12,19 @@ import tensorflow as tf
 from PIL import ExifTags, Image
 
 from cereals_tf.annotation.formats import MARK, Format
+from cereals_tf.annotation.prediction import Predictor
 from cereals_tf.annotation.tasks import ImageTask, RegionTask, labels_of, request_id, to_second
 from cereals_tf.campaign.folder.campaign import Campaign
 from cereals_tf.campaign.folder.request import own_window
-from cereals_tf.campaign.folder.splits import open_split
 from cereals_tf.campaign.folder.waiting import Waiting, refuse_not_waiting
-from cereals_tf.campaign.learning.scorer import load_segmentation
 from cereals_tf.data_prep import records
 from cereals_tf.data_prep.damage import damage_named
-from cereals_tf.data_prep.dataset import ImageEntry
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.files import refuse_occupied, writable_parent, write_atomically
 from cereals_tf.data_prep.grid import Box
 from cereals_tf.data_prep.polygons import Polygon, outline_mask
 from cereals_tf.data_prep.progress import Progress
 from cereals_tf.data_prep.text import shown
-from cereals_tf.trainers.evaluation import upsample_logits
 from cereals_tf.trainers.randomness import derive_seed
 from cereals_tf.trainers.split import Split
 
@@ -98,11 +95,13 @@ def outgoing_tasks(
             it, or the data set changed or is damaged.
     """
     waiting = _waiting_by_image(campaign, only, second)
-    return _tasks_of(campaign, waiting, _Predictor(campaign) if preannotate else None)
+    if preannotate and not campaign.rounds():
+        raise UserError("--preannotate: round 0 has no model before it, expected a later round")
+    return _tasks_of(campaign, waiting, Predictor(campaign) if preannotate else None)
 
 
 def _tasks_of(
-    campaign: Campaign, waiting: dict[str, list[RegionTask]], predict: "_Predictor | None"
+    campaign: Campaign, waiting: dict[str, list[RegionTask]], predict: Predictor | None
 ) -> Iterator[ImageTask]:
     originals = Split(campaign.data, "train")
     entries = {entry.image_id: entry for entry in originals.images}
@@ -112,7 +111,11 @@ def _tasks_of(
             entry = entries[record[records.IMAGE_ID].numpy().decode()]
             regions = waiting[entry.image_id]
             if predict:
-                regions = predict(record, entry, regions)
+                label = predict(record, entry)
+                regions = [
+                    replace(region, predicted=outline_region(label, region.window))
+                    for region in regions
+                ]
             yield ImageTask(entry, *_upright(record), regions)
 
 
@@ -160,30 +163,6 @@ def _upright(record: dict[str, tf.Tensor]) -> tuple[bytes, str]:
             pixels = records.decode_image(record[records.IMAGE_ENCODED])
             return bytes(tf.io.encode_png(pixels).numpy()), ".png"
     return encoded, _SUFFIXES[bytes(record[records.IMAGE_FORMAT].numpy()).decode()]
-
-
-class _Predictor:
-    """Adds predictions to the regions of an image."""
-
-    def __init__(self, campaign: Campaign) -> None:
-        rounds = campaign.rounds()
-        if not rounds:
-            raise UserError("--preannotate: round 0 has no model before it, expected a later round")
-        self._model = load_segmentation(campaign, rounds[-1])
-        self._reader = open_split(campaign, "train")
-
-    def __call__(
-        self, record: dict[str, tf.Tensor], entry: ImageEntry, regions: Sequence[RegionTask]
-    ) -> list[RegionTask]:
-        """Return the regions with their predictions."""
-        image = self._reader.image(record)
-        logits = self._model(image[None], training=False)
-        full = upsample_logits(logits, *image.numpy().shape[:2])
-        classes = tf.cast(tf.argmax(full[0], axis=-1), tf.uint8)
-        label = records.resize_label(classes, (entry.height, entry.width)).numpy()
-        return [
-            replace(region, predicted=outline_region(label, region.window)) for region in regions
-        ]
 
 
 def outline_region(label: np.ndarray, window: Box) -> list[Polygon]:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from cereals_tf.campaign.annotators.people import labelled_images
 from cereals_tf.campaign.folder.campaign import Campaign
 from cereals_tf.campaign.folder.splits import open_split
 from cereals_tf.campaign.learning.features import as_taken, with_features
@@ -80,12 +81,19 @@ def estimate(campaign: Campaign) -> Estimate:
         steps = max(options.min_steps, -(-labelled // options.batch_size))
         return options.epochs * (steps * step + len(val.images) * forward)
 
-    initial = len({chosen.region.image_id for chosen in choose_initial(Pool(options, train, {}))})
+    initial = _initial_images(campaign, train)
     labelled = min(len(train.images), initial + _regions_of_a_round(options, train))
     score = len(train.images) * _score(campaign, models, val)
     memory = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     first, later = encode + training(initial), score + training(labelled)
     return Estimate(first, later, disk, memory, _hints(options, train, later))
+
+
+def _initial_images(campaign: Campaign, train: Split) -> int:
+    """Return how many images round 0 has regions of."""
+    known = [*labelled_images(train), *(campaign.request() or ())]
+    first = known or choose_initial(Pool(campaign.options, train, {}))
+    return len({chosen.region.image_id for chosen in first})
 
 
 def _step(campaign: Campaign, models: Models, task: Task, val: Split) -> float:

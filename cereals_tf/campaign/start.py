@@ -1,12 +1,14 @@
 """Starting a campaign: every option is checked against the data before anything is written."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from cereals_tf.acquisition.plugins import find_fusion, find_measure
 from cereals_tf.acquisition.scorer import Scorer
+from cereals_tf.campaign.annotators.brought import Brought, brought
 from cereals_tf.campaign.annotators.people import labelled_images
-from cereals_tf.campaign.folder.campaign import Campaign
+from cereals_tf.campaign.folder.campaign import WORKING, Campaign
 from cereals_tf.campaign.learning.models import ENCODER, Models, load_weights, random_encoder
 from cereals_tf.campaign.learning.task import TASKS
 from cereals_tf.campaign.options import Options, Size
@@ -19,31 +21,59 @@ from cereals_tf.data_prep.remote import RemotePath
 from cereals_tf.trainers.split import Split
 
 
-def start_campaign(folder: Path, data_folder: Path | RemotePath, options: Options) -> Campaign:
+def start_campaign(
+    folder: Path,
+    data_folder: Path | RemotePath,
+    options: Options,
+    annotations: Path | RemotePath | None = None,
+    note: Callable[[str], object] = lambda text: None,
+) -> Campaign:
     """Create a campaign.
 
     Args:
         folder: New folder for the campaign.
         data_folder: The prepared data set.
         options: The campaign's options.
+        annotations: A campaign or a prepared data set whose annotations become round 0.
+        note: Told what is brought from there.
 
     Raises:
         UserError: An option is wrong or does not fit the data, or the folder is taken.
     """
     refuse_occupied(folder)
     data = PreparedData.open(data_folder)
-    options = fitted_options(options, data)
+    begun = _brought(annotations, data, options) if annotations else None
+    options = fitted_options(options, data, begun)
     check_acquisition(options, data.classes)
 
     def fill(partial: Path) -> None:
+        if begun:
+            begun.write(partial / WORKING)
         write_encoder(partial, options)
         check_models(Models.at(partial, options, data.classes))
 
-    return Campaign.create(folder, data, with_absolute_paths(options), fill)
+    campaign = Campaign.create(folder, data, with_absolute_paths(options), fill)
+    if begun:
+        note(begun.summary)
+    return campaign
 
 
-def fitted_options(options: Options, data: PreparedData) -> Options:
+def _brought(folder: Path | RemotePath, data: PreparedData, options: Options) -> Brought:
+    if options.annotator != "files":
+        raise UserError(
+            f"--annotations={folder}: has no effect with --annotator={options.annotator}, expected "
+            "--annotator=files, people who go on with them"
+        )
+    return brought(folder, data, options.image_size)
+
+
+def fitted_options(options: Options, data: PreparedData, begun: Brought | None = None) -> Options:
     """Return options as a campaign on this data set has them, `--region=auto` resolved.
+
+    Args:
+        options: The options.
+        data: The data set.
+        begun: What the campaign begins with.
 
     Raises:
         UserError: An option does not fit the data.
@@ -53,13 +83,16 @@ def fitted_options(options: Options, data: PreparedData) -> Options:
     _check_annotator(options, data)
     train = Split(data, "train", options.image_size)
     fitted = fitted_to_pool(options, train)
-    brought = labelled_images(train)
-    if brought and options.cost_unit == "seconds":
-        raise UserError(
-            f"--cost_unit=seconds: nobody measured what the {len(brought)} images of train took "
-            "that have labels already, expected clicks"
+    labelled = labelled_images(train)
+    measured = begun is not None and begun.has_seconds()
+    if (labelled or begun) and options.cost_unit == "seconds" and not measured:
+        what = (
+            f"{len(labelled)} images of train took that have labels already"
+            if labelled
+            else "annotations took that --annotations brings"
         )
-    if not brought:
+        raise UserError(f"--cost_unit=seconds: nobody measured what the {what}, expected clicks")
+    if not labelled and not begun:
         choose_initial(Pool(fitted, train, {}))
     return fitted
 

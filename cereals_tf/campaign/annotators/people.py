@@ -65,8 +65,8 @@ class People:
     def annotate(self, choose: Callable[[], list[Chosen]]) -> list[Annotated]:
         """Ask for what `choose` chooses, or take in what was asked for before.
 
-        Labels that the data set has of train's images are round 0; those of images that were added
-        are part of the first round that sees them.
+        Labels that the data set has of train's images are round 0, with what `start` brought from
+        elsewhere; those of images that were added are part of the first round that sees them.
         """
         before = regions_of(self.rounds)
         known = {done.region for done in before}

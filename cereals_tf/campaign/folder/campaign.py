@@ -47,6 +47,7 @@ REQUEST = "request.csv"
 ANNOTATIONS = "annotations"
 SECOND = "second"
 """What other annotators drew of the same regions, which no training sees."""
+WORKING = "working"
 REGIONS = "regions.csv"
 METRICS = "metrics.json"
 SCRATCH = "scratch"
@@ -391,7 +392,7 @@ class Campaign:
     @property
     def working(self) -> Path:
         """The folder of the round in progress."""
-        return self.folder / "working"
+        return self.folder / WORKING
 
     @property
     def annotations(self) -> AnnotationStore:
