@@ -146,20 +146,27 @@ def agreement(
     """
     if mask.shape != painted.shape:
         raise ValueError(f"painted must have mask's shape {mask.shape}, received {painted.shape}")
-    counts = np.zeros(256 * 256, np.int64)
-    for true, drawn in zip(bands(mask), bands(painted), strict=True):
-        pairs = true.astype(np.uint16) * 256 + drawn
-        counts += np.bincount(pairs.ravel(), minlength=len(counts))
-    counts = counts.reshape(256, 256)
-    counts[ignore_id] = 0
-    intersection = counts.diagonal()[:num_classes]
-    union = (counts.sum(axis=1) + counts.sum(axis=0))[:num_classes] - intersection
-    return np.stack([intersection, union]).astype(np.int64)
+    same = mask == painted
+    intersection = true = histogram(mask)
+    drawn = true
+    if not same.all():
+        intersection = histogram(mask, same)
+        drawn = histogram(painted, mask != ignore_id)
+    union = true + drawn - intersection
+    counts = np.stack([intersection, union])
+    counts[:, ignore_id] = 0
+    return counts[:, :num_classes]
 
 
-def bands(mask: np.ndarray) -> list[np.ndarray]:
-    """Splits a mask [H, W] into bands of rows, so that wider copies of one need little memory."""
-    return np.array_split(mask, -(-mask.size // 2**20))
+def histogram(values: np.ndarray, where: np.ndarray | None = None) -> np.ndarray:
+    """Counts how often each value occurs, int64 [256].
+
+    Args:
+        values: uint8 [H, W].
+        where: bool [H, W], the pixels to count. None: all.
+    """
+    among = None if where is None else Image.fromarray(where.view(np.uint8))
+    return np.array(Image.fromarray(values).histogram(among), np.int64)
 
 
 def _outer_contours(binary: np.ndarray) -> list[tuple[np.ndarray, bool]]:

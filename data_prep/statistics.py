@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from cereals_tf.data_prep.description import Classes, SplitDescription
-from cereals_tf.data_prep.polygons import Polygon, agreement, bands
+from cereals_tf.data_prep.polygons import Polygon, agreement, histogram
 
 _IDS = 256
 
@@ -42,11 +42,9 @@ class Statistics:
         clicks = np.zeros(_IDS, np.int64)
         for polygon in polygons:
             clicks[polygon.class_id] += len(polygon.points)
-        counts = [np.bincount(band.ravel(), minlength=_IDS) for band in bands(label)]
         overlap = agreement(label, painted, len(classes), classes.ignore_id)
-        return cls(
-            [(image_id, *label.shape, int(clicks.sum()))], np.sum(counts, axis=0), clicks, overlap
-        )
+        row = (image_id, *label.shape, int(clicks.sum()))
+        return cls([row], histogram(label), clicks, overlap)
 
     @classmethod
     def total(cls, parts: Iterable["Statistics"]) -> "Statistics":

@@ -63,6 +63,7 @@ class TrainingData:
         self._augment = augment
         crops = [sample.crop for part in samples.values() for sample in part]
         self._count = len(crops)
+        self._whole = augment or _are_whole(split, samples)
         steps = math.ceil(self._count / batch_size)
         self.steps, self._again = max(min_steps, steps), steps < min_steps
         featured = split.features is not None
@@ -139,7 +140,7 @@ class TrainingData:
     def _read(self, plan: tf.data.Dataset) -> tf.data.Dataset:
         def sample(record: tf.Tensor, regions: tf.Tensor, row: tf.Tensor) -> tuple[tf.Tensor, ...]:
             decoded = self._decode(records.parse(record), regions)
-            return decoded if self._augment else _cut(row, *decoded)
+            return decoded if self._whole else _cut(row, *decoded)
 
         return mapped(read_at(plan), sample)
 
@@ -154,13 +155,11 @@ class TrainingData:
             return plan[1], *self._decode(record, plan[0])
 
         def cut(rows: tf.Tensor, *whole: tf.Tensor) -> tf.data.Dataset:
-            if self._augment:
-                return tf.data.Dataset.from_tensors(whole)
             return tf.data.Dataset.from_tensor_slices(rows).map(lambda row: _cut(row, *whole))
 
         both = tf.data.Dataset.zip((self._split.records(image_ids), plan))
         decoded: tf.data.Dataset = mapped(both, decode)
-        return decoded.flat_map(cut)
+        return mapped(decoded, lambda rows, *whole: whole) if self._whole else decoded.flat_map(cut)
 
     def _featured(self, size: int) -> Callable[[Draw], tf.data.Dataset]:
         """Return what `_source` returns, where features stand for the images.
@@ -211,6 +210,12 @@ class TrainingData:
             return cost, weight
         label = downscale_label(self._split.label(record))
         return masked_label(label, weight, self._split.data.classes.ignore_id)
+
+
+def _are_whole(split: Split, samples: Mapping[str, Sequence[Sample]]) -> bool:
+    """Whether the samples are images as they are."""
+    whole = {entry.image_id: Box(0, 0, entry.height, entry.width) for entry in split.images}
+    return all([*part] == [Sample(whole[i], whole[i])] for i, part in samples.items())
 
 
 def _ragged(rows: Sequence[Sequence[Sequence[int]]], width: int) -> Any:

@@ -10,6 +10,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -221,18 +222,19 @@ def read_points(where: str, points: Any) -> np.ndarray:
     """
     if not isinstance(points, list) or not points:
         raise UserError(f"{where} has no polygon points")
-    for point in points:
-        valid = (
-            isinstance(point, list)
-            and len(point) == 2
-            and all(type(value) in (int, float) for value in point)
-            and all(abs(value) <= MAX_COORDINATE for value in point)
-        )
-        if not valid:
-            raise UserError(
-                f"{where} has the point {reprlib.repr(point)}, expected [x, y] in pixels"
-            )
+    if not _are_points(points):
+        wrong = next(point for point in points if not _are_points([point]))
+        raise UserError(f"{where} has the point {reprlib.repr(wrong)}, expected [x, y] in pixels")
     return np.array(points, np.float64)
+
+
+def _are_points(points: list[Any]) -> bool:
+    """Whether points of JSON are pairs of numbers that are not too large."""
+    if set(map(type, points)) != {list} or set(map(len, points)) != {2}:
+        return False
+    numbers = list(chain.from_iterable(points))
+    known = set(map(type, numbers)) <= {int, float}
+    return known and all(abs(value) <= MAX_COORDINATE for value in numbers)
 
 
 def file_inside(source: Path, folder: Path, name: Any, where: str) -> Path:
