@@ -22,6 +22,7 @@ def findings(data: PreparedData) -> list[str]:
     return [
         *_ids_in_both_splits(data),
         *_absent_classes(data),
+        *_twin_classes(data),
         *_different_shares(data),
         *_ignored(data),
         *_loose_polygons(data),
@@ -42,6 +43,15 @@ def _absent_classes(data: PreparedData) -> Iterator[str]:
         yield f"no pixel of train shows: {', '.join(absent)}{_black_and_white(data, in_train)}"
     if absent := [name for name in in_train if not val[name]]:
         yield f"no pixel of val shows, so that nothing is measured of: {', '.join(absent)}"
+
+
+def _twin_classes(data: PreparedData) -> Iterator[str]:
+    alike: dict[str, list[str]] = {}
+    for name in data.classes.names:
+        alike.setdefault(" ".join(name.casefold().split()), []).append(name)
+    for twins in alike.values():
+        if len(twins) > 1:
+            yield f"classes that differ in case or spaces only: {', '.join(map(repr, twins))}"
 
 
 def _black_and_white(data: PreparedData, shown: list[str]) -> str:

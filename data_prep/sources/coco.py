@@ -333,7 +333,9 @@ class CocoSource:
         ignored = crowd and self.options.crowds == "ignore"
         class_id = IGNORE_ID if ignored else self._train_ids[entry["category_id"]]
         if isinstance(segmentation, list):
-            parts = drawable_parts(where, segmentation, height, width, log)
+            alone = segmentation and all(type(value) in (int, float) for value in segmentation)
+            several = [segmentation] if alone else segmentation
+            parts = drawable_parts(where, several, height, width, log)
             if not parts:
                 return []
             polygons = [Polygon(class_id, np.reshape(part, (-1, 2))) for part in parts]

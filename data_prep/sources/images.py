@@ -44,6 +44,8 @@ UNREADABLE = "images that cannot be read"
 _ROTATED = "images that are stored rotated"
 _DEEP = "images of 16 bits"
 _UPRIGHT = 1
+_ANIMATION = b"acTL"
+"""The chunk of a PNG file that says how many images it holds."""
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -151,7 +153,11 @@ def read_image(path: Path, options: ImageOptions) -> StoredImage:
     """
     content = read_file(path, UNREADABLE)
     formats = _formats(path)
+    if not content:
+        raise InvalidError(UNREADABLE, f"{path}: an empty file")
     header = read_header(io.BytesIO(content), str(path), formats)
+    if header.format == "PNG" and _ANIMATION in content[: content.find(b"IDAT")]:
+        raise InvalidError(UNREADABLE, f"{path}: several images in one file, expected one")
     orientation = _orientation(content, header.format, path, options.exif)
     deep = _is_deep(content, header.format)
     if header.format in _STORED and orientation == _UPRIGHT and not deep:

@@ -6,6 +6,7 @@ import os
 import re
 import reprlib
 import tempfile
+import unicodedata
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -128,7 +129,10 @@ def key_below(folder: Path, path: Path, ending: str = "") -> str:
 
 
 def checked_id(image_id: str, path: Path) -> str:
-    """Return an image id that a file's name gave.
+    """Return an image id that a file's name gave, its letters composed (NFC).
+
+    macOS takes letters with marks apart in names, so that those in a zip file from there are other
+    names than in the list that somebody typed.
 
     Raises:
         UserError: It is not UTF-8, or stands for a folder, as `..` does.
@@ -137,7 +141,7 @@ def checked_id(image_id: str, path: Path) -> str:
         raise UserError(f"{str(path)!a}: expected a file name in UTF-8")
     if image_id.rpartition("/")[2] in ("", ".", ".."):
         raise UserError(f"{path}: has the id {image_id!r}, expected more of a name")
-    return image_id
+    return unicodedata.normalize("NFC", image_id)
 
 
 def folders_matching(folder: Path, pattern: str, split: str = "") -> dict[str, Path]:
@@ -203,8 +207,15 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         InvalidError: It cannot be read, is broken or holds something else.
     """
+    encoded = read_file(path)
+    if not encoded:
+        raise InvalidError(UNREADABLE, f"{path}: an empty file")
     try:
-        content = json.loads(read_file(path))
+        content = json.loads(encoded)
+    except UnicodeDecodeError as error:
+        raise InvalidError(
+            UNREADABLE, f"{path}: expected text in UTF-8, the byte {error.start} is none"
+        ) from None
     except (ValueError, RecursionError) as error:
         raise InvalidError(UNREADABLE, f"{path}: broken JSON: {error}") from None
     if not isinstance(content, dict):
@@ -249,8 +260,10 @@ def file_inside(source: Path, folder: Path, name: Any, where: str) -> Path:
     target = os.path.abspath(folder / name)
     if os.path.commonpath([root, target]) != root:
         raise UserError(f"{where} names the file {shown(name)}, which is not inside {source}")
-    path = source / os.path.relpath(target, root)
-    if not os.path.isfile(path):
+    inner = os.path.relpath(target, root)
+    spelled = (source / unicodedata.normalize(form, inner) for form in ("NFC", "NFD"))
+    path = next((path for path in (source / inner, *spelled) if os.path.isfile(path)), None)
+    if path is None:
         raise UserError(f"{where} names the file {shown(name)}, which is no file in {folder}")
     return path
 

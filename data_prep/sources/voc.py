@@ -135,13 +135,17 @@ def _read_list(path: Path) -> list[_Listed]:
     except UnicodeDecodeError:
         raise UserError(f"{path}: expected a list of image names in UTF-8") from None
     names = [
-        _Listed(line.strip(), f"{path}: line {number}")
+        _Listed(_without_suffix(line.strip()), f"{path}: line {number}")
         for number, line in enumerate(lines, 1)
         if line.strip()
     ]
     if not names:
         raise UserError(f"{path}: lists no image")
     return names
+
+
+def _without_suffix(name: str) -> str:
+    return name[: -len(Path(name).suffix)] if Path(name).suffix.lower() in _SUFFIXES else name
 
 
 def _read_labelmap(path: Path) -> LabelMap:

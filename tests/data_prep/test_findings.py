@@ -24,14 +24,14 @@ EVEN = bands((0, 10), (1, 10), (2, 10))
 def found_in(tmp_path, convert):
     """Converts masks, a list per split, and returns what is found in the data set."""
 
-    def run(tolerance=2.0, **splits) -> list[str]:
+    def run(tolerance=2.0, names=("ground", "thing", "other"), **splits) -> list[str]:
         for split, masks in splits.items():
             for number, mask in enumerate(masks):
                 for kind, array in (("images", np.zeros((*mask.shape, 3))), ("labels", mask)):
                     path = tmp_path / split / kind / f"{split}{number}.png"
                     path.parent.mkdir(parents=True, exist_ok=True)
                     Image.fromarray(array.astype(np.uint8)).save(path)
-        classes = {"names": ["ground", "thing", "other"], "ignore_id": 9}
+        classes = {"names": names, "ignore_id": 9}
         (tmp_path / "classes.json").write_text(json.dumps(classes))
         return findings(convert(tmp_path, tmp_path / "out", "masks", tolerance=tolerance))
 
@@ -93,3 +93,11 @@ def test_an_image_in_both_splits(found_in, tmp_path):
     path.write_text("\n".join(",".join(row) for row in rows) + "\n")
     (found,) = findings(PreparedData.open(tmp_path / "out"))
     assert found == "ids in both train and val: 1, as 'train1'"
+
+
+def test_classes_that_differ_in_case_or_spaces(found_in):
+    found = found_in(
+        train=[EVEN], val=[EVEN], names=["Road", "traffic light", "road ", "Traffic  light"]
+    )
+    assert "classes that differ in case or spaces only: 'Road', 'road '" in found
+    assert "classes that differ in case or spaces only: 'traffic light', 'Traffic  light'" in found

@@ -4,6 +4,7 @@ import base64
 import csv
 import io
 import json
+import unicodedata
 import zipfile
 
 import numpy as np
@@ -341,3 +342,80 @@ def test_problems_in_a_zip_file_have_its_name(tmp_path):
     assert all(text.startswith(f"  {archive}/") for text in said)
     with pytest.raises(UserError, match=f"^{archive}/leftImg8bit: no such folder"):
         prepare(archive, tmp_path / "data", "cityscapes")
+
+
+# Names, and files that are not what their names say.
+
+
+def test_letters_with_marks_are_one_letter_however_they_are_written(tmp_path, convert):
+    """macOS takes them apart in the names of files; lists that people type have them whole."""
+    composed, apart = (unicodedata.normalize(form, "rue café") for form in ("NFC", "NFD"))
+    for split in ("train", "val"):
+        _image(tmp_path / "masks" / split / "images" / f"{apart}.png")
+        _image(tmp_path / "masks" / split / "labels" / f"{composed}.png", NOISE[..., 0] % 2)
+    _json(tmp_path / "masks" / "classes.json", {"names": ["road", "car"]})
+    found = _labels(convert(tmp_path / "masks", tmp_path / "data", "masks"))
+    np.testing.assert_array_equal(found[composed], NOISE[..., 0] % 2)
+    _coco(tmp_path / "coco", names=(f"{composed}.png", "b.png"))
+    images = tmp_path / "coco" / "images"
+    (images / f"{composed}.png").rename(images / f"{apart}.png")
+    data = convert(tmp_path / "coco", tmp_path / "of-coco", "coco", **ALL)
+    assert {entry.image_id for part in data.images.values() for entry in part} == {composed, "b"}
+
+
+@pytest.mark.parametrize(
+    ("spoil", "kind", "said"),
+    [
+        (lambda path: path.write_bytes(b""), "images that cannot be read", "an empty file"),
+        (
+            lambda path: Image.fromarray(NOISE).save(
+                path, save_all=True, append_images=[Image.fromarray(NOISE[::-1])]
+            ),
+            "images that cannot be read",
+            "several images in one file",
+        ),
+    ],
+)
+def test_a_file_without_an_image_or_with_several_is_named(tmp_path, spoil, kind, said):
+    for split in ("train", "val"):
+        _image(tmp_path / split / "images" / "a.png")
+        _image(tmp_path / split / "labels" / "a.png", NOISE[..., 0] % 2)
+    _json(tmp_path / "classes.json", {"names": ["road", "car"]})
+    spoil(tmp_path / "train/images/a.png")
+    with pytest.raises(ProblemsError, match=f"train/images/a.png: {said}") as caught:
+        prepare(tmp_path, tmp_path / "out", "masks")
+    assert [problem.kind for problem in caught.value.problems] == [kind]
+
+
+def test_text_of_another_encoding_is_named(tmp_path):
+    for split in ("train", "val"):
+        _image(tmp_path / split / "a.png")
+        (tmp_path / split / "a.json").write_bytes('{"flags": "\xe9"}'.encode("latin-1"))
+    with pytest.raises(UserError, match=r"a\.json: expected text in UTF-8, the byte 11 is none"):
+        prepare(tmp_path, tmp_path / "out", "labelme")
+
+
+def test_a_polygon_of_coco_may_lie_in_no_list_of_polygons(tmp_path, convert):
+    def flat(content):
+        for entry in content["annotations"]:
+            (entry["segmentation"],) = entry["segmentation"]
+
+    _coco(tmp_path / "flat", flat)
+    _coco(tmp_path / "nested")
+    flat, nested = (
+        _labels(convert(tmp_path / name, tmp_path / f"{name}-data", "coco", **ALL))
+        for name in ("flat", "nested")
+    )
+    assert flat.keys() == nested.keys()
+    assert all((flat[image_id] == nested[image_id]).all() for image_id in flat)
+
+
+def test_lists_of_voc_may_name_files(tmp_path, convert):
+    for name in "ab":
+        _image(tmp_path / "JPEGImages" / f"{name}.jpg")
+        _image(tmp_path / "SegmentationClass" / f"{name}.png", NOISE[..., 0] % 2)
+    for split, name in (("train", "a.jpg"), ("val", "b.JPG")):
+        path = tmp_path / "ImageSets/Segmentation" / f"{split}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"\ufeff{name}\r\n\r\n")
+    assert list(_labels(convert(tmp_path, tmp_path / "out", "voc"))) == ["a"]
