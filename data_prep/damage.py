@@ -206,12 +206,13 @@ def _fields(content: bytes) -> Fields:
 
 def _values(feature: tf.train.Feature | None, form: Any) -> Any:
     kind = _LISTS[form.dtype]
-    values = getattr(feature, kind).value if feature else ()
+    values: Any = getattr(feature, kind).value if feature else ()
     if feature and feature.WhichOneof("kind") != kind:
         raise ValueError("a feature of another kind")
     if isinstance(form, tf.io.FixedLenFeature):
-        (value,) = values
-        return value
+        if len(values) != 1:
+            raise ValueError(f"{len(values)} values, expected one")
+        return values[0]
     return np.array(values, form.dtype.as_numpy_dtype)
 
 

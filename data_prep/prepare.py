@@ -52,6 +52,8 @@ IMAGES_PER_SHARD = 100
 LEFT_OUT = "left_out.csv"
 # With fewer bytes of image files, what processes gain over threads does not pay their start.
 BYTES_WORTH_PROCESSES = 64_000_000
+# Two threads hardly wait for each other: decoding and encoding leave the interpreter free.
+BYTES_WORTH_TWO_PROCESSES = 1_000_000_000
 _PARTS = re.compile(rf"Split-[^/]+/data_tfrecord-\d+-of-\d+|{SCHEMA}|{IMAGES}|{LEFT_OUT}")
 
 
@@ -78,8 +80,9 @@ def prepare(
         kind: What the source is.
         options: How it is read: those of the kind's options that do not have their defaults.
         workers: How many images are converted at a time, 0: one per core. Data sets of
-            `BYTES_WORTH_PROCESSES` or more have so many worker processes, unless it is 1. A script
-            that asks for them does its work behind `if __name__ == "__main__"`.
+            `BYTES_WORTH_PROCESSES` or more have so many worker processes, unless it is 1 (of
+            `BYTES_WORTH_TWO_PROCESSES`, if it is 2). A script that asks for them does its work
+            behind `if __name__ == "__main__"`.
         beam_options: Convert in a pipeline of Apache Beam, with these options of Beam's as on a
             command line; `workers` has no say then. None: convert without Beam.
         note: Told, in sentences, what the user should know: of how the source is read before the
@@ -352,7 +355,8 @@ def _serialized(
 ) -> Iterator[Iterator[Serialized]]:
     """Give the records of items, in order, converted on so many cores."""
     size = sum(item.image.stat().st_size for item in items)
-    if workers > 1 and size >= BYTES_WORTH_PROCESSES:
+    worth = BYTES_WORTH_TWO_PROCESSES if workers == 2 else BYTES_WORTH_PROCESSES
+    if workers > 1 and size >= worth:
         converter = in_processes(source, workers)
         threads = 2 * workers  # some wait for a process while others serialize
     else:

@@ -37,7 +37,7 @@ IN_PROCESSES = """
 from cereals_tf import cli
 from cereals_tf.data_prep import prepare
 
-prepare.BYTES_WORTH_PROCESSES = 1
+prepare.BYTES_WORTH_PROCESSES = prepare.BYTES_WORTH_TWO_PROCESSES = 1
 line = "prepare streets processes --dataset=cityscapes --workers=2"
 raise SystemExit(cli.main(line.split()))
 """

@@ -36,6 +36,7 @@ from tests.bench.measure import Ratio, Row, in_child, interleaved
 KIND = "cityscapes"
 JPEG_QUALITY = 95
 DECODING = "tf.io.decode_image of the same bytes"
+DECODING_BOTH = "decoding the images and the labels of the same bytes"
 DECODING_AND_ENCODING = "decoding each image, encoding its label"
 PNG_LEVEL = 6
 """The level at which `cereals_tf.data_prep.conversion` writes labels."""
@@ -168,7 +169,8 @@ def _reading(folder: Path, suffix: str, size: Size) -> Iterator[Row]:
     data = PreparedData.open(folder)
     shards = [str(shard) for shard in data.shards("train")]
     reader = Split(data, "train")
-    encoded = [record["image/encoded"] for record in reader.records()]
+    both = [(record["image/encoded"], record["label/encoded"]) for record in reader.records()]
+    encoded = [image for image, _ in both]
     count = len(encoded)
     epochs = deque(_first_epoch(reader) for _ in range(size.repeats + 1))
     measured: dict[str, Callable[[], None]] = {
@@ -178,11 +180,18 @@ def _reading(folder: Path, suffix: str, size: Size) -> Iterator[Row]:
     floors: dict[str, Callable[[], None]] = {
         "reading the records' bytes": lambda: _exhaust(tf.data.TFRecordDataset(shards)),
         DECODING: lambda: _on_all_cores(tf.io.decode_image, encoded),
+        DECODING_BOTH: lambda: _on_all_cores(_decode_both, both),
     }
     counts = dict.fromkeys(measured | floors, count)
     counts["verify"] = sum(map(len, data.images.values()))
     targets = {("read back for training", DECODING): "<= 2.0", ("verify", DECODING): "<= 2.0"}
     yield from _compared(measured, floors, counts, targets, suffix, size.repeats)
+
+
+def _decode_both(pair: tuple[tf.Tensor, tf.Tensor]) -> None:
+    image, label = pair
+    tf.io.decode_image(image)
+    tf.io.decode_png(label, channels=1)
 
 
 def _first_epoch(reader: Split) -> tf.data.Dataset:

@@ -421,6 +421,7 @@ def small_shards(monkeypatch):
 def processes(monkeypatch):
     """Worker processes for small data sets too."""
     monkeypatch.setattr(prepare_module, "BYTES_WORTH_PROCESSES", 0)
+    monkeypatch.setattr(prepare_module, "BYTES_WORTH_TWO_PROCESSES", 0)
 
 
 @pytest.fixture
@@ -596,7 +597,7 @@ def kill_at(number):
 if __name__ == "__main__":
     from cereals_tf.data_prep import prepare
     prepare.IMAGES_PER_SHARD = 2
-    prepare.BYTES_WORTH_PROCESSES = 0
+    prepare.BYTES_WORTH_TWO_PROCESSES = 0
     kill_at(6)
     prepare.prepare(Path(sys.argv[1]), Path(sys.argv[2]), "masks", workers=2)
 """

@@ -553,7 +553,7 @@ def _prepared(photos: Path, out: Path, **how) -> dict[str, bytes]:
 
 def test_worker_processes_give_the_same_bytes(photos, tmp_path, small_shards, monkeypatch):
     plain = _prepared(photos, tmp_path / "plain")
-    monkeypatch.setattr(prepare_module, "BYTES_WORTH_PROCESSES", 0)
+    monkeypatch.setattr(prepare_module, "BYTES_WORTH_TWO_PROCESSES", 0)
     assert _prepared(photos, tmp_path / "out", workers=2) == plain
 
 
