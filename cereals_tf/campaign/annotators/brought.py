@@ -213,7 +213,8 @@ def brought(
 def _annotated_in(folder: Path | RemotePath) -> tuple[PreparedData, Iterable[Part]]:
     if isinstance(folder, Path) and (folder / campaign_folder.DESCRIPTION).is_file():
         campaign = Campaign.open(folder)
-        return campaign.data, _parts_of(campaign)
+        last = {(part.entry.image_id, part.window): part for part in _parts_of(campaign)}
+        return campaign.data, last.values()  # without what was drawn again
     if not (folder / DESCRIPTION).is_file():
         raise UserError(
             f"--annotations={folder}: neither a campaign nor a prepared data set; what another "
