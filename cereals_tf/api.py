@@ -85,6 +85,18 @@ def prepare(
     return inspect(out)
 
 
+def estimate_of_large(prepared: PreparedData) -> "Estimate | None":
+    """Return what rounds with the defaults would take at most, for a data set that is large.
+
+    Raises:
+        UserError: The data set is damaged.
+    """
+    load_tensorflow()
+    from cereals_tf.campaign.estimate import estimate_defaults, is_large
+
+    return estimate_defaults(prepared) if is_large(prepared) else None
+
+
 def inspect(data: Folder, *, verify: bool = False) -> PreparedData:
     """Return what a prepared data set holds: classes, splits, images.
 

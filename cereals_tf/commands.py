@@ -80,6 +80,7 @@ def prepare(
     workers: Annotated[int, WITHOUT_BEAM] = 0,
     runner: Runner = "local",
     beam_options: Annotated[str, WITH_BEAM] = "",
+    no_estimate: bool = False,
     **options: Any,
 ) -> str:
     """Convert a data set to TFRecord splits; after an interruption, the same command goes on.
@@ -100,6 +101,8 @@ def prepare(
         beam_options: Beam's own options, in one string, as "--runner=DirectRunner
             --direct_num_workers=4 --direct_running_mode=multi_processing" or those of FlinkRunner,
             SparkRunner, DataflowRunner. Without any, one process here does it all.
+        no_estimate: Of a large data set, do not try the work on a few images to say what rounds of
+            a campaign would take at most.
         **options: How SOURCE is read: options of its kind, in
             `cereals_tf.data_prep.sources.registry`, by name.
 
@@ -121,6 +124,9 @@ def prepare(
         **options,
     )
     tables.show_dataset(prepared)
+    if not no_estimate and (found := api.estimate_of_large(prepared)):
+        for line in tables.estimate_lines(found):
+            _note(f"{out}: with the defaults of start {line}")
     return next_command.after_prepare(prepared)
 
 

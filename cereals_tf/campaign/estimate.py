@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -24,7 +26,9 @@ from cereals_tf.campaign.learning.task import TASKS, Task
 from cereals_tf.campaign.options import Options
 from cereals_tf.campaign.pool.choose import budget_of, choose_initial
 from cereals_tf.campaign.pool.pool import Pool, region_area, region_of
+from cereals_tf.campaign.start import start_campaign
 from cereals_tf.data_prep import records
+from cereals_tf.data_prep.dataset import PreparedData
 from cereals_tf.data_prep.grid import Box, cells
 from cereals_tf.trainers.cache import Cache
 from cereals_tf.trainers.fitting import compile_model
@@ -37,6 +41,8 @@ FORWARD = 1 / 3
 """Of the time of a training step, what goes into its forward pass."""
 LARGE = 512
 """Images of a longer side are worth a word, pixels."""
+LARGE_TRAIN = 10**8
+"""Train splits of more are tried as soon as they are prepared, pixels: 50 images of 1024x2048."""
 LONG = 600
 """So are rounds that take longer, seconds."""
 
@@ -58,6 +64,20 @@ class Estimate:
     disk: int
     memory: int
     hints: tuple[str, ...]
+
+
+def is_large(data: PreparedData) -> bool:
+    """Return whether what a campaign takes on the data is worth to know before one is started."""
+    train = data.images["train"]
+    return sum(entry.height * entry.width for entry in train) > LARGE_TRAIN
+
+
+def estimate_defaults(data: PreparedData) -> Estimate:
+    """Return what a campaign with the default options will take; errors as in `estimate`."""
+    annotator = "oracle" if data.labelled("train") else "files"
+    with TemporaryDirectory() as folder:
+        options = Options.chosen(annotator=annotator)
+        return estimate(start_campaign(Path(folder, "campaign"), data.folder, options))
 
 
 def estimate(campaign: Campaign) -> Estimate:

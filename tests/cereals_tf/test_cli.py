@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from cereals_tf import __version__, cli, commands
+from cereals_tf.campaign import estimate
 from cereals_tf.campaign.folder.campaign import Campaign
 from cereals_tf.campaign.options import Options
 from cereals_tf.data_prep.quiet import load_tensorflow
@@ -132,6 +133,19 @@ def test_a_start_without_options_is_one_with_the_defaults(cereals, tmp_path, toy
     assert cereals("start", tmp_path / "campaign", f"--data={toy_data}")[0] == 0
     chosen = Campaign.open(tmp_path / "campaign").options
     assert chosen.to_json() == Options.chosen(region="8").to_json()
+
+
+def test_a_large_data_set_is_tried_as_soon_as_it_is_prepared(cereals, tmp_path, monkeypatch):
+    size = ["--train_images=2", "--val_images=2", "--height=64", "--width=96"]
+    assert cereals("toy", tmp_path / "streets", *size)[0] == 0
+    for name, large, told in (("small", 10**8, False), ("large", 2 * 64 * 96 - 1, True)):
+        monkeypatch.setattr(estimate, "LARGE_TRAIN", large)
+        prepare = ("prepare", tmp_path / "streets", tmp_path / name, "--dataset=cityscapes")
+        status, _, said = cereals(*prepare)
+        assert status == 0
+        expected = f"{tmp_path / name}: with the defaults of start at most "
+        assert any(line.startswith(expected) for line in said.splitlines()) == told
+    assert {path.name for path in tmp_path.iterdir()} == {"streets", "small", "large"}
 
 
 def test_names_that_look_like_numbers_stay_names(cereals, tmp_path, monkeypatch, plugin_folder):
