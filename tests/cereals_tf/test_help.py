@@ -65,7 +65,7 @@ def test_options_of_a_campaign_in_the_order_of_work():
     titles = re.findall(r"^(\w[^:\n]*):$", text, re.M)
     assert titles == ["Options", *OPTION_GROUPS, "Example"]
     listed = re.findall(r"^  --(\w+)", text, re.M)
-    own = ["data", "no_estimate"]
+    own = ["data", "annotations", "no_estimate"]
     assert listed == [*own, *(name for names in OPTION_GROUPS.values() for name in names)]
     assert set(listed) == {*own, *(found.name for found in OPTIONS)}
 
