@@ -281,7 +281,7 @@ def test_what_is_drawn_comes_back(cvat, state):
     ElementTree.SubElement(image, "polyline", label="sky", z_order="0", points=points)
     cvat.states = [state]
     log = SourceLog()
-    first, second = pull(there, REQUEST, log)
+    first, second = pull(there, [REQUEST], log)
     assert (first.image_id, first.regions, first.round) == ("a/ü", (1,), 2)
     assert first.finished == second.finished == (state == "completed")
     assert [shape.class_name for shape in first.shapes] == ["sky"] and not second.shapes
@@ -298,12 +298,12 @@ def test_a_project_that_lacks_labels_is_refused(cvat):
 
 def test_what_is_not_there_is_named(cvat):
     with pytest.raises(UserError, match=r"--project='?Nobody'?: .* no project of this name"):
-        pull(server(cvat.url, "Nobody", TOKEN), REQUEST, SourceLog())
+        pull(server(cvat.url, "Nobody", TOKEN), [REQUEST], SourceLog())
     with pytest.raises(UserError, match=r"--project=7: .* has no such project"):
-        pull(server(cvat.url, "7", TOKEN), REQUEST, SourceLog())
+        pull(server(cvat.url, "7", TOKEN), [REQUEST], SourceLog())
     push(server(cvat.url, "Streets", TOKEN), TASKS, CLASSES)
     with pytest.raises(UserError, match="has no task of this round"):
-        pull(server(cvat.url, "Streets", TOKEN), "another", SourceLog())
+        pull(server(cvat.url, "Streets", TOKEN), ["another"], SourceLog())
 
 
 def test_refusals_are_named_and_hide_the_token(cvat):

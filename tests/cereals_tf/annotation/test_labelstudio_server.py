@@ -205,7 +205,7 @@ def test_tasks_of_others_are_left_alone(studio, api):
     api.projects.import_tasks(project, request=foreign)
     pushed = push(server, tasks, CLASSES)
     assert (pushed.new, pushed.before) == (0, 1)
-    (drawn,) = pull(server, tasks[0].regions[0].request, SourceLog())
+    (drawn,) = pull(server, [tasks[0].regions[0].request], SourceLog())
     assert (drawn.image_id, drawn.regions) == ("a", (0,))
 
 
@@ -219,7 +219,7 @@ def test_a_personal_access_token_serves_too(studio):
     tasks = image_tasks([("a", 0)])
     server = server_at(studio, "personal", personal)
     assert push(server, tasks, CLASSES).new == 1
-    (drawn,) = pull(server, tasks[0].regions[0].request, SourceLog())
+    (drawn,) = pull(server, [tasks[0].regions[0].request], SourceLog())
     assert (drawn.image_id, drawn.regions, drawn.shapes) == ("a", (0,), ())
 
 
@@ -253,7 +253,7 @@ def test_what_the_user_can_mend_is_named(studio, api):
         with pytest.raises(UserError) as pushing:
             push(server, image_tasks([("a", 0)]), CLASSES)
         with pytest.raises(UserError) as pulling:
-            pull(server, "request", SourceLog())
+            pull(server, ["request"], SourceLog())
         assert str(pushing.value) == str(pulling.value)
         assert token not in str(pulling.value)
         return str(pulling.value)
@@ -269,9 +269,9 @@ def test_what_the_user_can_mend_is_named(studio, api):
     numbers = [api.projects.create(title="twins").id for _ in range(2)]
     assert f"expected the number of one: {numbers[0]}, {numbers[1]}" in refused(studio, "twins")
     with pytest.raises(UserError, match=r"--project='none': .* has no project of this name"):
-        pull(server_at(studio, "none", TOKEN), "request", SourceLog())
+        pull(server_at(studio, "none", TOKEN), ["request"], SourceLog())
     with pytest.raises(UserError, match=r"has no task of this round, run: cereals tasks"):
-        pull(server_at(studio, str(numbers[0]), TOKEN), "request", SourceLog())
+        pull(server_at(studio, str(numbers[0]), TOKEN), ["request"], SourceLog())
     with pytest.raises(UserError, match=r"status 400: .*title"):
         push(server_at(studio, "long" * 50, TOKEN), image_tasks([("a", 0)]), CLASSES)
 
@@ -468,7 +468,7 @@ def web_server(status: int, location: str = "", body: bytes = b""):
 def test_redirects_are_not_followed(status):
     with web_server(200) as (target, seen), web_server(status, f"{target}/ls") as (url, _):
         with pytest.raises(UserError) as refused:
-            pull(server_at(url, "1", TOKEN), "request", SourceLog())
+            pull(server_at(url, "1", TOKEN), ["request"], SourceLog())
         assert seen == []
     assert str(refused.value).startswith(f"--url={url}: redirects to '{target}/ls'")
 
@@ -477,7 +477,7 @@ def test_redirects_are_not_followed(status):
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"{}", b'"x"', b'{"email": 1}'])
 def test_another_web_server_is_recognised(body):
     with web_server(200, body=body) as (url, _), pytest.raises(UserError) as refused:
-        pull(server_at(url, "1", TOKEN), "request", SourceLog())
+        pull(server_at(url, "1", TOKEN), ["request"], SourceLog())
     assert str(refused.value) == f"--url={url}: what answers there is no Label Studio"
 
 
@@ -517,4 +517,4 @@ def test_the_token_comes_from_the_environment_and_is_not_shown(monkeypatch):
 @pytest.mark.skipif("label_studio_sdk" not in MISSING, reason="the SDK is installed")
 def test_a_missing_sdk_is_named():
     with pytest.raises(UserError, match=r"pip install 'cereals-tf\[labelstudio\]'"):
-        pull(server_at("http://127.0.0.1:1", "1", TOKEN), "request", SourceLog())
+        pull(server_at("http://127.0.0.1:1", "1", TOKEN), ["request"], SourceLog())
