@@ -438,16 +438,31 @@ class Campaign:
         folder = local_folder(str(out)) if out else None
         return write_report(self.opened, folder, [other.opened for other in beside], rounds)
 
-    def export(self, out: Folder, round: int | None = None) -> Path:
-        """Write a SavedModel of a round's models, the last one's by default; return its folder.
+    def export(
+        self,
+        out: Folder,
+        round: int | None = None,
+        *,
+        format: str = "savedmodel",
+        quantize: str = "none",
+        size: tuple[int, int] | None = None,
+    ) -> Path:
+        """Write a round's models for serving, the last one's by default; return their folder.
+
+        Args:
+            out: New folder.
+            round: The round.
+            format: As `cereals export --format` names it.
+            quantize: As `--quantize` names it.
+            size: (height, width) of the images, where a format takes one size only.
 
         Raises:
-            UserError: There is no such round, or `out` is taken.
+            UserError: There is no such round, `out` is taken, or the models cannot be written so.
         """
         done = self.opened.round(round)
         load_tensorflow()
-        from cereals_tf.export import export_round
+        from cereals_tf.export.export import export_round
 
         folder = local_folder(str(out))
-        export_round(self.opened, done, folder)
+        export_round(self.opened, done, folder, format, quantize=quantize, size=size)
         return folder

@@ -10,11 +10,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
+from cereals_tf.campaign.options import Size, optional_size
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.files import refuse_occupied
 from cereals_tf.data_prep.option import KeyOf, Need, Share, number, one_of
 from cereals_tf.data_prep.quiet import load_tensorflow
 from cereals_tf.data_prep.remote import folder_at, local_folder
+from cereals_tf.export.formats import FORMATS, QUANTIZE
 from cereals_tf.trainers.choices import STRATEGIES
 
 if TYPE_CHECKING:
@@ -26,12 +28,15 @@ Runner = Annotated[str, one_of("local", "beam")]
 Strategy = Annotated[str, one_of(*STRATEGIES)]
 Invalid = Annotated[str, one_of("refuse", "skip")]
 Format = Annotated[str, KeyOf("cereals_tf.annotation.formats", "FORMATS")]
+ExportFormat = Annotated[str, KeyOf("cereals_tf.export.formats", "FORMATS")]
 WITH_BEAM = Need("with --runner=beam", lambda values: values["runner"] == "beam")
 WITHOUT_BEAM = Need("with --runner=local", lambda values: values["runner"] == "local")
 WITH_SERVER = Need("with a --format whose tool has servers", lambda values: _live(values["format"]))
 WITH_URL = Need("with --url", lambda values: bool(values["url"]))
 WITHOUT_URL = Need("without --url", lambda values: not values["url"])
 WITH_SOURCE = Need("with a SOURCE", lambda values: bool(values["source"]))
+WITH_QUANTIZING = Need("with --format=litert", lambda its: bool(FORMATS[its["format"]].quantizes))
+WITH_ONE_SIZE = Need("with --format=litert", lambda its: not FORMATS[its["format"]].any_size)
 SHARE = Share()
 WITH_FUSIONS = Need("with --fusions", lambda values: bool(values["fusions"]))
 
@@ -488,23 +493,50 @@ def evaluate(
         tables.show_iou(opened.opened, number, quality)
 
 
-def export(campaign: str, out: str, *, round: int = -1) -> None:
-    """Write a SavedModel for serving.
+def export(
+    campaign: str,
+    out: str,
+    *,
+    round: int = -1,
+    format: ExportFormat = "savedmodel",
+    quantize: Annotated[str, one_of(*QUANTIZE), WITH_QUANTIZING] = "none",
+    size: Annotated[str, optional_size, WITH_ONE_SIZE] = "",
+) -> None:
+    """Write a round's models for serving, and compare their classes with Keras's on val.
 
     Args:
         campaign: The campaign's folder.
-        out: New folder for the SavedModel.
+        out: New folder for the model.
         round: The round whose models to export. Default: the last.
+        format: What is written: {choices}.
+        quantize: int8 computes in 8 bits, whose ranges val images give: smaller and less exact.
+        size: Height and width of the images, pixels, as 512x1024, where a format takes one size.
+            Default: the campaign's --image_size, or that of the images.
 
     Example:
-        cereals export campaign model
+        cereals export campaign model --format=onnx
     """
     from cereals_tf import api
 
     opened = api.Campaign.open(campaign)
     number = opened.round_number(_last_if(round))
-    opened.export(out, number)
-    _note(f"{out}: the models of round {number}")
+    done = opened.opened.round(number)
+    load_tensorflow()
+    from cereals_tf.export.export import export_round
+
+    exported = export_round(
+        opened.opened,
+        done,
+        local_folder(out),
+        format,
+        quantize=quantize,
+        size=Size.read(size) if size else None,
+    )
+    taken = f"of {exported.size}" if exported.size else "of any size"
+    _note(
+        f"{out}: the models of round {number}, for images {taken}; as Keras sees them at "
+        f"{exported.agreement:.3%} of the pixels of {exported.images} images"
+    )
 
 
 def tasks(

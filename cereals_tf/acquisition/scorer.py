@@ -74,6 +74,12 @@ class Scorer:
         return [*self.segmentation.variables, *self.cost.variables, self._random.state]
 
     @property
+    def cost_names(self) -> tuple[str, ...]:
+        """The names of the cost model's maps, see `named_maps`."""
+        count = self.cost.output_shape[-1] - self._void
+        return ("cost", "crossings_left", "crossings_top")[:count]
+
+    @property
     def draws(self) -> bool:
         """Whether the information depends on random draws, those of a committee."""
         return self._committee is not None
@@ -88,11 +94,29 @@ class Scorer:
             Information in the measure's unit (random numbers where it is one of windows) and
             predicted clicks (at least 0), both float32 [B, ceil(H/8), ceil(W/8)].
         """
+        maps = self.named_maps(images)
+        return maps["information"], maps["cost"]
+
+    def named_maps(self, images: Any, with_information: bool = True) -> dict[str, tf.Tensor]:
+        """Compute all maps of images of one size.
+
+        Args:
+            images: uint8 [B, H, W, 3].
+            with_information: Whether `information` is among them.
+
+        Returns:
+            float32 [B, ceil(H/8), ceil(W/8)] each: `information` and `cost`, see `compute_maps`;
+            and where the cost model has three maps, `cost` is the vertices' alone, and
+            `crossings_left` and `crossings_top` are the clicks where polygons cross the left and
+            the top edge of each cell.
+        """
         costs, void = self._costs(images)
-        cost = costs[:, :, :, 0]
-        if self.measure.of_windows:
-            return keras.random.uniform(tf.shape(cost), seed=self._random), cost
-        return self._information(self._logits(images), void), cost
+        maps = dict(zip(self.cost_names, tf.unstack(costs, axis=-1), strict=True))
+        if with_information and self.measure.of_windows:
+            maps["information"] = keras.random.uniform(tf.shape(maps["cost"]), seed=self._random)
+        elif with_information:
+            maps["information"] = self._information(self._logits(images), void)
+        return maps
 
     def compute_windows(
         self, images: Any, unlabelled: tf.Tensor, region: tf.Tensor
@@ -141,7 +165,7 @@ class Scorer:
         if self._committee:
             logits = self._committee(images)
         else:
-            logits = self.segmentation(images, training=False)[None]
+            logits = tf.expand_dims(self.segmentation(images, training=False), 0)
         return tf.cast(logits, tf.float32)
 
     def _information(self, logits: tf.Tensor, void: tf.Tensor | None) -> tf.Tensor:

@@ -105,7 +105,12 @@ def _region(text: str) -> RegionSize:
     return "auto" if text == "auto" else read_region_size(text)
 
 
-def _image_size(text: str) -> Size | None:
+def optional_size(text: str) -> Size | None:
+    """Return the size of images that a text names, None for no text.
+
+    Raises:
+        ValueError: It is none, or too small.
+    """
     if not text:
         return None
     size = Size.read(text)
@@ -364,7 +369,7 @@ class Options:
         None,
         "HEIGHTxWIDTH in pixels that images and labels are resized to on reading. Default: as "
         "they are.",
-        _image_size,
+        optional_size,
         fixed="the regions of earlier rounds are in its pixels",
     )
     normalization: str = option(

@@ -230,10 +230,10 @@ class ResizeToGrid(_GridLayer):
         rows, columns = self._grid(image)
         _, height, width, _ = keras.ops.shape(logits)
         if not _known_equal(height, rows):
-            weights = _triangle_weights(height, rows, logits.dtype)
+            weights = triangle_weights(height, rows, logits.dtype)
             logits = keras.ops.einsum("ij,bjwc->biwc", weights, logits)
         if not _known_equal(width, columns):
-            weights = _triangle_weights(width, columns, logits.dtype)
+            weights = triangle_weights(width, columns, logits.dtype)
             logits = keras.ops.einsum("ij,bhjc->bhic", weights, logits)
         return logits
 
@@ -252,10 +252,11 @@ def _known_equal(a: Any, b: Any) -> bool:
     return isinstance(a, int) and isinstance(b, int) and a == b
 
 
-def _triangle_weights(source: Any, target: Any, dtype: str) -> Any:
-    """Return the [target, source] matrix of bilinear weights; each row sums to 1.
+def triangle_weights(source: Any, target: Any, dtype: str) -> Any:
+    """Return the [target, source] matrix of bilinear weights, see `ResizeToGrid`.
 
-    Numerators are whole numbers, so that the weights of a crop are those of the whole image.
+    Each row sums to 1. Numerators are whole numbers, so that the weights of a crop are those of the
+    whole image.
     """
     out = keras.ops.arange(target, dtype="int32")[:, None]
     into = keras.ops.arange(source, dtype="int32")[None, :]

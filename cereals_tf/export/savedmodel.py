@@ -1,6 +1,5 @@
 """Export of a round's models as one SavedModel that needs TensorFlow alone."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,18 +11,15 @@ import tensorflow as tf
 from cereals_tf.acquisition.fusion import Fusion, Scale
 from cereals_tf.acquisition.plugins import find_fusion
 from cereals_tf.acquisition.scorer import Scorer
-from cereals_tf.campaign.folder.campaign import Campaign, CommittedRound
-from cereals_tf.campaign.learning.scorer import load_scorer
+from cereals_tf.campaign.folder.campaign import Campaign
 from cereals_tf.data_prep import records
 from cereals_tf.data_prep.damage import damage_named
-from cereals_tf.data_prep.files import new_folder
 from cereals_tf.data_prep.grid import STRIDE
-from cereals_tf.serving_warmup import write_warmup
+from cereals_tf.export.formats import Segment
+from cereals_tf.export.source import Source
+from cereals_tf.export.warmup import write_warmup
 from cereals_tf.trainers.evaluation import upsample_logits
 from cereals_tf.trainers.split import Split
-
-DESCRIPTION = Path("assets.extra", "cereals.json")
-"""Where a SavedModel says what its class ids and its maps mean."""
 
 MODEL_NAME = "cereals"
 
@@ -35,30 +31,18 @@ _CONFIDENCE = tf.TensorSpec([], tf.float32)
 _MAP = tf.TensorSpec([None, None], tf.float32)
 
 
-def export_round(campaign: Campaign, done: CommittedRound, out: Path) -> None:
-    """Write the models of a round as a SavedModel.
+def write(source: Source, folder: Path) -> Segment:
+    """Write a SavedModel, and what TensorFlow Serving warms up with; see `Format.write`."""
+    fusion = find_fusion(source.options.fusion, vars(source.options))
+    _save(Served(source.scorer, source.campaign.image_size, fusion), folder)
+    write_warmup(folder, MODEL_NAME, _warmup_requests(source))
+    loaded: Any = tf.saved_model.load(str(folder))
+    predict = loaded.signatures["predict"]
 
-    Beside the signatures of `Served` it holds TensorFlow Serving's warm-up file and, in
-    `assets.extra/cereals.json`, what a client needs to read the outputs.
+    def segment(image: np.ndarray) -> np.ndarray:
+        return predict(tf.constant(image[None]))["classes"][0].numpy()
 
-    Args:
-        campaign: The campaign.
-        done: The round.
-        out: New folder for the SavedModel.
-
-    Raises:
-        UserError: `out` is taken or cannot be written, or the data set changed or is damaged.
-    """
-    campaign = campaign.as_of(done)
-    with new_folder(out) as partial:
-        scorer = load_scorer(campaign, done)
-        options = campaign.options_of(done)
-        fusion = find_fusion(options.fusion, vars(options))
-        served = Served(scorer, campaign.image_size, fusion)
-        _save(served, partial)
-        write_warmup(partial, MODEL_NAME, _warmup_requests(campaign))
-        description = json.dumps(_describe(campaign, done), indent=1)
-        (partial / DESCRIPTION).write_text(description + "\n")
+    return segment
 
 
 @dataclass(frozen=True)
@@ -108,19 +92,21 @@ class Served:
 
         Returns:
             `information`, `cost` in clicks, and `fused`, each float32 [N, h, w] at stride 8 of the
-            campaign's image size. Fusion scales information and cost by their smallest and
-            largest values in the call.
+            campaign's image size; with a cost model of three maps also `crossings_left` and
+            `crossings_top`, see `Scorer.named_maps`. Fusion scales information and cost by their
+            smallest and largest values in the call.
         """
 
-        def maps_of(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        def maps_of(encoded: tf.Tensor) -> dict[str, tf.Tensor]:
             image = records.resize_image(records.decode_image(encoded), self.image_size)
-            information, cost = self.scorer.compute_maps(image[None])
-            return information[0], cost[0]
+            maps = self.scorer.named_maps(image[None])
+            return {name: values[0] for name, values in maps.items()}
 
-        information, cost = _for_each(maps_of, image_bytes, (_MAP, _MAP))
+        names = (*self.scorer.cost_names, "information")
+        maps = _for_each(maps_of, image_bytes, dict.fromkeys(names, _MAP))
+        information, cost = maps["information"], maps["cost"]
         scales = _range(information), _range(cost)
-        fused = self.fusion.score(information, cost, scales)
-        return {"information": information, "cost": cost, "fused": fused}
+        return {**maps, "fused": self.fusion.score(information, cost, scales)}
 
     def _segment(self, image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Return the classes, uint8 [H, W], and the confidence of an image, uint8 [H, W, 3]."""
@@ -154,9 +140,9 @@ def _save(served: Served, folder: Path) -> None:
     tf.saved_model.save(module, str(folder), signatures)
 
 
-def _warmup_requests(campaign: Campaign) -> dict[str, dict[str, np.ndarray]]:
+def _warmup_requests(source: Source) -> dict[str, dict[str, np.ndarray]]:
     """Return a request to every signature with an image."""
-    image = _image_of(campaign)
+    image = _image_of(source.campaign)
     encoded = {str(ENCODED.name): np.array([image])}
     decoded = records.decode_image(image)
     return {
@@ -174,19 +160,3 @@ def _image_of(campaign: Campaign) -> bytes:
     with damage_named(campaign.data, "val"):
         (record,) = Split(campaign.data, "val").records().take(1)
     return record[records.IMAGE_ENCODED].numpy()
-
-
-def _describe(campaign: Campaign, done: CommittedRound) -> dict[str, Any]:
-    classes, options = campaign.classes, campaign.options_of(done)
-    return {
-        "classes": classes.names,
-        "palette": classes.palette,
-        "round": done.number,
-        "miou": done.metrics.miou,
-        "image_size": campaign.image_size,
-        "stride": STRIDE,
-        "information": options.information,
-        "fusion": options.fusion,
-        "alpha": options.alpha,
-        "region_clicks": options.region_clicks,
-    }

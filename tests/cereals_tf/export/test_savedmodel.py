@@ -25,7 +25,7 @@ from cereals_tf.data_prep import records
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.prepare import prepare
 from cereals_tf.data_prep.toy import write_toy
-from cereals_tf.export import export_round
+from cereals_tf.export.export import export_round
 from cereals_tf.trainers.evaluation import confusion_matrix, iou, upsample_logits
 from cereals_tf.trainers.split import Split
 
