@@ -322,6 +322,6 @@ def test_a_taken_folder_is_refused_before_any_work(trained, tmp_path):
     taken.mkdir()
     (taken / "mine.txt").write_text("mine")
     with pytest.raises(UserError, match="taken: exists and is not empty"):
-        export_round(campaign, CommittedRound(tmp_path / "no models here"), taken)
+        export_round(campaign, CommittedRound(tmp_path / "rounds" / "000"), taken)
     assert [path.name for path in tmp_path.rglob("*")] == ["taken", "mine.txt"]
     assert (taken / "mine.txt").read_text() == "mine"
