@@ -202,10 +202,10 @@ class Round:
     def _options(self) -> Options:
         """The campaign's; by information alone, where the cost model before is not to count."""
         usual = self.campaign.options
-        useless = bool(self.rounds) and self.rounds[-1].metrics.cost_model_is_useless
-        if not useless or usual.useless_cost == "use" or usual.cost == "gt":
+        if not self.rounds or usual.useless_cost == "use" or usual.cost == "gt":
             return usual
-        return usual.but(fusion="none")
+        useless = self.rounds[-1].metrics.cost_model_is_useless
+        return usual.but(fusion="none") if useless else usual
 
     @property
     def scores(self) -> Path:

@@ -266,8 +266,9 @@ def options_of(cell: Cell) -> dict[str, Any]:
 
 
 def _refuse_set_by_grid(base: Options) -> None:
+    usual = Options.by_recipe(recipe=base.recipe)
     for name, field in SET_BY_GRID.items():
-        if getattr(base, name) != getattr(Options, name):
+        if getattr(base, name) != getattr(usual, name):
             raise UserError(f"--{name}={getattr(base, name)}: the grid sets it, use --{field}")
     if base.annotator != "oracle":
         raise UserError(f"--annotator={base.annotator}: a grid is annotated by the oracle")

@@ -15,6 +15,7 @@ import signal
 import struct
 import subprocess
 import sys
+import unicodedata
 import zlib
 from collections.abc import Callable, Iterator
 from copy import deepcopy
@@ -459,7 +460,6 @@ def _grey(bits: int) -> bytes:
 
 
 FRAME = Image.fromarray(PIXELS[::-1])
-FRAMES = {"save_all": True, "append_images": [FRAME] * 2}
 ODD_IMAGES = {
     "grey of 1 bit": _grey(1),
     "grey of 2 bits": _grey(2),
@@ -467,8 +467,6 @@ ODD_IMAGES = {
     "colour and alpha": _saved("RGBA"),
     "palette": _saved("P"),
     "palette and transparency": _saved("P", transparency=3),
-    "animated": _png(**FRAMES),
-    "animated, the first not shown": _png(**FRAMES, default_image=True),
     "more rows than it says": _raw_png(content=bytes((1 + WIDTH) * HEIGHT * 9)),
     "a profile that is none": _raw_png(chunks=_chunk(b"iCCP", b"x\0\0" + zlib.compress(b"none"))),
     "text that is not zlib": _raw_png(chunks=_chunk(b"zTXt", b"note\0\0none")),
@@ -860,7 +858,7 @@ ODD_NAMES += [
 @pytest.mark.parametrize("name", ODD_NAMES)
 def test_an_odd_name_is_an_id(converted, name):
     records = converted("masks", _copies("masks", name))
-    assert list(records) == sorted(["a", "b", name])
+    assert list(records) == sorted(["a", "b", unicodedata.normalize("NFC", name)])
 
 
 def _link_out(source: Path) -> None:

@@ -295,7 +295,7 @@ DAMAGED_MASKS = {
     "sizes differ": (_image("train/labels/b.png", "L", (20, 30)), "labels/b.png: mask is 30x20"),
     "image cut": (_cut("train/images/c.png"), "images/c.png: cannot be decoded"),
     "image cut at its end": (_cut("train/images/c.png", 1), "images/c.png: cannot be decoded"),
-    "image empty": (_replace("train/images/c.png", b""), "images/c.png: not an image"),
+    "image empty": (_replace("train/images/c.png", b""), "images/c.png: an empty file"),
     "image is text": (_replace("val/images/d.png", b"no image"), "images/d.png: not an image"),
     "image claims much": (
         _replace("train/images/b.png", _png_claiming(60_000)),

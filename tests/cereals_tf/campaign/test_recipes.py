@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import keras
 import numpy as np
 import pytest
 
@@ -52,6 +53,7 @@ def data(tmp_path_factory, toy_data):
 def weights(tmp_path_factory):
     """Weights of a thin MobileNet, which is sooner built than the default encoder."""
     path = tmp_path_factory.mktemp("weights") / "thin.weights.h5"
+    keras.utils.set_random_seed(1)
     build_encoder("mobilenet", CHOSEN["width_multiplier"], rounded=False).save_weights(path)
     return str(path)
 

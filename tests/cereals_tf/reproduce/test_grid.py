@@ -154,3 +154,13 @@ def test_the_command_has_the_grids_defaults():
         default = field.default
         shown = ",".join(default) if isinstance(default, tuple) else default
         assert typed[field.name] == shown
+
+
+def test_a_recipe_may_have_a_fusion_of_its_own():
+    """Which each cell of the grid has in its place; what was typed is refused."""
+    base = Options.by_recipe(recipe="fast")
+    grid = Grid(("entropy",), ("16",), ("product",), "16", ("est",), 1, 1)
+    found = {one.options.fusion for one in plan(grid, base, 64) if one.cell}
+    assert found == {"none", "product"}
+    with pytest.raises(UserError, match="--fusion=none: the grid sets it"):
+        plan(grid, base.but(fusion="none"), 64)
