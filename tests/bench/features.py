@@ -5,10 +5,9 @@ computed beforehand. The floor of training is the same steps on arrays in memory
 """
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -30,22 +29,10 @@ from cereals_tf.trainers.fitting import compile_model, segmentation_loss
 from cereals_tf.trainers.inputs import TrainingData
 from cereals_tf.trainers.samples import Sample
 from cereals_tf.trainers.split import Split
-from tests.bench.measure import Ratio, Row, in_child, interleaved
-from tests.bench.scoring import SMALL, link_scenes, score_afresh
+from tests.bench.measure import Row, interleaved, per_image
+from tests.bench.scoring import Size, memory_row, score_afresh
 
 SEED = 0
-
-
-class Size(NamedTuple):
-    """How much is measured: scenes and their size, small images twice, committee, turns."""
-
-    scenes: int
-    height: int
-    width: int
-    few: int
-    many: int
-    members: int
-    repeats: int
 
 
 FULL = Size(32, 256, 512, 200, 2000, 20, 3)
@@ -97,7 +84,8 @@ def _scoring(folder: Path, size: Size) -> Iterator[Row]:
             for name, split, trained in (("features", kept, heads), ("images", images, wholes))
         }
         seconds = interleaved(functions, size.repeats)
-        yield _row(
+        yield per_image(
+            "features",
             f"pool of {size.height}x{size.width} by {information}, from features",
             seconds["features"],
             size.scenes,
@@ -128,7 +116,7 @@ def _training(folder: Path, size: Size) -> Row:
     seconds = interleaved({"ours": from_disk, "arrays": on_arrays}, size.repeats)
     what = f"epoch of a head, {size.height}x{size.width}, features from disk"
     floor = "the same steps, arrays in memory"
-    return _row(what, seconds["ours"], len(labels), floor, seconds["arrays"])
+    return per_image("features", what, seconds["ours"], len(labels), floor, seconds["arrays"])
 
 
 def _training_data(split: Split, batch_size: int) -> TrainingData:
@@ -153,25 +141,14 @@ def _disk(folder: Path, size: Size) -> Row:
 
 def _memory(folder: Path, size: Size) -> Row:
     """Compare the peak memory of fresh processes that score few and many images from features."""
-    write_toy(folder / "small", 4, 1, *SMALL)
-    peaks = []
-    for count in (size.few, size.many):
-        link_scenes(folder / "small", folder / f"{count}", count)
-        data = folder / f"{count}-data"
-        prepare(folder / f"{count}", data, "cityscapes")
-        _campaign(folder / f"{count}-campaign", data)
-        arguments = str(folder / f"{count}-campaign"), str(folder / "scores")
-        peaks.append(in_child("tests.bench.features:score_small", *arguments)["peak_mib"])
-    return Row(
-        "features",
-        f"peak memory, features and scores of {size.many} images of {SMALL[0]}x{SMALL[1]}",
-        peaks[1],
-        "MiB",
-        f"{size.few} images",
-        peaks[1] / peaks[0],
-        "<= 1.05",
-        f"that {peaks[0]:.0f} MiB",
-    )
+
+    def prepared(count: int, data: Path) -> tuple[str, str]:
+        campaign = folder / f"{count}-campaign"
+        _campaign(campaign, data)
+        return str(campaign), str(folder / "scores")
+
+    what = "features and scores of {} images of {}x{}"
+    return memory_row("features", what, folder, size, "tests.bench.features:score_small", prepared)
 
 
 def score_small(folder: str, out: str) -> int:
@@ -181,16 +158,3 @@ def score_small(folder: str, out: str) -> int:
     split = with_features(campaign, open_split(campaign, "train"), models)
     scorer = Scorer(*heads, "entropy", 0, void=True)
     return score_afresh(Pool(campaign.options, split, {}), scorer, Path(out))
-
-
-def _row(
-    what: str,
-    seconds: Sequence[float],
-    count: int,
-    floor: str,
-    floor_seconds: Sequence[float],
-    target: str = "",
-) -> Row:
-    ratio = Ratio.of(list(seconds), list(floor_seconds))
-    value = 1e3 * float(np.median(seconds)) / count
-    return Row("features", what, value, "ms/image", floor, ratio.median, target, str(ratio))

@@ -80,6 +80,23 @@ class Ratio(NamedTuple):
         return f"{self.least:.2f} .. {self.most:.2f}"
 
 
+def per_image(
+    group: str,
+    what: str,
+    seconds: Sequence[float],
+    count: int,
+    floor: str,
+    floor_seconds: Sequence[float],
+    target: str = "",
+    note: str = "",
+) -> Row:
+    """Compare seconds, turn by turn; the value is milliseconds per image."""
+    ratio = Ratio.of(seconds, floor_seconds)
+    value = 1e3 * statistics.median(seconds) / count
+    spread = f"{ratio}; {note}" if note else str(ratio)
+    return Row(group, what, value, "ms/image", floor, ratio.median, target, spread)
+
+
 def interleaved(functions: dict[str, Callable[[], None]], repeats: int) -> dict[str, list[float]]:
     """Run all functions in turn, after a warm-up of each, and return the seconds of every run.
 

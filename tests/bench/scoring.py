@@ -190,23 +190,50 @@ def score_share(data: str, out: str, number: int, count: int) -> dict[str, Any]:
 
 def _memory(folder: Path, size: Size) -> Row:
     """Compare the peak memory of fresh processes that score few and many small images."""
+
+    def prepared(count: int, data: Path) -> tuple[str, str]:
+        return str(data), str(folder / "scores")
+
+    row = memory_row(
+        "scoring", "{} images of {}x{}", folder, size, "tests.bench.scoring:score_small", prepared
+    )
+    return row._replace(note=f"{row.note}; true clicks included")
+
+
+def memory_row(
+    group: str,
+    what: str,
+    folder: Path,
+    size: Size,
+    function: str,
+    prepared: Callable[[int, Path], tuple[str, ...]],
+) -> Row:
+    """Compare the peak memory of fresh processes that work on few and many small images.
+
+    Args:
+        group: The row's.
+        what: What is measured, with places for the number of images, their height and width.
+        folder: Where data sets of so many images are made.
+        size: How many are few and many.
+        function: `module:function` of what runs in the processes.
+        prepared: Returns its arguments, given the number of images and their data set.
+    """
     write_toy(folder / "small", 4, 1, *SMALL)
     peaks = []
     for count in (size.few, size.many):
         link_scenes(folder / "small", folder / f"{count}", count)
         data = folder / f"{count}-data"
         prepare(folder / f"{count}", data, "cityscapes")
-        done = in_child("tests.bench.scoring:score_small", str(data), str(folder / "scores"))
-        peaks.append(done["peak_mib"])
+        peaks.append(in_child(function, *prepared(count, data))["peak_mib"])
     return Row(
-        "scoring",
-        f"peak memory, {size.many} images of {SMALL[0]}x{SMALL[1]}",
+        group,
+        f"peak memory, {what.format(size.many, *SMALL)}",
         peaks[1],
         "MiB",
         f"{size.few} images",
         peaks[1] / peaks[0],
         "<= 1.05",
-        f"that {peaks[0]:.0f} MiB; true clicks included",
+        f"that {peaks[0]:.0f} MiB",
     )
 
 

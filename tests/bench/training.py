@@ -6,6 +6,7 @@ FCN8s on VGG-16 at width multiplier 0.25; drawn street scenes.
 import itertools
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,7 +28,7 @@ from cereals_tf.trainers.normalization import fused_normalization
 from cereals_tf.trainers.receptive_field import crop_rule
 from cereals_tf.trainers.samples import STEP_PIXELS, plan_samples
 from cereals_tf.trainers.split import Split
-from tests.bench.measure import Ratio, Row, interleaved
+from tests.bench.measure import Row, interleaved, per_image
 
 SEED = 0
 LEARNING_RATE = 1e-4
@@ -65,6 +66,7 @@ FULL = Size(4, 2, 1024, 2048, 128, 1000, 0.25, 3)
 QUICK = Size(2, 1, 64, 96, 16, 20, 0.03125, 1)
 
 Run = Callable[[], None]
+_row = partial(per_image, "training")
 
 
 def rows(quick: bool) -> Iterator[Row]:
@@ -287,19 +289,3 @@ def _labelled_records(path: Path, size: Size) -> Iterator[Row]:
 def _exhaust(dataset: tf.data.Dataset) -> None:
     for _ in dataset:
         pass
-
-
-def _row(
-    what: str,
-    seconds: Sequence[float],
-    count: int,
-    floor: str,
-    floor_seconds: Sequence[float],
-    target: str = "",
-    note: str = "",
-) -> Row:
-    """Compare seconds, turn by turn; the value is per image."""
-    ratio = Ratio.of(seconds, floor_seconds)
-    value = 1e3 * float(np.median(seconds)) / count
-    spread = f"{ratio}; {note}" if note else str(ratio)
-    return Row("training", what, value, "ms/image", floor, ratio.median, target, spread)
