@@ -24,8 +24,6 @@ from cereals_tf.data_prep.sources.registry import ADDED_KINDS, kind_named, open_
 from cereals_tf.data_prep.sources.source import Annotation, Item, Source
 from cereals_tf.data_prep.text import shown
 
-_NO_CLASS = -1
-
 
 class AddedSource:
     """A source whose images become one split of a data set, in its classes; see `Source`.
@@ -49,10 +47,7 @@ class AddedSource:
                 "--add_class=NAME appends one"
             )
         self._source, self._split, self._prefix = source, split, prefix
-        self._ids = np.full(256, _NO_CLASS, np.int16)
-        self._ids[source.classes.ignore_id] = classes.ignore_id
-        for number, name in enumerate(source.classes.names):
-            self._ids[number] = classes.names.index(name)
+        self._ids = source.classes.ids_in(classes)
         self.classes = classes
         self.classes_from = source.classes_from
         self.background = int(self._ids[source.background])

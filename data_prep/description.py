@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, NoReturn
 
+import numpy as np
+
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.remote import RemotePath
 from cereals_tf.data_prep.text import is_unicode
@@ -34,6 +36,19 @@ class Classes:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def ids_in(self, others: "Classes") -> np.ndarray:
+        """Return by id that of the class of the same name among others.
+
+        Returns:
+            int16 [256], -1 where they have no such class.
+        """
+        ids = np.full(256, -1, np.int16)
+        ids[self.ignore_id] = others.ignore_id
+        for number, name in enumerate(self.names):
+            if name in others.names:
+                ids[number] = others.names.index(name)
+        return ids
 
 
 @dataclass(frozen=True)

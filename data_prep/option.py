@@ -200,7 +200,7 @@ class KeyOf:
 
 def _chosen(text: str, choices: Sequence[str]) -> str:
     if text not in choices:
-        raise ValueError(f"one of {', '.join(choices)}")
+        raise ValueError(f"one of {', '.join(filter(None, choices))}")
     return text
 
 

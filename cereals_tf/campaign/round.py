@@ -7,12 +7,13 @@ that was interrupted goes on where it stopped. Each stage draws from a seed of i
 import json
 import platform
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -73,7 +74,6 @@ from cereals_tf.data_prep.files import write_atomically
 from cereals_tf.data_prep.progress import note, within
 from cereals_tf.data_prep.sources.reading import read_json
 from cereals_tf.trainers.evaluation import READ_ANEW, CostEvaluator
-from cereals_tf.trainers.split import Split
 
 POOL_RANK = "pool_rank.json"
 
@@ -228,6 +228,10 @@ class Round:
         for task in TASKS:
             for trained in self._scratch.glob(f"{task.name}*"):
                 shutil.rmtree(trained)
+        self._keep_options(own)
+
+    def _keep_options(self, own: Mapping[str, Any]) -> None:
+        """Keep the options that the round has in place of the campaign's."""
         write_atomically(self.folder / OPTIONS_FILE, (json.dumps(own, indent=1) + "\n").encode())
 
     def _stage(self, product: str, work: Callable[[], None]) -> None:
@@ -252,12 +256,11 @@ class Round:
 
     def _note_fallback(self) -> None:
         """Keep and say that the round chooses by information alone, where it does."""
-        path = self.folder / OPTIONS_FILE
-        if self._options == self.campaign.options:
+        own = self._options.differences(self.campaign.options)
+        if not own:
             return
-        if not path.exists():
-            own = self._options.differences(self.campaign.options)
-            write_atomically(path, (json.dumps(own, indent=1) + "\n").encode())
+        if not (self.folder / OPTIONS_FILE).exists():
+            self._keep_options(own)
         note(
             f"round {self.number}: chooses by information alone, as the cost model of round "
             f"{self.number - 1} is useless (--useless_cost=ignore)"
@@ -319,31 +322,29 @@ class Round:
         """The round's models."""
         return Models.of(self.campaign, CommittedRound(self.folder))
 
-    def _trained(self, task: Task, split: Split) -> tuple[keras.Model, Split]:
-        """Return a task's trained model, and a split as it takes it."""
-        loaded = self.models.load(task, self.folder / task.file)
-        model, (taken,) = as_taken(self.campaign, self.models, task, loaded, split)
-        return model, taken
+    def _loaded(self, task: Task) -> keras.Model:
+        return self.models.load(task, self.folder / task.file)
 
     def _pool_rank(self) -> float | None:
         """Return what was found when the regions were chosen, if anything was."""
         path = self._scratch / POOL_RANK
         return read_json(path)["rank"] if path.exists() else None
 
-    def _tested(self) -> Quality | None:
-        """Measure on test as on val, where there are labels; no choice is made by it."""
-        data = self.campaign.data
-        if "test" not in data.images or not data.labelled("test"):
-            return None
-        return segmentation_quality(*self._trained(SEGMENTATION, open_split(self.campaign, "test")))
+    def _qualities(self, trained: keras.Model) -> tuple[Quality, Quality | None]:
+        """Measure on val and on test, where that has labels; no choice is made by test."""
+        data, measured = self.campaign.data, [self.val]
+        if "test" in data.images and data.labelled("test"):
+            measured.append(open_split(self.campaign, "test"))
+        model, splits = as_taken(self.campaign, self.models, SEGMENTATION, trained, *measured)
+        on_val, *on_test = (segmentation_quality(model, split) for split in splits)
+        return on_val, on_test[0] if on_test else None
 
     def _evaluate(self) -> None:
         campaign, regions = self.campaign, self._regions
         with self._clock.timed("evaluate"):
-            segmentation, val = self._trained(SEGMENTATION, self.val)
-            quality = segmentation_quality(segmentation, val)
-            tested = self._tested()
-            cost, val = self._trained(COST, self.val)
+            segmentation = self._loaded(SEGMENTATION)
+            quality, tested = self._qualities(segmentation)
+            cost, (val,) = as_taken(campaign, self.models, COST, self._loaded(COST), self.val)
             unit = campaign.options.cost_unit
             per_click = cost_per_click(self._trained_on, unit)
             errors = CostEvaluator(cost, val, READ_ANEW, per_click).errors()
@@ -368,8 +369,8 @@ class Round:
             versions=_versions(),
             options=self.models.options.to_json(),
         )
-        shown = self.models.load(SEGMENTATION, self.folder / SEGMENTATION.file)
-        write_round_events(campaign, metrics, self.models.whole(SEGMENTATION, shown), self.val)
+        shown = self.models.whole(SEGMENTATION, segmentation)
+        write_round_events(campaign, metrics, shown, self.val)
         metrics.write(self.folder / METRICS)
 
 

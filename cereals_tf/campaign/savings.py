@@ -41,18 +41,20 @@ def reached(reference_miou: float, rounds: Sequence[Metrics]) -> dict[str, float
         None where the target is not reached, or where the share is unknown, as it is of clicks on a
         train split without labels.
     """
-    mious = [metrics.miou or 0.0 for metrics in rounds]
-
     target = TARGET_SHARE * reference_miou
-
-    def share(shares: Sequence[float | None]) -> float | None:
-        known = [share for share in shares if share is not None]
-        return share_at(target, mious, known) if len(known) == len(shares) else None
-
     return {
-        "p95": share([metrics.pixels_percent for metrics in rounds]),
-        "c95": share([metrics.clicks_percent for metrics in rounds]),
+        "p95": share_of_rounds(target, rounds, [done.pixels_percent for done in rounds]),
+        "c95": share_of_rounds(target, rounds, [done.clicks_percent for done in rounds]),
     }
+
+
+def share_of_rounds(
+    target: float, rounds: Sequence[Metrics], shares: Sequence[float | None]
+) -> float | None:
+    """Return `share_at` of rounds; None too where a share is unknown."""
+    known = [share for share in shares if share is not None]
+    mious = [done.miou or 0.0 for done in rounds]
+    return share_at(target, mious, known) if len(known) == len(shares) else None
 
 
 def savings(campaign: Campaign, reference: Campaign) -> dict[str, float | None]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from cereals_tf.campaign.folder.campaign import Campaign
 from cereals_tf.campaign.folder.metrics import Metrics
-from cereals_tf.campaign.savings import TARGET_SHARE, reached, share_at
+from cereals_tf.campaign.savings import TARGET_SHARE, reached, share_of_rounds
 from cereals_tf.data_prep.dataset import PreparedData
 from cereals_tf.reproduce.campaigns import folder_of, refuse_other
 from cereals_tf.reproduce.grid import BASELINES, Cell, Planned, unfused
@@ -47,11 +47,10 @@ class Outcome:
     @property
     def c90(self) -> float | None:
         """Percent of clicks that reached 90 % of the reference's mIoU, as c95 has 95 %."""
-        clicks = [metrics.clicks_percent for metrics in self.rounds]
-        known = [share for share in clicks if share is not None]
-        if self.reference_miou is None or len(known) < len(clicks):
+        if self.reference_miou is None:
             return None
-        return share_at(0.9 * self.reference_miou, [m.miou or 0.0 for m in self.rounds], known)
+        clicks = [metrics.clicks_percent for metrics in self.rounds]
+        return share_of_rounds(0.9 * self.reference_miou, self.rounds, clicks)
 
     @property
     def is_complete(self) -> bool:

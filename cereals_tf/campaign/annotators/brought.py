@@ -22,7 +22,7 @@ from cereals_tf.campaign.folder.request import own_window, read_request, write_r
 from cereals_tf.data_prep import records
 from cereals_tf.data_prep.clicks import may_click_in
 from cereals_tf.data_prep.damage import damage_named
-from cereals_tf.data_prep.dataset import DESCRIPTION, Classes, ImageEntry, PreparedData
+from cereals_tf.data_prep.dataset import DESCRIPTION, ImageEntry, PreparedData
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.grid import STRIDE, Box
 from cereals_tf.data_prep.polygons import Polygon
@@ -127,7 +127,7 @@ class Brought:
         entry, was = self.parts[number].entry, annotation.window
         window = own_window(self.boxes[number], entry, self.image_size)
         inside = window._replace(y=window.y - was.y, x=window.x - was.x)
-        ids = _ids(self.source.classes, self.data.classes)
+        ids = self.source.classes.ids_in(self.data.classes)
         label = ids[annotation.label[inside.slices]]
         polygons = [Polygon(int(ids[p.class_id]), p.points) for p in annotation.polygons]
         if (label < 0).any() or any(polygon.class_id < 0 for polygon in polygons):
@@ -268,16 +268,6 @@ def _inside(start: int, length: int, size: int, original: int) -> tuple[int, int
     first = -(-start * size // (original * STRIDE)) * STRIDE
     last = size if end == original else end * size // (original * STRIDE) * STRIDE
     return first, last
-
-
-def _ids(ours: Classes, theirs: Classes) -> np.ndarray:
-    """Return by id of one data set that of another, int16 [256], -1 where it has no such class."""
-    ids = np.full(256, -1, np.int16)
-    ids[ours.ignore_id] = theirs.ignore_id
-    for number, name in enumerate(ours.names):
-        if name in theirs.names:
-            ids[number] = theirs.names.index(name)
-    return ids
 
 
 def _records(data: PreparedData, split: str, image_ids: Iterable[str]) -> Iterator[Record]:
