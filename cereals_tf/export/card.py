@@ -16,7 +16,12 @@ LIBRARIES = {"savedmodel": "tf-keras", "onnx": "onnx", "openvino": "openvino", "
 
 
 def model_card(
-    campaign: Campaign, done: CommittedRound, chosen: Format, agreement: float, quantize: str
+    campaign: Campaign,
+    done: CommittedRound,
+    chosen: Format,
+    agreement: float,
+    images: int,
+    quantize: str,
 ) -> str:
     """Return the card of a round's models, as Markdown behind front matter in YAML.
 
@@ -29,6 +34,7 @@ def model_card(
         done: The round.
         chosen: The format.
         agreement: At what share of pixels the file sees the Keras model's classes.
+        images: Of so many images.
         quantize: How the file is quantised.
     """
     quantised = "" if quantize == "none" else f", quantised to {quantize}"
@@ -39,7 +45,7 @@ def model_card(
         f"Semantic segmentation of images into {len(campaign.classes)} classes, trained on "
         "the regions that CEREALS' active learning chose. The files are for "
         f"`{chosen.name}`{quantised}; they see the classes that the Keras model sees at "
-        f"{agreement:.3%} of the pixels of val. "
+        f"{agreement:.3%} of the pixels of the {images} images that both were tried on. "
         "`cereals.json` has class ids, palette and options for programs.",
         "## Intended use",
         "Images like those of the data set below: the same kind of camera, scenes and classes. The "

@@ -68,7 +68,8 @@ def export_round(
         exported = _compared(source, chosen, segment)
         path = partial / (DESCRIPTION if format == "savedmodel" else DESCRIPTION.name)
         path.write_text(json.dumps(describe(source, exported.agreement), indent=1) + "\n")
-        card = model_card(campaign, done, chosen, exported.agreement, quantize)
+        tried = exported.agreement, exported.images
+        card = model_card(campaign, done, chosen, *tried, quantize)
         (partial / CARD).write_text(card, encoding="utf-8")
     return exported
 

@@ -14,7 +14,7 @@ from cereals_tf.report.figures import raster
 MOST_PIXELS = 130_000
 """Of a picture of an image in the page, where four of them share a row."""
 
-QUALITY = 75
+QUALITY, EXACT_QUALITY = 75, 95
 """Of JPEG, up to 95."""
 
 CHART_COLOURS = 64
@@ -51,12 +51,13 @@ def chart_uri(pixels: np.ndarray) -> str:
     return _data_uri(chart, "png", optimize=True)
 
 
-def picture_uri(pixels: np.ndarray) -> str:
+def picture_uri(pixels: np.ndarray, exact_colours: bool = False) -> str:
     """Return a picture of at most `MOST_PIXELS` pixels, smaller than the given one if need be.
 
     Args:
         pixels: uint8 [h, w, 3] or [h, w, 4]. If it has up to 256 different colours, the picture is
             a PNG of these; otherwise a JPEG.
+        exact_colours: Let no colour run into its neighbour there, as colours of classes must not.
     """
     height, width = pixels.shape[:2]
     scale = min(1.0, (MOST_PIXELS / (height * width)) ** 0.5)
@@ -64,7 +65,10 @@ def picture_uri(pixels: np.ndarray) -> str:
     image = Image.fromarray(pixels)
     if image.getcolors(256) is None:
         reduced = image.convert("RGB").resize(size, Image.Resampling.BOX)
-        return _data_uri(reduced, "jpeg", quality=QUALITY, optimize=True)
+        how = (
+            {"quality": EXACT_QUALITY, "subsampling": 0} if exact_colours else {"quality": QUALITY}
+        )
+        return _data_uri(reduced, "jpeg", optimize=True, **how)
     return _data_uri(_indexed(image.resize(size, Image.Resampling.NEAREST)), "png", optimize=True)
 
 

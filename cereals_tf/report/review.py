@@ -71,5 +71,5 @@ def _pictures(campaign: Campaign, reviewed: Sequence[Reviewed]) -> Mapping[Any, 
             predicted = np.kron(each.predicted, np.ones((STRIDE, STRIDE), np.uint8))
             predicted = predicted[: part.shape[0], : part.shape[1]]
             panels = side_by_side(image[inside], part, predicted, campaign.data.classes)
-            found[each.name] = picture_uri(panels)
+            found[each.name] = picture_uri(panels, exact_colours=True)
     return found

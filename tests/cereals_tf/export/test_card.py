@@ -10,7 +10,7 @@ from cereals_tf.export.formats import FORMATS
 
 def test_hubs_and_people_read_what_the_round_gave(counting):
     first, last = counting.rounds()
-    card = model_card(counting, last, FORMATS["onnx"], 0.99995, "none")
+    card = model_card(counting, last, FORMATS["onnx"], 0.99995, 7, "none")
     _, front, text = card.split("---\n", 2)
     found = yaml.safe_load(front)
     written = json.loads((last.folder / "metrics.json").read_text())
