@@ -35,7 +35,7 @@ from tests.bench.scoring import Size, memory_row, score_afresh
 SEED = 0
 
 
-FULL = Size(32, 256, 512, 200, 2000, 20, 3)
+FULL = Size(128, 256, 512, 200, 2000, 20, 3)
 QUICK = Size(3, 64, 96, 6, 12, 3, 1)
 
 
