@@ -4,7 +4,7 @@ from cereals_tf import commands
 from cereals_tf.data_prep.files import refuse_occupied
 from cereals_tf.data_prep.remote import local_folder
 
-ROUNDS = 4
+ROUNDS = 3
 SCENES = {"train_images": 40, "val_images": 16}
 OPTIONS = {
     "region": "32",

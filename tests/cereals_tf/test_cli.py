@@ -129,6 +129,7 @@ def test_every_option_of_a_campaign_can_be_typed():
         assert type(job.arguments[name]) is type(value), name
 
 
+@pytest.mark.long
 def test_a_start_without_options_is_one_with_the_defaults(cereals, tmp_path, toy_data):
     assert cereals("start", tmp_path / "campaign", f"--data={toy_data}")[0] == 0
     chosen = Campaign.open(tmp_path / "campaign").options

@@ -53,6 +53,7 @@ def succeeds(cereals):
     return run
 
 
+@pytest.mark.long
 def test_plug_ins_in_a_campaign(own, succeeds, toy_data, three_rounds, tmp_path, outcome):
     names = {"information": "own_acquisition:doubt", "fusion": "own_acquisition:bargain"}
     campaign, model = tmp_path / "campaign", tmp_path / "model"

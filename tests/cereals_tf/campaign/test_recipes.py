@@ -142,6 +142,7 @@ def test_a_round_of_another_recipe_says_so(fast):
         assert quality.miou_resized == pytest.approx(fast.round(number).metrics.miou, abs=2e-3)
 
 
+@pytest.mark.long
 def test_features_are_shared_or_kept_elsewhere(start, fast, data, tmp_path):
     """They are the same wherever they lie; nothing is computed that is there."""
     (kept,) = (data / FOLDER).iterdir()
@@ -162,6 +163,7 @@ def seen_of(split):
     return [part.numpy() for maps, _ in split.examples(lambda record: (record,)) for part in maps]
 
 
+@pytest.mark.long
 def test_a_round_whose_features_are_kept_nowhere(start, fast, tmp_path):
     campaign = start(tmp_path / "campaign", cache="none")
     done, expected = step_campaign(campaign), fast.round(0)

@@ -200,6 +200,7 @@ def check_round(campaign):
     assert metrics.clicks == clicks
 
 
+@pytest.mark.long
 def test_a_round_on_cut_outs_in_mixed_precision(new_round):
     options = {"train_on": "crop", "precision": "mixed_bfloat16", "information": "bald"}
     check_round(new_round(committee=3, epochs=1, **options))
@@ -245,6 +246,7 @@ def test_a_round_of_random_tiles(new_round):
         Round(campaign).refuse_scoring()
 
 
+@pytest.mark.long
 def test_initial_weights_are_those_of_a_file(tmp_path, begin, monkeypatch):
     options = {"model": "", "normalization": "none", "width_multiplier": 0.03125}
     options |= {"learning_rate": UNMOVING, "epochs": 1, "precision": "mixed_bfloat16"}

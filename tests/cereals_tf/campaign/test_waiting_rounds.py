@@ -56,6 +56,7 @@ KILLS = [
 """Of a step: where it dies, before or after what it did there, and what is and is not left."""
 
 
+@pytest.mark.long
 def test_people_who_draw_the_truth_are_the_oracle(
     tmp_path, begin, unlabelled_data, three_rounds, draw, step_and_die, weights_of, outcome
 ):

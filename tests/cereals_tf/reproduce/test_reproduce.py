@@ -133,6 +133,7 @@ def test_again_does_nothing(whole, arguments, cereals, snapshot):
     assert snapshot(whole) == before
 
 
+@pytest.mark.long
 def test_shares_in_any_order_after_a_kill_give_the_same(whole, tmp_path, arguments, cereals):
     out, complete = tmp_path / "out", shutil.copytree(whole, tmp_path / "whole")
     one = changed(arguments, repeats=1)
@@ -161,6 +162,7 @@ def killed_after_a_round(arguments):
     assert process.returncode == -signal.SIGKILL
 
 
+@pytest.mark.long
 def test_campaign_of_another_process_is_left_to_it(whole, tmp_path, arguments, cereals):
     out = tmp_path / "out"
     one = changed(arguments, repeats=1)

@@ -5,7 +5,7 @@ import pytest
 from cereals_tf.campaign.run import step_campaign
 
 
-@pytest.mark.parametrize("cache", ["memory", "disk", "none"])
+@pytest.mark.parametrize("cache", ["disk", "none"])
 def test_rounds_are_the_same_wherever_samples_are_kept(first_round, three_rounds, outcome, cache):
     campaign = first_round(cache=cache)
     done = step_campaign(campaign)

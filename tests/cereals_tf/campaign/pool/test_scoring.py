@@ -359,6 +359,7 @@ def in_processes(plugin_folder):
     driver.communicate()
 
 
+@pytest.mark.long
 def test_shares_of_several_processes_make_the_same_round(
     tmp_path, first_round, in_processes, cereals, refused
 ):
