@@ -1,6 +1,7 @@
 """`cereals demo`: the main job on drawn street scenes, by the very commands that a user types."""
 
-from cereals_tf import commands
+from cereals_tf import commands, next_command
+from cereals_tf.campaign.folder.campaign import Campaign
 from cereals_tf.data_prep.files import refuse_occupied
 from cereals_tf.data_prep.remote import local_folder
 
@@ -37,7 +38,6 @@ def demo(out: str = "cereals-demo") -> str | None:
     commands.run(campaign, rounds=ROUNDS)
     commands.report(campaign, report)
     commands.export(campaign, model)
-    following = commands.status(campaign)
     print(f"report:  {report}/index.html")
     print(f"model:   {model} (a SavedModel, see docs/serving.md)")
-    return following
+    return next_command.after_step(Campaign.open(campaign))

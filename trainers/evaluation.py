@@ -78,7 +78,7 @@ class SegmentationEvaluator:
         full_resolution: Compare at the images' resolution, logits upsampled bilinearly, as the
             reported mIoU is defined; otherwise at stride 8, for early stopping.
         cache: Where decoded images are kept between measurements at stride 8.
-        own_size: Where images are resized, compare at the labels' own size, logits resized once
+        own_size: Where images are resized, compare at the labels' own size too, logits resized once
             more, bilinearly; with full resolution.
     """
 
@@ -90,46 +90,57 @@ class SegmentationEvaluator:
         cache: Cache = READ_ANEW,
         own_size: bool = False,
     ) -> None:
-        labels = replace(split, image_size=None) if own_size else split
-        resized = own_size and split.image_size
+        seen_as = [split]
+        if own_size and split.image_size:
+            seen_as.append(replace(split, image_size=None))
         classes = split.data.classes
         self._images = len(split.images)
-        self._num_classes = len(classes)
 
-        def target(record: Record) -> tuple[tf.Tensor, tf.Tensor]:
-            label = labels.label(record)
-            label = label if full_resolution else downscale_label(label)
-            return masked_label(label, tf.ones(tf.shape(label)), classes.ignore_id)
+        def target(record: Record) -> tuple[tf.Tensor, ...]:
+            truths = []
+            for labels in seen_as:
+                label = labels.label(record)
+                label = label if full_resolution else downscale_label(label)
+                truths += masked_label(label, tf.ones(tf.shape(label)), classes.ignore_id)
+            return (*truths,)
 
         @tf.function(reduce_retracing=True)
-        def confusion_of(seen: Any, truth: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-            logits = model(seen, training=False)
-            if full_resolution:
+        def confusions_of(seen: Any, *truths: tf.Tensor) -> list[tf.Tensor]:
+            logits, found = model(seen, training=False), []
+            for number, (truth, weights) in enumerate(zip(truths[::2], truths[1::2], strict=True)):
                 size = tf.shape(truth)[1:3]
-                logits = upsample_logits(logits, *(resized or tf.unstack(size)))
-                if resized:
+                if number:
                     logits = tf.image.resize(logits, size, method="bilinear")
-            predicted = tf.argmax(logits, axis=-1, output_type=tf.int32)
-            return confusion_matrix(truth, weights, predicted, len(classes))
+                elif full_resolution:
+                    logits = upsample_logits(logits, *tf.unstack(size))
+                predicted = tf.argmax(logits, axis=-1, output_type=tf.int32)
+                found.append(confusion_matrix(truth, weights, predicted, len(classes)))
+            return found
 
-        self._batches = split_batches(
-            split, target, "segmentation", READ_ANEW if full_resolution else cache, labels
-        )
-        self._confusion_of = confusion_of
+        kept = READ_ANEW if full_resolution else cache
+        self._batches = split_batches(split, target, "segmentation", kept, seen_as[-1])
+        self._confusions_of = confusions_of
+        self._shape = (len(seen_as), len(classes), len(classes))
 
-    def confusion(self, description: str | None = None) -> np.ndarray:
-        """Return the confusion matrix of the model on the split, int64 [C, C].
+    def confusions(self, description: str | None = None) -> np.ndarray:
+        """Return the confusion matrices of the model on the split, int64 [1 or 2, C, C].
+
+        The second one, with `own_size` where images are resized, is at the labels' own size.
 
         Args:
             description: Shows a progress bar of this name.
         """
-        total = np.zeros((self._num_classes, self._num_classes), np.int64)
+        total = np.zeros(self._shape, np.int64)
         for batch in with_progress(self._batches, self._images, description):
-            total += self._confusion_of(*batch).numpy()
+            total += np.stack(self._confusions_of(*batch))
         return total
 
+    def confusion(self, description: str | None = None) -> np.ndarray:
+        """Return the first of `confusions`, int64 [C, C]."""
+        return self.confusions(description)[0]
+
     def iou(self, description: str | None = None) -> Iou:
-        """Return the model's IoU on the split."""
+        """Return the model's IoU by `confusion`."""
         return iou(self.confusion(description))
 
 

@@ -51,7 +51,7 @@ from cereals_tf.campaign.learning.coverage import choose_covering
 from cereals_tf.campaign.learning.events import write_round_events
 from cereals_tf.campaign.learning.features import as_taken
 from cereals_tf.campaign.learning.models import Models
-from cereals_tf.campaign.learning.quality import Quality, segmentation_quality, training_summary
+from cereals_tf.campaign.learning.quality import Quality, segmentation_qualities, training_summary
 from cereals_tf.campaign.learning.scorer import quickest_scorer
 from cereals_tf.campaign.learning.task import COST, SEGMENTATION, TASKS, Task
 from cereals_tf.campaign.learning.training import Training
@@ -336,7 +336,7 @@ class Round:
         if "test" in data.images and data.labelled("test"):
             measured.append(open_split(self.campaign, "test"))
         model, splits = as_taken(self.campaign, self.models, SEGMENTATION, trained, *measured)
-        on_val, *on_test = (segmentation_quality(model, split) for split in splits)
+        on_val, *on_test = (segmentation_qualities(model, split)[0] for split in splits)
         return on_val, on_test[0] if on_test else None
 
     def _evaluate(self) -> None:

@@ -46,6 +46,7 @@ def write_review(campaign: Campaign, reviewed: Sequence[Reviewed], out: Path, mo
                 for row, each in zip(rows, shown, strict=False)
             ],
             "all_regions": len(reviewed),
+            "people": campaign.options.annotator == "files",
             "classes": zip(
                 campaign.data.classes.names,
                 ("#{:02x}{:02x}{:02x}".format(*rgb) for rgb in campaign.data.classes.palette),

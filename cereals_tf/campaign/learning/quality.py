@@ -16,7 +16,7 @@ from cereals_tf.data_prep.damage import damage_named
 from cereals_tf.data_prep.dataset import PreparedData
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.sources.reading import read_json
-from cereals_tf.trainers.evaluation import SegmentationEvaluator
+from cereals_tf.trainers.evaluation import Iou, SegmentationEvaluator, iou
 from cereals_tf.trainers.fitting import FitState
 from cereals_tf.trainers.split import Split
 
@@ -67,9 +67,8 @@ def evaluate_round(campaign: Campaign, done: CommittedRound, name: str = "val") 
     split = open_split(campaign, name)
     model = load_segmentation(campaign, done)
     with damage_named(campaign.data, name):
-        own = segmentation_quality(model, split, own_size=True)
-        resized = segmentation_quality(model, split).miou if campaign.image_size else None
-    return Evaluation(name, *own, resized)
+        resized, *own = segmentation_qualities(model, split, own_size=True)
+    return Evaluation(name, *own[0], resized.miou) if own else Evaluation(name, *resized, None)
 
 
 def require_labels(data: PreparedData, name: str) -> None:
@@ -78,16 +77,24 @@ def require_labels(data: PreparedData, name: str) -> None:
         raise UserError(f"--split={name}: {data.folder} has no labelled {name} split")
 
 
-def segmentation_quality(model: keras.Model, split: Split, own_size: bool = False) -> Quality:
+def segmentation_qualities(
+    model: keras.Model, split: Split, own_size: bool = False
+) -> list[Quality]:
     """Measure a segmentation model at full resolution, with a progress bar.
 
     Args:
         model: The model.
         split: The split.
-        own_size: Compare at the labels' own size, not at that to which images are resized.
+        own_size: Where images are resized, measure at the labels' own size too.
+
+    Returns:
+        At the size to which images are resized, and at the labels' own.
     """
     evaluator = SegmentationEvaluator(model, split, full_resolution=True, own_size=own_size)
-    measured = evaluator.iou("evaluate")
+    return [_quality(iou(confusion), split) for confusion in evaluator.confusions("evaluate")]
+
+
+def _quality(measured: Iou, split: Split) -> Quality:
     names = split.data.classes.names
     return Quality(measured.mean, dict(zip(names, _or_none(measured.per_class), strict=True)))
 

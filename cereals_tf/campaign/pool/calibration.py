@@ -1,12 +1,13 @@
 """Whether the cost model puts the pool's regions in the right order, where the truth is known."""
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from cereals_tf.acquisition.ranks import rank_correlation
-from cereals_tf.campaign.pool.files import load_scores, path_of
-from cereals_tf.campaign.pool.pool import Pool, region_of
+from cereals_tf.campaign.pool.files import load_scores, needs_clicks, path_of
+from cereals_tf.campaign.pool.pool import Pool, PoolImage, region_of
 from cereals_tf.data_prep import records
 from cereals_tf.trainers.randomness import derive_seed
 
@@ -31,13 +32,24 @@ def pool_rank_correlation(pool: Pool, folder: Path, round_number: int) -> float 
     if not ids:
         return None
     sample = rng.choice(len(ids), min(SAMPLE, len(ids)), replace=False)
-    estimated, true = [], []
-    for record in pool.reader.records([ids[place] for place in sample]):
-        number, entry = pool.candidates[record[records.IMAGE_ID].numpy().decode()]
-        scores, free = load_scores(path_of(folder, number), options), pool.allowed(entry)
+    images = [pool.candidates[ids[place]] for place in np.sort(sample)]
+    free = [pool.allowed(entry) for _, entry in images]
+    scores = [load_scores(path_of(folder, number), options) for number, _ in images]
+    if needs_clicks(options):
+        clicks = [kept.true_clicks for kept in scores]
+    else:
+        clicks = _counted(pool, images)
+    estimated = [kept.cost_estimated[windows] for kept, windows in zip(scores, free, strict=True)]
+    true = [counted[windows] for counted, windows in zip(clicks, free, strict=True)]
+    return rank_correlation(np.concatenate(estimated), np.concatenate(true))
+
+
+def _counted(pool: Pool, images: Sequence[PoolImage]) -> Iterator[np.ndarray]:
+    """Count the true clicks in the windows of images, which are in the order of the split."""
+    options = pool.options
+    records_of = pool.reader.records([entry.image_id for _, entry in images])
+    for (_, entry), record in zip(images, records_of, strict=True):
         grid = records.click_grid_of(record, entry.height, entry.width)
         clicks = grid.windows(*region_of(options, entry), pool.unlabelled(entry))
-        rows, columns = free.shape
-        estimated.append(scores.cost_estimated[free])
-        true.append(clicks.of(options.drawn_clicks)[:rows, :columns][free])
-    return rank_correlation(np.concatenate(estimated), np.concatenate(true))
+        rows, columns = pool.allowed(entry).shape
+        yield clicks.of(options.drawn_clicks)[:rows, :columns]

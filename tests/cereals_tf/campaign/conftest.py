@@ -1,7 +1,10 @@
 """People whom the ground truth plays, ways to look at a campaign's models, and to kill a step."""
 
+import itertools
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -51,44 +54,87 @@ def kill_at(module, name, call, finishes):
     setattr(owner, name, killing)
 
 
+def kill_at_write(folder, number):
+    """Kill before the n-th time that something is opened to be written, renamed, removed or made
+    in a folder."""
+    writes = []
+
+    def watch(event, args):
+        if event == "open":
+            changes = args[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+        else:
+            changes = event in ("os.rename", "os.remove", "os.mkdir", "shutil.rmtree")
+        if changes and any(str(path).startswith(folder) for path in args[:2]):
+            writes.append(event)
+            if len(writes) == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(watch)
+
+
 for line in sys.stdin:
     child = os.fork()
     if not child:
         signal.alarm(300)
         kill, arguments = json.loads(line)
-        kill_at(**kill)
+        if "folder" in kill:
+            kill_at_write(**kill)
+        else:
+            kill_at(**kill)
         os._exit(cli.main(arguments))
     print(os.waitpid(child, 0)[1], flush=True)
 '''
 """TensorFlow is imported once, which is slow, and used only after the fork."""
 
 
+@pytest.fixture(scope="session")
+def dying(plugin_folder):
+    """Runs a command line in a process that is killed where it is said; returns its end."""
+    with subprocess.Popen(
+        [sys.executable, "-c", DRIVER],
+        cwd=plugin_folder,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as driver:
+        assert driver.stdin and driver.stdout
+        said, heard = driver.stdin, driver.stdout
+
+        def run(kill, *arguments) -> int:
+            said.write(json.dumps([kill, [str(part) for part in arguments]]) + "\n")
+            said.flush()
+            return int(heard.readline())
+
+        yield run
+
+
 @pytest.fixture
-def step_and_die(plugin_folder):
+def step_and_die(dying):
     """Runs `cereals step`, or another command, in processes that are killed; returns their ends."""
-    drivers = []
 
     def run(campaign, kill, *arguments):
-        if not drivers:
-            drivers.append(
-                subprocess.Popen(
-                    [sys.executable, "-c", DRIVER],
-                    cwd=plugin_folder,
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.DEVNULL,
-                    text=True,
-                )
-            )
         where = {name: getattr(kill, name) for name in ("module", "name", "call", "finishes")}
-        line = [str(part) for part in arguments or ("step", campaign.folder)]
-        drivers[0].stdin.write(json.dumps([where, line]) + "\n")
-        drivers[0].stdin.flush()
-        return int(drivers[0].stdout.readline())
+        return dying(where, *(arguments or ("step", campaign.folder)))
 
-    yield run
-    for driver in drivers:
-        driver.communicate()
+    return run
+
+
+@pytest.fixture
+def killed_at_every_write(dying):
+    """Runs a command line again and again, killed before its first write in a folder, its second
+    and so on, until it ends by itself; gives control back after each kill."""
+
+    def run(folder, *arguments):
+        for number in itertools.count(1):
+            status = dying({"folder": str(folder), "number": number}, *arguments)
+            if not os.WIFSIGNALED(status):
+                assert number > 1, (arguments, status)
+                return
+            assert os.WTERMSIG(status) == signal.SIGKILL
+            yield number
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,7 @@
 """A campaign that has begun is changed: later rounds have it so, earlier ones stay as they were."""
 
 import json
-import os
 import shutil
-import signal
-from types import SimpleNamespace
 
 import pytest
 
@@ -175,23 +172,25 @@ def test_a_round_is_exported_without_its_data_set(moved, cereals, tmp_path):
     assert about["classes"] == list(moved.classes.names)
 
 
-WRITES = [
-    ("cereals_tf.campaign.folder.campaign", "write_atomically", False, "before"),
-    ("cereals_tf.data_prep.files", "sync", False, "after"),
-    ("cereals_tf.campaign.folder.campaign", "write_atomically", True, "after"),
-]
-"""Where a change is killed, and what the campaign is then."""
-
-
-def test_a_change_that_is_killed_is_done_or_not(first_round, step_and_die, tmp_path):
-    campaign = first_round()
-    for round_trip, (module, name, finishes, state) in enumerate(WRITES, start=3):
-        kill = SimpleNamespace(module=module, name=name, call=1, finishes=finishes)
-        before = Campaign.open(campaign.folder)
-        status = step_and_die(campaign, kill, "set", campaign.folder, f"--epochs={round_trip}")
-        assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
-        now = Campaign.open(campaign.folder)
-        assert now.options.epochs == (round_trip if state == "after" else before.options.epochs)
+def test_a_change_that_is_killed_is_done_or_not(moved, killed_at_every_write, snapshot, tmp_path):
+    elsewhere = shutil.copytree(moved.data_folder, tmp_path / "elsewhere")
+    first, second, *_ = (entry.image_id for entry in moved.data.images["train"])
+    folder, rounds = moved.folder, snapshot(moved.folder / "rounds")
+    for line in (
+        ("set", folder, "--epochs=7"),
+        ("exclude", folder, first, second),
+        ("exclude", folder, first, "--training"),
+        ("exclude", folder, "--undo", first),
+        ("move", folder, f"--data={elsewhere}"),
+    ):
+        before = content_of(moved)
+        found = [content_of(moved) for _ in killed_at_every_write(folder, *line)]
+        after = content_of(moved)
+        assert found[0] == before != after, line
+        assert all(content in (before, after) for content in found), line
+    now = Campaign.open(folder)
+    assert (now.options.epochs, now.excluded, now.data_folder) == (7, {second: False}, elsewhere)
+    assert snapshot(folder / "rounds") == rounds
 
 
 @pytest.fixture
@@ -256,9 +255,12 @@ def test_what_exclude_refuses(finished, refused):
     if len(annotated) < len(image_ids):
         said = refused("exclude", finished.folder, *annotated, "--training")
         assert "nothing would be left to train on" in said
+    with finished.lock():
+        for line in ((image_ids[0],), (image_ids[0], "--training"), ("--undo", "*")):
+            assert "is working on" in refused("exclude", finished.folder, *line)
 
 
-def test_a_skip_is_undone_at_any_time(begin, tmp_path, cereals, following):
+def test_a_skip_is_undone_at_any_time(begin, tmp_path, cereals, following, killed_at_every_write):
     campaign = begin(
         tmp_path / "campaign", annotator="files", initial="5regions", initial_by="dense"
     )
@@ -270,8 +272,12 @@ def test_a_skip_is_undone_at_any_time(begin, tmp_path, cereals, following):
     assert following(err) == ["collect", str(campaign.folder), f"--skip={skip}"]
     assert cereals("collect", campaign.folder, f"--skip={skip}")[0] == 0
     assert campaign.annotations.skipped() == set(inside)
-    assert cereals("exclude", campaign.folder, "--undo", first.image_id)[0] == 0
+    for _ in killed_at_every_write(
+        campaign.folder, "exclude", campaign.folder, "--undo", first.image_id
+    ):
+        assert campaign.annotations.skipped() <= set(inside)
     assert campaign.annotations.skipped() == set()
+    assert Campaign.open(campaign.folder).excluded == {}
     for number, asked in enumerate(campaign.request()):
         campaign.annotations.skip(number, asked.region)
     write_regions(campaign.working / "regions.csv", [])

@@ -3,7 +3,9 @@
 import csv
 import json
 import math
+import os
 import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -79,7 +81,16 @@ def test_a_region_is_judged_by_its_labelled_positions():
     assert empty is None
 
 
-def test_rounds_are_judged_by_the_model_before(three_rounds, cereals, tmp_path, snapshot, refused):
+KILLS = [
+    ("cereals_tf.campaign.learning.unseen", "_predicted", 2, False),
+    ("cereals_tf.data_prep.files", "sync_tree", 1, True),
+]
+"""Where a review dies: between two models, and before its page has its name."""
+
+
+def test_rounds_are_judged_by_the_model_before(
+    three_rounds, cereals, tmp_path, snapshot, refused, dying
+):
     status, out, err = cereals("review", three_rounds.folder, "--json")
     assert status == 0
     rows = json.loads(out)["regions"]
@@ -98,7 +109,13 @@ def test_rounds_are_judged_by_the_model_before(three_rounds, cereals, tmp_path, 
     assert {row["region"]: row["score"] for row in rows} == pytest.approx(expected, abs=1e-4)
     assert [row["score"] for row in rows] == sorted((row["score"] for row in rows), reverse=True)
 
-    before = snapshot(three_rounds.folder / "rounds")
+    before = snapshot(three_rounds.folder)
+    for module, name, call, finishes in KILLS:
+        kill = {"module": module, "name": name, "call": call, "finishes": finishes}
+        status = dying(kill, "review", three_rounds.folder, tmp_path / "review")
+        assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL, name
+        assert not (tmp_path / "review").exists()
+        assert snapshot(three_rounds.folder) == before
     status, out, err = cereals("review", three_rounds.folder, tmp_path / "review", "--most=2")
     assert status == 0 and all(row["region"] in out for row in rows[:2])
     assert "next:" not in err  # the oracle would read the same labels again
@@ -106,8 +123,8 @@ def test_rounds_are_judged_by_the_model_before(three_rounds, cereals, tmp_path, 
         listed = list(csv.DictReader(file))
     assert [row["region"] for row in listed] == [row["region"] for row in rows]
     page = (tmp_path / "review" / "index.html").read_text()
-    assert page.count("<img") == 2 and "data:image" in page
-    assert snapshot(three_rounds.folder / "rounds") == before
+    assert page.count("<img") == 2 and "data:image" in page and "cereals reopen" not in page
+    assert snapshot(three_rounds.folder) == before
     assert "is not empty" in refused("review", three_rounds.folder, tmp_path / "review")
     assert "--folds=1" in refused("review", three_rounds.folder, "--folds=1")
     with three_rounds.lock(), pytest.raises(BusyError):
@@ -159,8 +176,10 @@ def test_heads_do_not_see_the_labels_that_they_judge(drawn, tmp_path, cereals, f
         if of_image == image_id:
             assert same[name], "a head saw the labels that it judges"
     assert not all(same.values()), "no head saw the labels of the other folds"
-    status, out, said = cereals("review", changed.folder, "--folds=2", "--most=3")
-    assert status == 0 and not (changed.folder / "tensorboard").exists()
+    line = ("review", changed.folder, tmp_path / "page", "--folds=2", "--most=3")
+    status, out, said = cereals(*line)
+    assert status == 0 and "cereals reopen" in (tmp_path / "page" / "index.html").read_text()
+    assert not (changed.folder / "tensorboard").exists()
     worst = following(said)
     assert worst[:2] == ["reopen", str(changed.folder)] and worst[2].count(":") == 3
     assert all(name in out for name in worst[2].removeprefix("--regions=").split(","))

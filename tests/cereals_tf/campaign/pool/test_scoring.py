@@ -209,9 +209,10 @@ def test_prices_are_what_the_oracle_counts(tmp_path, pool_of, image_size):
     assert len(set(prices)) > 5
 
 
-def test_ranks_in_the_pool_are_those_of_every_free_window(tmp_path, pool_of, monkeypatch):
+@pytest.mark.parametrize("cost", ["est", "gt"])
+def test_ranks_in_the_pool_are_those_of_every_free_window(tmp_path, pool_of, monkeypatch, cost):
     """Against windows that are counted one by one, of all images and of a sample."""
-    pool, scorer = pool_of()
+    pool, scorer = pool_of(cost=cost)
     score_pool(pool, scorer, 1, tmp_path)
     pairs = {}
     for image_id, grid in click_grids(pool.reader, list(pool.candidates)):
@@ -312,8 +313,7 @@ from cereals_tf import cli
 from cereals_tf.data_prep.quiet import load_tensorflow
 
 load_tensorflow()
-from cereals_tf.campaign.pool import calibration, scoring
-from cereals_tf.campaign.pool.calibration import pool_rank_correlation
+from cereals_tf.campaign.pool import scoring
 
 
 def dying(save):
