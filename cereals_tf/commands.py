@@ -741,9 +741,10 @@ def review(
     """List annotated regions whose labels look wrong, the worst first.
 
     A region's labels are held against what a model predicts that has not seen them: how much worse
-    they fit than the model expects itself, in nats per position, above 0 where it is sure of
-    something else. Where two annotators drew the same regions (tasks --overlap), their IoU stands
-    beside. Look at the pictures in OUT before anything is drawn again.
+    they fit than the model expects itself, in nats per position, and than is usual for labels of
+    their classes; above 0 where it is sure of something else. Where two annotators drew the same
+    regions (tasks --overlap), their IoU stands beside. Look at the pictures in OUT before anything
+    is drawn again.
 
     Args:
         campaign: The campaign's folder.

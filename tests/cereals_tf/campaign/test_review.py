@@ -20,10 +20,11 @@ from cereals_tf.campaign.folder.splits import open_split
 from cereals_tf.campaign.learning.scorer import load_segmentation
 from cereals_tf.campaign.learning.unseen import Unseen, by_folds
 from cereals_tf.campaign.options import Options
-from cereals_tf.campaign.review import disbelief, first_names, judge, review
+from cereals_tf.campaign.review import disbelief, first_names, judge, review, scores
 from cereals_tf.campaign.round import Round
 from cereals_tf.campaign.run import step_campaign
 from cereals_tf.campaign.start import start_campaign
+from cereals_tf.data_prep.dataset import Classes
 from cereals_tf.data_prep.grid import Box
 from cereals_tf.trainers.targets import downscale_label
 
@@ -38,27 +39,61 @@ FAST = {
 }
 
 
+CLASSES = Classes(("a", "b", "c", "d"), ((0, 0, 0),) * 4, 255)
+
+
 def slow_disbelief(logits, label):
-    """The same, by its definition and a position at a time."""
-    total = 0.0
+    """The same, by its definition: class ids and values, a position at a time."""
+    found = []
     for row, class_id in zip(logits.tolist(), label.tolist(), strict=True):
         whole = math.fsum(math.exp(value) for value in row)
         p = [math.exp(value) / whole for value in row]
-        total += -math.log(p[class_id]) + math.fsum(each * math.log(each) for each in p)
-    return total / len(label)
+        likelihood = -math.log(p[class_id])
+        found.append((class_id, likelihood + math.fsum(each * math.log(each) for each in p)))
+    return found
+
+
+def slow_scores(regions):
+    """The same, by its definition, of what `slow_disbelief` gives of each region."""
+    found = []
+    for place, region in enumerate(regions):
+        others = [pair for each in regions[:place] + regions[place + 1 :] for pair in each]
+        surplus = []
+        for class_id, value in region:
+            usual = [other for of_class, other in others if of_class == class_id]
+            surplus.append(value - (math.fsum(usual) / len(usual) / 2 if usual else 0))
+        found.append(math.fsum(surplus) / len(surplus))
+    return found
 
 
 def test_disbelief_is_likelihood_less_entropy():
     draw = np.random.default_rng(0)
-    logits, label = draw.normal(0, 3, (50, 4)).astype(np.float32), draw.integers(0, 4, 50)
+    logits, label = draw.normal(0, 3, (50, 3)).astype(np.float32), draw.integers(0, 3, 50)
     label = label.astype(np.uint8)
-    assert disbelief(logits, label) == pytest.approx(slow_disbelief(logits, label), rel=1e-6)
-    assert disbelief(np.zeros((3, 4), np.float32), label[:3]) == pytest.approx(0)
+    sums, counts = disbelief(logits, label, 4)
+    pairs = slow_disbelief(logits, label)
+    for class_id in range(4):
+        values = [value for of_class, value in pairs if of_class == class_id]
+        assert counts[class_id] == len(values)
+        assert sums[class_id] == pytest.approx(math.fsum(values), rel=1e-6)
+    assert disbelief(np.zeros((3, 4), np.float32), label[:3], 4)[0] == pytest.approx(0)
     drawn = [
-        disbelief(logits, (logits + draw.gumbel(size=logits.shape)).argmax(axis=-1))
+        disbelief(logits, (logits + draw.gumbel(size=logits.shape)).argmax(axis=-1), 4)[0].sum()
         for _ in range(2000)
     ]
-    assert np.mean(drawn) == pytest.approx(0, abs=0.02)  # labels as the model expects them
+    assert np.mean(drawn) / 50 == pytest.approx(0, abs=0.02)  # labels as the model expects them
+
+
+def test_scores_are_above_what_is_usual_for_the_class_in_other_regions():
+    draw = np.random.default_rng(1)
+    regions = [
+        (draw.normal(0, 3, (count, 4)), draw.integers(0, 4, count)) for count in (1, 6, 9, 20)
+    ]
+    regions[3][1][0] = 3
+    regions[:3] = [(logits, np.minimum(label, 2)) for logits, label in regions[:3]]
+    found = scores([disbelief(*region, 4) for region in regions])
+    assert found == pytest.approx(slow_scores([slow_disbelief(*region) for region in regions]))
+    assert scores([]) == []
 
 
 def test_a_region_is_judged_by_its_labelled_positions():
@@ -67,17 +102,23 @@ def test_a_region_is_judged_by_its_labelled_positions():
     logits = np.zeros((4, 6, 3), np.float32)
     logits[..., 2] = 5
     region = Region("a", Box(8, 16, 16, 16))
-    found = judge(RegionName(0, 1), region, Unseen({}, logits, label), 255)
+    found = judge(RegionName(0, 1), region, Unseen({}, logits, label), CLASSES)
     assert (found.share, found.labelled, found.seen) == (1.0, 0, 2)
-    assert found.score == pytest.approx(
-        slow_disbelief(logits[1:3, 2:4].reshape(4, 3), label[1:3, 2:4].ravel())
-    )
+    (alone,) = scores([found.disbelief])
+    pairs = slow_disbelief(logits[1:3, 2:4].reshape(4, 3), label[1:3, 2:4].ravel())
+    assert alone == pytest.approx(np.mean([value for _, value in pairs]))
     assert (found.label.shape, found.predicted.tolist()) == ((2, 2), [[2, 2], [2, 2]])
     logits[1:3, 2:4, 2] = -5
     logits[1, 2:4, 0] = logits[2, 2, 0] = logits[2, 3, 1] = 5
-    found = judge(RegionName(0, 1), region, Unseen({}, logits, label), 255)
-    assert (found.share, found.labelled, found.seen) == (0.0, None, None) and found.score < 0
-    empty = judge(RegionName(0, 1), Region("a", Box(0, 0, 8, 8)), Unseen({}, logits, label), 255)
+    found = judge(RegionName(0, 1), region, Unseen({}, logits, label), CLASSES)
+    assert (found.share, found.labelled, found.seen) == (0.0, None, None)
+    assert scores([found.disbelief])[0] < 0
+    label[2, 3] = 3  # a class that the model does not know
+    found = judge(RegionName(0, 1), region, Unseen({}, logits, label), CLASSES)
+    assert found.disbelief[1].tolist() == [3, 0, 0, 0]
+    empty = judge(
+        RegionName(0, 1), Region("a", Box(0, 0, 8, 8)), Unseen({}, logits, label), CLASSES
+    )
     assert empty is None
 
 
@@ -104,8 +145,9 @@ def test_rounds_are_judged_by_the_model_before(
             label = downscale_label(train.label(record)).numpy()
             inside = annotated.region.box.cell_slices
             known = label[inside] != 255
-            score = slow_disbelief(logits[inside][known], label[inside][known])
-            expected[f"{done.number}:{number}"] = score
+            pairs = slow_disbelief(logits[inside][known], label[inside][known])
+            expected[f"{done.number}:{number}"] = pairs
+    expected = dict(zip(expected, slow_scores(list(expected.values())), strict=True))
     assert {row["region"]: row["score"] for row in rows} == pytest.approx(expected, abs=1e-4)
     assert [row["score"] for row in rows] == sorted((row["score"] for row in rows), reverse=True)
 
