@@ -118,7 +118,7 @@ def test_a_quick_run_measures_everything(tmp_path):
 @pytest.mark.long
 def test_other_groups_run_to_their_end(tmp_path):
     out = tmp_path / "bench.json"
-    command = [sys.executable, "-m", "tests.bench", "--quick", "--only=model,selection"]
+    command = [sys.executable, "-m", "tests.bench", "--quick", "--only=model,selection,encoders"]
     done = subprocess.run([*command, f"--out={out}"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     groups = json.loads(out.read_bytes())["groups"]

@@ -25,6 +25,7 @@ GROUPS = {
     "selection": "tests.bench.selection",
     "scoring": "tests.bench.scoring",
     "features": "tests.bench.features",
+    "encoders": "tests.bench.encoders",
     "training": "tests.bench.training",
 }
 """Modules with `rows(quick: bool) -> Iterator[Row]`, by the name of their group."""
