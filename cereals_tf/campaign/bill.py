@@ -1,11 +1,13 @@
 """What a round's regions were estimated to take, beside what they took."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from cereals_tf.acquisition.ranks import rank_correlation
+from cereals_tf.campaign.folder.metrics import Metrics
 from cereals_tf.campaign.folder.regions import Annotated
 from cereals_tf.campaign.options import Options
 
@@ -37,6 +39,24 @@ def bill_of(regions: Sequence[Annotated], options: Options) -> Bill | None:
         return None
     estimated, true = np.array(pairs, float).T
     return Bill(float(estimated.sum()), float(true.sum()), rank_correlation(estimated, true))
+
+
+def correction(rounds: Sequence[Metrics]) -> float:
+    """Return what the estimates of the next round's chosen regions are to be multiplied by.
+
+    Those that are chosen are above all those whose cost is underestimated. The factor is the root
+    of what, by the round before, it should have been: estimates grow better from round to round,
+    so that all of it would be too much.
+
+    Args:
+        rounds: The rounds that are complete, in order.
+    """
+    factor = 1.0
+    for done in rounds:
+        if done.bill_estimated and done.bill_true:
+            applied = factor if (done.options or {}).get("correct_bill") else 1.0
+            factor = math.sqrt(applied * done.bill_true / done.bill_estimated)
+    return factor
 
 
 def bills_of(regions: Sequence[Annotated], options: Options) -> list[tuple[float, float]]:

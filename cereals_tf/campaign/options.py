@@ -260,6 +260,13 @@ class Options:
         one_of("use", "ignore"),
         _BY_SCORE,
     )
+    correct_bill: bool = option(
+        False,
+        "Multiply what the chosen regions are estimated to take, and so what they take from a "
+        "budget of people, by a factor that makes up for half of what the estimates of the round "
+        "before missed. The choice stays as it is.",
+        needs=_BY_SCORE,
+    )
     clicks: tuple[str, ...] = option(
         ("vertices", "intersections"),
         "Which clicks of a region are billed: vertices, intersections, corners, and region, "
@@ -687,6 +694,7 @@ _ON_PRETRAINED = {
     "epochs": 10,
     "cost_maps": "all",
     "discount_void": True,
+    "correct_bill": True,
 }
 RECIPES: dict[str, dict[str, Any]] = {
     "fast": {**_ON_PRETRAINED, "encoder": "frozen"},
@@ -714,6 +722,7 @@ GROUPS = {
         "alpha",
         "cost",
         "useless_cost",
+        "correct_bill",
         "selection",
         "max_per_image",
     ),

@@ -25,7 +25,7 @@ from cereals_tf.acquisition.selection import Chosen
 from cereals_tf.campaign.annotators.annotator import Annotator, WaitingError
 from cereals_tf.campaign.annotators.oracle import Oracle
 from cereals_tf.campaign.annotators.people import People, labelled_images
-from cereals_tf.campaign.bill import bill_of
+from cereals_tf.campaign.bill import bill_of, correction
 from cereals_tf.campaign.folder.campaign import (
     METRICS,
     OPTIONS_FILE,
@@ -287,7 +287,9 @@ class Round:
             if self.campaign.options.annotator == "oracle":
                 found = pool_rank_correlation(self.pool, self.scores, self.number)
                 write_atomically(self._scratch / POOL_RANK, json.dumps({"rank": found}).encode())
-            return choose_scored(self.pool, self.scores, price, budget, self.number)
+            correct = self._options.correct_bill
+            factor = correction([done.metrics for done in self.rounds]) if correct else 1.0
+            return choose_scored(self.pool, self.scores, price, budget, self.number, factor)
 
     @cached_property
     def _regions(self) -> list[Annotated]:

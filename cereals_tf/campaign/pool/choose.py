@@ -104,7 +104,12 @@ def choose_drawn(
 
 
 def choose_scored(
-    pool: Pool, folder: Path, price: Price, budget: float, round_number: int
+    pool: Pool,
+    folder: Path,
+    price: Price,
+    budget: float,
+    round_number: int,
+    correction: float = 1.0,
 ) -> list[Chosen]:
     """Select regions of the scored pool within the budget, in the order of the selection.
 
@@ -114,6 +119,7 @@ def choose_scored(
         price: What a region takes from the budget, see `select`.
         budget: The budget, in the unit of `price`.
         round_number: The round; lots are drawn from the seed, it, the image and the window.
+        correction: Factor on what a chosen region is estimated to take.
 
     Raises:
         UserError: The budget does not pay for any candidate.
@@ -143,15 +149,19 @@ def choose_scored(
             frame_of(pool, image.entry),
         )
 
+    def corrected(chosen: Chosen) -> Chosen:
+        assert chosen.cost is not None
+        return chosen._replace(cost=chosen.cost * correction)
+
     selection = select(
         (fused(*scored) for scored in _scored(pool, folder)),
-        price,
+        lambda chosen, new: price(corrected(chosen), new),
         budget,
         options.max_overlap,
         composition,
         options.max_per_image or None,
     )
-    return _refuse_poor(options, selection, budget)
+    return list(map(corrected, _refuse_poor(options, selection, budget)))
 
 
 def _refuse_poor(options: Options, selection: Selection, budget: float) -> list[Chosen]:

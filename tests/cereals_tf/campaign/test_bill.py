@@ -1,10 +1,12 @@
 """The bill that was promised beside the true one."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from cereals_tf.acquisition.regions import Region
 from cereals_tf.acquisition.selection import Chosen
-from cereals_tf.campaign.bill import bill_of
+from cereals_tf.campaign.bill import bill_of, correction
 from cereals_tf.campaign.folder.regions import Annotated, cost_per_position
 from cereals_tf.campaign.options import Options
 from cereals_tf.data_prep.clicks import RegionClicks
@@ -26,3 +28,17 @@ def test_a_bill_is_at_least_a_click_a_region_and_of_what_is_known():
     assert bill_of(regions, seconds)[:2] == (12.0, 14.0)
     assert cost_per_position(regions, "seconds") == 14.0 * 64 / 512
     assert cost_per_position([region(1.0, 6), region(1.0, 2)], "clicks") == 8 * 64 / 512
+
+
+def test_half_of_what_a_round_missed_is_made_up_for_in_the_next():
+    def done(estimated, true, corrects=True):
+        options = {"correct_bill": corrects}
+        return SimpleNamespace(bill_estimated=estimated, bill_true=true, options=options)
+
+    drawn = SimpleNamespace(bill_estimated=None, bill_true=None, options=None)
+    assert correction([]) == correction([drawn]) == 1.0
+    assert correction([drawn, done(50.0, 200)]) == 2.0
+    assert correction([drawn, done(50.0, 200), done(100.0, 200)]) == 2.0
+    assert correction([drawn, done(50.0, 200), drawn]) == 2.0
+    assert correction([drawn, done(50.0, 200), done(50.0, 200, corrects=False)]) == 2.0
+    assert correction([drawn, done(50.0, 200), done(200.0, 100)]) == 1.0

@@ -9,6 +9,7 @@ import pytest
 
 from cereals_tf.acquisition.medoids import k_means_medoids
 from cereals_tf.acquisition.scorer import Scorer
+from cereals_tf.campaign.bill import correction
 from cereals_tf.campaign.folder.campaign import OPTIONS_FILE, ROUND_FILES, Campaign
 from cereals_tf.campaign.folder.splits import open_split
 from cereals_tf.campaign.learning.coverage import choose_covering
@@ -89,6 +90,13 @@ def test_a_round_keeps_heads_and_the_campaign_its_encoder(fast, data):
     (kept,) = (data / FOLDER).iterdir()
     assert kept.name.startswith("mobilenet-")
     assert {path.name.split("-")[0] for path in kept.iterdir()} == {"train", "val"}
+
+
+def test_what_is_promised_of_chosen_regions_is_corrected(fast):
+    for number, factor in ((1, 1.0), (2, correction([fast.round(1).metrics]))):
+        for region in fast.round(number).regions:
+            by_model = region.chosen.information / region.chosen.score - fast.options.region_clicks
+            assert region.chosen.cost == pytest.approx(factor * by_model, rel=1e-4, abs=1e-4)
 
 
 def test_features_score_the_pool_as_images_do(fast):

@@ -223,6 +223,23 @@ def test_the_best_regions_are_those_of_brute_force(request, fixture, fusion):
             assert sum(map(price, rest)) > budget or len(chosen) == len(payable)
 
 
+def test_a_correction_is_of_what_the_chosen_are_estimated_to_take(entropy_pool):
+    pool = Pool(entropy_pool.options, entropy_pool.reader, entropy_pool.labelled)
+
+    def price(candidate, new):
+        return candidate.cost
+
+    def chosen(budget, *factor):
+        return choose_scored(pool, entropy_pool.scores, price, budget, ROUND, *factor)
+
+    everything = chosen(np.inf)
+    budget = sum(candidate.cost for candidate in everything) / 2
+    assert 0 < len(chosen(budget)) < len(everything)
+    assert chosen(4 * budget, 4.0) == [
+        candidate._replace(cost=4 * candidate.cost) for candidate in chosen(budget)
+    ]
+
+
 def test_the_regions_tell_why_they_were_chosen(entropy_pool):
     rows = {window[0]: window[1:] for window in all_windows(entropy_pool)}
     chosen = choose(entropy_pool, area, np.inf)
