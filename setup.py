@@ -17,13 +17,28 @@ PACKAGES = find_packages(include=["cereals_tf*"]) + [
     for package in (name, *(f"{name}.{inner}" for inner in find_packages(folder)))
 ]
 
+
+def description() -> str:
+    """Return the README as a package index shows it, which has no other files of the repository.
+
+    Pictures of the repository go, with their captions, and links into it become their words.
+    """
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    pictured = r"^!\[[^]]*\]\((?!https?:)[^)]*\)\n\n\*[^*]*\*\n\n"
+    text = re.sub(pictured, "", text, flags=re.MULTILINE)
+    return re.sub(r"\[([^]]*)\]\((?!https?:)[^)]*\)", r"\1", text)
+
+
 setup(
     name="cereals-tf",
     version=VERSION[1],
     description="Cost-effective region-based active learning for semantic segmentation",
-    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description=description(),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
+    license_files=["LICENSE"],
+    keywords="active learning, semantic segmentation, annotation cost, TensorFlow, Keras",
+    project_urls={"Paper": "https://arxiv.org/abs/1810.09726"},
     python_requires=">=3.11",
     package_dir=FOLDERS,
     packages=PACKAGES,

@@ -4,6 +4,7 @@ Slow, as environments are made: see make test-packaging.
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -63,7 +64,7 @@ def sources(folder):
 def copy(tmp_path_factory):
     """The repository without what was built, downloaded or found out in it."""
     folder = tmp_path_factory.mktemp("packaging") / "copy"
-    unwanted = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "build", "images")
+    unwanted = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "build")
     shutil.copytree(ROOT, folder, ignore=unwanted)
     return folder
 
@@ -116,9 +117,19 @@ def test_the_sdist_has_all_that_the_wheel_is_built_from(built):
     (archive,) = built.glob("*.tar.gz")
     with tarfile.open(archive) as opened:
         names = {name.partition("/")[2] for name in opened.getnames()}
-    for folder in FOLDERS:
+    for folder in (*FOLDERS, "docs", "examples", "tests"):
         assert {f"{folder}/{name}" for name in sources(ROOT / folder)} <= names
-    assert {"setup.py", "pyproject.toml", "README.md", "LICENSE"} <= names
+    assert {"setup.py", "pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md"} <= names
+    assert not [name for name in names if "__pycache__" in name or name.startswith("build/")]
+
+
+def test_the_description_has_no_links_into_the_repository(built):
+    (wheel,) = built.glob("*.whl")
+    with zipfile.ZipFile(wheel) as opened:
+        (name,) = (name for name in opened.namelist() if name.endswith(".dist-info/METADATA"))
+        description = opened.read(name).decode()
+    assert "docs/annotate.md is the whole way" in description
+    assert not re.findall(r"\]\((?!https?:)[^)]*\)", description)
 
 
 def test_it_works_beside_folders_of_the_same_names(environment, project):
