@@ -421,6 +421,7 @@ class Campaign:
         *,
         beside: Sequence["Campaign"] = (),
         rounds: Sequence[int] = (),
+        baseline: bool = False,
     ) -> Path:
         """Write pictures and an HTML page about the campaign, and return the page.
 
@@ -428,15 +429,19 @@ class Campaign:
             out: New folder for them. Default: `report/` in the campaign, replaced.
             beside: Other campaigns, whose curves are drawn beside this one's.
             rounds: Rounds whose acquisition is shown. Default: the first and the last.
+            baseline: Draw as many regions at random, train on these too, and show that beside.
 
         Raises:
-            UserError: No round is complete, or `out` is taken.
+            UserError: No round is complete, or `out` is taken, or `baseline` cannot be.
         """
         load_tensorflow()
+        from cereals_tf.campaign.baseline import baseline_of
         from cereals_tf.report import write_report
 
         folder = local_folder(str(out)) if out else None
-        return write_report(self.opened, folder, [other.opened for other in beside], rounds)
+        others = [other.opened for other in beside]
+        random = baseline_of(self.opened) if baseline else None
+        return write_report(self.opened, folder, others, rounds, random)
 
     def export(
         self,

@@ -791,7 +791,9 @@ def review(
     return next_command.after_review(opened, [each.name for each in reviewed[:most]])
 
 
-def report(campaign: str, out: str = "", *, rounds: str = "", beside: str = "") -> str:
+def report(
+    campaign: str, out: str = "", *, rounds: str = "", beside: str = "", baseline: bool = False
+) -> str:
     """Write pictures and an HTML page about a campaign.
 
     Args:
@@ -800,6 +802,9 @@ def report(campaign: str, out: str = "", *, rounds: str = "", beside: str = "") 
         rounds: Rounds whose acquisition is shown in pictures, from 1 to the one to come, joined by
             commas; by default the first and the last.
         beside: Other campaigns' folders, joined by commas, whose curves are drawn beside this one.
+        baseline: Draw regions at random from the same pool for the same budgets, train on these
+            too (a campaign in CAMPAIGN/random, which takes about as long as the rounds did), and
+            say how far this one is ahead. In simulations.
 
     Example:
         cereals report campaign --beside=random-campaign
@@ -809,7 +814,7 @@ def report(campaign: str, out: str = "", *, rounds: str = "", beside: str = "") 
     shown = _numbers("rounds", rounds)
     opened = api.Campaign.open(campaign)
     others = [api.Campaign.open(folder) for folder in beside.split(",") if folder]
-    page = opened.report(out or None, beside=others, rounds=shown)
+    page = opened.report(out or None, beside=others, rounds=shown, baseline=baseline)
     _note(f"{page}: open it in a browser")
     return next_command.after_report(opened.opened)
 
@@ -828,13 +833,15 @@ def reproduce(
     split: Annotated[str, one_of("val", "test")] = "val",
     shard: str = "1/1",
     grid: str = "",
+    no_estimate: bool = False,
     **options: Any,
 ) -> None:
     """Run the paper's Table 1 on a data set: a grid of campaigns; the same command goes on.
 
-    Writes table.md, table.tex and table.csv, rounds.csv, results.json and curves.png. Each repeat
-    has a reference beside its campaigns, the same model trained on everything. Where nothing
-    depends on estimated costs, a linear model that trains in no time takes the cost model's place.
+    Writes a page, index.html, with a conclusion in words, and table.md, table.tex and table.csv,
+    rounds.csv, results.json and curves.png. Each repeat has a reference beside its campaigns, the
+    same model trained on everything. Where nothing depends on estimated costs, a linear model that
+    trains in no time takes the cost model's place.
 
     Args:
         out: Folder for the campaigns and the results; what is there is not done again.
@@ -852,6 +859,7 @@ def reproduce(
         shard: I/N does the I-th of N equal shares, I from 1 to N (0 means N), for several processes
             or machines that share OUT.
         grid: A JSON file with these settings, as the grid.json in OUT; what is typed goes before.
+        no_estimate: Do not try the work on a few images to say how long it will take at most.
         **options: Fields of `cereals_tf.campaign.options.Options` by name.
 
     Example:
@@ -879,7 +887,9 @@ def reproduce(
 
     if grid:
         chosen, base = read_grid(local_folder(grid), chosen, base)
-    reproduce_grid(local_folder(out), folder_at(data), chosen, base, share)
+    folder = local_folder(out)
+    reproduce_grid(folder, folder_at(data), chosen, base, share, not no_estimate)
+    _note(f"{folder / 'index.html'}: open it in a browser")
 
 
 def help(

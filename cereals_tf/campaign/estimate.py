@@ -6,7 +6,7 @@ may stop before. Whole images are counted where crops may be trained on.
 
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from cereals_tf.acquisition.selection import Chosen
 from cereals_tf.campaign.annotators.people import labelled_images
 from cereals_tf.campaign.folder.campaign import Campaign
 from cereals_tf.campaign.folder.splits import open_split
@@ -66,6 +67,46 @@ class Estimate:
     hints: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Trial:
+    """What the parts of a round took on a few images.
+
+    Attributes:
+        encode: Seconds for the features of all images, 0 where none are kept.
+        step: Seconds of a training step of both models.
+        score: Seconds in which an image of the pool is scored.
+        disk: Bytes of the features.
+        train: The train split.
+        val_images: How many images val has.
+    """
+
+    encode: float
+    step: float
+    score: float
+    disk: int
+    train: Split
+    val_images: int
+
+    def training(self, options: Options, labelled: int) -> float:
+        """Return the seconds of both trainings on so many images."""
+        steps = max(options.min_steps, -(-labelled // options.batch_size))
+        forward = FORWARD * self.step / min(options.batch_size, self.val_images)
+        return options.epochs * (steps * self.step + self.val_images * forward)
+
+    def rounds(self, options: Options, initial: int, count: int) -> list[float]:
+        """Return the seconds of the first rounds of a campaign, without those for features.
+
+        Args:
+            options: The campaign's, which may choose otherwise than the one that was tried.
+            initial: Images that round 0 has regions of.
+            count: How many rounds.
+        """
+        images, new = len(self.train.images), _regions_of_a_round(options, self.train)
+        labelled = (min(images, initial + number * new) for number in range(count))
+        first, *later = (self.training(options, of_round) for of_round in labelled)
+        return [first, *(images * self.score + seconds for seconds in later)]
+
+
 def is_large(data: PreparedData) -> bool:
     """Return whether what a campaign takes on the data is worth to know before one is started."""
     train = data.images["train"]
@@ -86,33 +127,32 @@ def estimate(campaign: Campaign) -> Estimate:
     Raises:
         UserError: The data set or a model is damaged.
     """
-    options, models = campaign.options, Models.of(campaign)
+    trial = try_out(campaign)
+    known = [*labelled_images(trial.train), *(campaign.request() or ())]
+    initial = initial_images(campaign.options, trial.train, known)
+    first, later = trial.rounds(campaign.options, initial, 2)
+    memory = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    hints = _hints(campaign.options, trial.train, later)
+    return Estimate(trial.encode + first, later, trial.disk, memory, hints)
+
+
+def try_out(campaign: Campaign) -> Trial:
+    """Try each part of a round on a few images; errors as in `estimate`."""
+    models = Models.of(campaign)
     train, val = (open_split(campaign, name) for name in ("train", "val"))
-    images = len(train.images) + len(val.images)
     encode, disk = 0.0, 0
     if models.keeps_features:
         few = val.records().take(2).map(val.image).batch(1)
+        images = len(train.images) + len(val.images)
         encode = images * _seconds(tf.function(models.encoder, reduce_retracing=True), few)
         disk = sum(_bytes(with_features(campaign, split, models)) for split in (train, val))
     step = sum(_step(campaign, models, task, val) for task in TASKS)
-    forward = FORWARD * step / min(options.batch_size, len(val.images))
-
-    def training(labelled: int) -> float:
-        steps = max(options.min_steps, -(-labelled // options.batch_size))
-        return options.epochs * (steps * step + len(val.images) * forward)
-
-    initial = _initial_images(campaign, train)
-    labelled = min(len(train.images), initial + _regions_of_a_round(options, train))
-    score = len(train.images) * _score(campaign, models, val)
-    memory = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    first, later = encode + training(initial), score + training(labelled)
-    return Estimate(first, later, disk, memory, _hints(options, train, later))
+    return Trial(encode, step, _score(campaign, models, val), disk, train, len(val.images))
 
 
-def _initial_images(campaign: Campaign, train: Split) -> int:
-    """Return how many images round 0 has regions of."""
-    known = [*labelled_images(train), *(campaign.request() or ())]
-    first = known or choose_initial(Pool(campaign.options, train, {}))
+def initial_images(options: Options, train: Split, known: Sequence[Chosen] = ()) -> int:
+    """Return how many images round 0 has regions of, which may be known."""
+    first = known or choose_initial(Pool(options, train, {}))
     return len({chosen.region.image_id for chosen in first})
 
 

@@ -1,6 +1,8 @@
-"""p95 and c95: how much had to be annotated to come close to the fully annotated train split."""
+"""What annotation gave: p95 and c95, and the height of one curve above another."""
 
 from collections.abc import Sequence
+
+import numpy as np
 
 from cereals_tf.campaign.folder.campaign import Campaign
 from cereals_tf.campaign.folder.metrics import Metrics
@@ -66,3 +68,33 @@ def savings(campaign: Campaign, reference: Campaign) -> dict[str, float | None]:
     full = max(done.metrics.miou or 0.0 for done in [reference.round(None), *reference.rounds()])
     rounds = [done.metrics for done in campaign.rounds()]
     return {"reference_miou": full, **reached(full, rounds)}
+
+
+def height_between(rounds: Sequence[Metrics], others: Sequence[Metrics]) -> float | None:
+    """Return the mean height between two curves of mIoU over clicks, where both are.
+
+    That is the area between them over its width. Between rounds both run along straight lines.
+
+    Args:
+        rounds: What each round of one campaign gave.
+        others: Likewise of the other one.
+
+    Returns:
+        None where clicks or mIoU are not known, or the curves share no width.
+    """
+    curves = [[(done.clicks_percent, done.miou) for done in part] for part in (rounds, others)]
+    if any(None in point for curve in curves for point in curve):
+        return None
+    own, their = (np.array(curve, float) for curve in curves)
+    first, last = max(own[0, 0], their[0, 0]), min(own[-1, 0], their[-1, 0])
+    if not first < last:
+        return None
+    return mean_height(own, first, last) - mean_height(their, first, last)
+
+
+def mean_height(curve: np.ndarray, first: float, last: float) -> float:
+    """Return the mean height of a curve, float [N, 2], that is straight between its points."""
+    inside = curve[(first < curve[:, 0]) & (curve[:, 0] < last), 0]
+    places = np.concatenate([[first], inside, [last]])
+    heights = np.interp(places, *curve.T)
+    return float(np.diff(places) @ (heights[1:] + heights[:-1]) / 2 / (last - first))

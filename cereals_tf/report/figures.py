@@ -1,7 +1,7 @@
 """Curves and charts of a campaign, drawn with matplotlib's object-oriented interface."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -35,10 +35,10 @@ def raster(figure: Figure) -> np.ndarray:
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
-def png(figure: Figure) -> bytes:
-    """Return a figure as a PNG file."""
+def stacked_png(figures: Iterable[Figure]) -> bytes:
+    """Return figures of equal width, one below the other, as a PNG file."""
     content = io.BytesIO()
-    Image.fromarray(raster(figure)).save(content, "png")
+    Image.fromarray(np.concatenate([raster(figure) for figure in figures])).save(content, "png")
     return content.getvalue()
 
 

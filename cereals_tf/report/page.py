@@ -32,6 +32,7 @@ def write_report(
     out: Path | None,
     beside: Sequence[Campaign] = (),
     rounds: Sequence[int] = (),
+    baseline: Campaign | None = None,
 ) -> Path:
     """Write the report on a campaign: `index.html`, complete in itself, and its pictures as files.
 
@@ -41,6 +42,7 @@ def write_report(
         beside: Other campaigns, whose curves are drawn beside this one's.
         rounds: The rounds whose acquisition is shown in pictures, from 1 to the round to come.
             Default: the first and the last that were chosen by score.
+        baseline: A campaign of random regions beside it, see `baseline_of`.
 
     Returns:
         The page.
@@ -49,6 +51,7 @@ def write_report(
         UserError: No round is complete, one of `rounds` is not there, `out` is taken or cannot be
             written, or the data set changed or is damaged.
     """
+    beside = [*beside, *([baseline] if baseline else [])]
     for shown in (campaign, *beside):
         shown.round(None)
     last = campaign.round(None).number
@@ -59,7 +62,7 @@ def write_report(
         content = {
             "name": campaign.folder.resolve().name,
             "headline": headline(campaign.rounds()),
-            "sections": list(_sections(campaign, beside, numbers, Pictures(partial))),
+            "sections": list(_sections(campaign, beside, numbers, Pictures(partial), baseline)),
             "versions": campaign.round(None).metrics.versions,
         }
         (partial / PAGE).write_text(render(content), encoding="utf-8")
@@ -78,11 +81,15 @@ def _checked(rounds: Sequence[int], to_come: int) -> list[int]:
 
 
 def _sections(
-    campaign: Campaign, beside: Sequence[Campaign], numbers: Sequence[int], pictures: Pictures
+    campaign: Campaign,
+    beside: Sequence[Campaign],
+    numbers: Sequence[int],
+    pictures: Pictures,
+    baseline: Campaign | None,
 ) -> Iterator[Section]:
     """Give the sections in the page's order."""
     rounds = campaign.rounds()
-    yield conclusion_section(campaign, rounds)
+    yield conclusion_section(campaign, rounds, baseline)
     yield setup_section(campaign)
     yield rounds_section(campaign, beside, pictures)
     yield classes_section(campaign.data, rounds)

@@ -21,6 +21,26 @@ class Shaded(NamedTuple):
     value: float
 
 
+class Bar(NamedTuple):
+    """A cell with a number and its interval drawn beside zero; places are from 0 to 1.
+
+    Attributes:
+        text: The number in words.
+        low: Where the interval begins.
+        middle: Where the number is.
+        high: Where the interval ends.
+        zero: Where zero is.
+        sign: 1 or -1 if the interval is above or below zero, 0 if it holds it.
+    """
+
+    text: str
+    low: float
+    middle: float
+    high: float
+    zero: float
+    sign: int
+
+
 @dataclass(frozen=True)
 class Table:
     """A table of the page.
@@ -35,7 +55,7 @@ class Table:
 
     name: str
     columns: Sequence[Column]
-    rows: Sequence[Sequence[str | Shaded]]
+    rows: Sequence[Sequence[str | Shaded | Bar]]
     groups: Sequence[tuple[str, str, int]] = ()
     last: Sequence[str | Shaded] = ()
 

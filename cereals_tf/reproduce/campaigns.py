@@ -4,20 +4,18 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from shutil import copytree, rmtree
 
+from cereals_tf.campaign.baseline import adopt_first_round
 from cereals_tf.campaign.folder.campaign import BusyError, Campaign
 from cereals_tf.campaign.options import Options
 from cereals_tf.campaign.run import step_campaign
 from cereals_tf.campaign.start import start_campaign
 from cereals_tf.data_prep.dataset import PreparedData
 from cereals_tf.data_prep.errors import UserError
-from cereals_tf.data_prep.files import sync, sync_tree
 from cereals_tf.reproduce.grid import Planned
 from cereals_tf.tables import format_duration
 
 CAMPAIGNS = "campaigns"
-ADOPTED = ".adopted"
 CHOICE = (
     "region",
     "information",
@@ -146,12 +144,7 @@ def _adopt_first_round(out: Path, campaign: Campaign) -> bool:
         with campaign.lock():
             if campaign.rounds() or campaign.working.exists():
                 return False
-            copy = campaign.folder / ADOPTED
-            rmtree(copy, ignore_errors=True)
-            copytree(other.round(0).folder, copy)
-            sync_tree(copy)
-            copy.rename(campaign.folder / "rounds" / "000")
-            sync(campaign.folder / "rounds")
+            adopt_first_round(campaign, other)
         return True
     return False
 

@@ -93,6 +93,15 @@ class Cell:
         parts = (self.information, self.size, str(self.fusion), self.cost)
         return "-".join(part for part in parts if part).replace(":", ".")
 
+    @property
+    def title(self) -> str:
+        """The name in words, as `vote entropy 128x128 ratio, estimated`."""
+        size = "images" if self.size == IMAGE else self.size
+        words = f"{self.information.replace('_', ' ')} {size}"
+        if self.fusion.kind == NONE:
+            return words
+        return f"{words} {self.fusion}, {'true' if self.cost == 'gt' else 'estimated'}"
+
 
 def unfused(cells: Iterable[Cell]) -> dict[tuple[str, str], Cell]:
     """Return the cells without fusion, by their measure and the size of their regions."""

@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,27 +26,29 @@ from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.files import write_atomically
 from cereals_tf.data_prep.remote import RemotePath
 from cereals_tf.data_prep.sources.reading import read_json
-from cereals_tf.report.figures import png
+from cereals_tf.report.figures import stacked_png
+from cereals_tf.report.page import PAGE
 from cereals_tf.reproduce.campaigns import CAMPAIGNS, complete_grid
 from cereals_tf.reproduce.curves import grid_curves
+from cereals_tf.reproduce.estimate import seconds_needed
 from cereals_tf.reproduce.grid import Grid, Planned, plan
-from cereals_tf.reproduce.results import (
-    Outcome,
-    by_cell,
-    cell_rows,
-    read_outcomes,
-    round_rows,
-    to_json,
-)
+from cereals_tf.reproduce.outcomes import Outcome, by_cell, read_outcomes
+from cereals_tf.reproduce.page import grid_page
+from cereals_tf.reproduce.results import cell_rows, round_rows, to_json
 from cereals_tf.reproduce.table import tables, to_latex, to_markdown, to_terminal
-from cereals_tf.tables import print_table
+from cereals_tf.tables import format_duration, print_table
 
 GRID = "grid.json"
 OPTIONS = "options"
 
 
 def reproduce(
-    out: Path, data_folder: Path | RemotePath, grid: Grid, base: Options, share: Share
+    out: Path,
+    data_folder: Path | RemotePath,
+    grid: Grid,
+    base: Options,
+    share: Share,
+    with_estimate: bool = True,
 ) -> None:
     """Complete a share of a grid's campaigns, and write what the whole grid gave so far.
 
@@ -56,6 +58,7 @@ def reproduce(
         grid: Which campaigns there are.
         base: The options that they share.
         share: The share of the campaigns to complete.
+        with_estimate: Say before how long it will take.
 
     Raises:
         UserError: An option is wrong or does not fit the data or what is in the folder.
@@ -66,9 +69,12 @@ def reproduce(
     (out / CAMPAIGNS).mkdir(parents=True, exist_ok=True)
     described = {**asdict(grid), OPTIONS: base.changed()}
     write_atomically(out / GRID, (json.dumps(described, indent=1) + "\n").encode())
-    left = complete_grid(out, data, share.of(planned))
+    mine = share.of(planned)
+    if with_estimate and (seconds := seconds_needed(out, data, mine)):
+        print(f"reproduce: at most {format_duration(seconds)} to go", file=sys.stderr, flush=True)
+    left = complete_grid(out, data, mine)
     outcomes = read_outcomes(out, data, planned, grid.split)
-    write_results(out, outcomes)
+    write_results(out, outcomes, len(planned), described)
     for table in tables(by_cell(outcomes)):
         print_table(to_terminal(table))
     missing = len(planned) - sum(len(o.rounds) >= o.planned.rounds for o in outcomes)
@@ -112,22 +118,33 @@ def _width(data: PreparedData, base: Options) -> int:
     return min(entry.width for entry in data.images["train"])
 
 
-def write_results(out: Path, outcomes: Sequence[Outcome]) -> None:
-    """Write table.md, table.tex, table.csv, rounds.csv, results.json and curves.png."""
-    cells = by_cell(outcomes)
+def write_results(
+    out: Path, outcomes: Sequence[Outcome], planned: int, described: Mapping[str, Any]
+) -> None:
+    """Write index.html, table.md, table.tex, table.csv, rounds.csv, results.json and curves.png.
+
+    Args:
+        out: The grid's folder.
+        outcomes: What its campaigns gave so far.
+        planned: How many campaigns it has.
+        described: The grid, as grid.json has it.
+    """
+    cells, split = by_cell(outcomes), described["split"]
     made = tables(cells)
     references = [
         outcome.rounds[0].miou or 0.0 for outcome in outcomes if outcome.planned.cell is None
     ]
+    figures = grid_curves(cells, references, split)
     files = {
+        PAGE: grid_page(out.resolve().name, outcomes, planned, figures, described).encode(),
         "table.md": to_markdown(made).encode(),
         "table.tex": to_latex(made).encode(),
         "table.csv": _csv(cell_rows(outcomes)).encode(),
         "rounds.csv": _csv(round_rows(outcomes)).encode(),
         "results.json": (json.dumps(to_json(outcomes), indent=1) + "\n").encode(),
     }
-    if cells:
-        files["curves.png"] = png(grid_curves(cells, references))
+    if figures:
+        files["curves.png"] = stacked_png(figures.values())
     for name, content in files.items():
         write_atomically(out / name, content)
 

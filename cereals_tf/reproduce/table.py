@@ -1,31 +1,35 @@
 """The grid's tables, as text: Markdown, LaTeX, and for the terminal."""
 
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rich.table import Table as RichTable
 
-from cereals_tf.reproduce.grid import BASELINES, NONE, Cell
-from cereals_tf.reproduce.paper import paper_value
-from cereals_tf.reproduce.results import (
-    Outcome,
-    Spread,
-    areas,
+from cereals_tf.report.tables import clock
+from cereals_tf.reproduce.comparison import (
+    OTHERS,
+    Cells,
+    area,
     leads,
-    round_by_round,
-    savings_of,
+    leads_at_equal_clicks,
+    shared_clicks,
 )
+from cereals_tf.reproduce.grid import NONE, Cell
+from cereals_tf.reproduce.outcomes import Outcome, Spread, round_by_round, savings_of
+from cereals_tf.reproduce.paper import paper_value
 
 NOTES = (
     "Percent of the train split's pixels (p95) and clicks (c95) that were annotated when the mIoU "
     "first reached 95 % of that of the same model trained on the whole train split; c90: 90 %.",
     "Mean ± standard deviation over the repeats; k/n: only k of n repeats reached it, the mean is "
     "theirs; n/a: none did; -: not run yet.",
+    "Area: the mean mIoU over clicks, where the curves of all campaigns are. Time: computing of "
+    "one campaign, the mean over the repeats, hours:minutes:seconds.",
     "Lead: mIoU less that of regions of the same size drawn at random, seed by seed: of the tiles "
-    "of a grid, which covers all pixels alike (random_grid), or of all windows (random).",
-    "At equal clicks: the mean height of mIoU over clicks above theirs, where both curves are,"
-    " ± half of the 95 % confidence interval of its mean over the seeds (Student's t).",
+    "of a grid, which covers all pixels alike (random_grid), or of all windows (random); or less "
+    "that of the same measure without fusion (none). Mean ± half of its 95 % confidence interval "
+    "over the seeds (Student's t).",
+    "At equal clicks: the mean height of mIoU over clicks above theirs, where both curves are.",
     "In brackets: Table 1 of the CEREALS supplement (Cityscapes, FCN8s, five repeats).",
 )
 
@@ -49,9 +53,6 @@ class Table:
     rows: Sequence[Sequence[str]]
 
 
-Cells = Mapping[Cell, Sequence[Outcome]]
-
-
 def tables(cells: Cells) -> list[Table]:
     """Return the tables of a grid: information alone, fusions, and the last rounds."""
     plain = {cell: found for cell, found in cells.items() if cell.fusion.kind == NONE}
@@ -59,7 +60,7 @@ def tables(cells: Cells) -> list[Table]:
     made = [_information_table(plain, name) for name in ("p95", "c95")] if plain else []
     if fused:
         made.append(_fusion_table(fused))
-    return [*made, _last_rounds(cells)] if cells else []
+    return [*made, _last_rounds(cells), *_leads_table(cells)] if cells else []
 
 
 def _information_table(cells: Cells, name: str) -> Table:
@@ -100,24 +101,39 @@ def _costs(cells: Cells) -> list[str]:
 
 
 def _last_rounds(cells: Cells) -> Table:
-    there = [name for name in BASELINES if any(cell.information == name for cell in cells)]
-    header = ["campaign", "seeds", "rounds", "pixels %", "clicks %", "mIoU", "c90"]
-    header += [f"{what} over {name}" for what in ("lead", "at equal clicks") for name in there]
+    header = ["campaign", "seeds", "rounds", "pixels %", "clicks %", "mIoU", "c90", "area", "time"]
+    between = shared_clicks(cells)
     rows = []
     for cell, found in cells.items():
         rounds = round_by_round(found)
         last = rounds[-1]
-        texts = [
-            f"{last['pixels_percent'].mean:.1f}",
-            _number(last["clicks_percent"], 1),
-            _number(last["miou"], 3),
-            _number(savings_of(found)["c90"], 1),
-            *(_number(leads(cell, cells)[name], 3, sign="+") for name in there),
-            *(_interval(areas(cell, cells)[name]) for name in there),
-        ]
-        name = re.sub("[-_]", " ", cell.name)
-        rows.append([name, str(len(found)), str(len(rounds)), *texts])
+        rows.append(
+            [
+                cell.title,
+                str(len(found)),
+                str(len(rounds)),
+                f"{last['pixels_percent'].mean:.1f}",
+                _number(last["clicks_percent"], 1),
+                _number(last["miou"], 3),
+                _number(savings_of(found)["c90"], 1),
+                _number(area(found, between), 3),
+                clock(sum(outcome.seconds for outcome in found) / len(found)),
+            ]
+        )
     return Table("after the last round that all repeats have", header, rows)
+
+
+def _leads_table(cells: Cells) -> list[Table]:
+    """Return the table of what can be compared, if anything can."""
+    found = {cell: (leads(cell, cells), leads_at_equal_clicks(cell, cells)) for cell in cells}
+    there = [name for name in OTHERS if any(last[name].count for last, _ in found.values())]
+    header = ["campaign"]
+    header += [f"{what} over {name}" for what in ("lead", "at equal clicks") for name in there]
+    rows = [
+        [cell.title, *(interval_text(part[name]) for part in of_cell for name in there)]
+        for cell, of_cell in found.items()
+    ]
+    return [Table("leads, seed by seed", header, rows)] if there else []
 
 
 def _region(region: str, size: str) -> str:
@@ -130,18 +146,19 @@ def _saving(cell: Cell, found: Sequence[Outcome], name: str) -> str:
     return _number(savings_of(found)[name], 1) + beside
 
 
-def _number(spread: Spread, digits: int, sign: str = "") -> str:
+def _number(spread: Spread, digits: int) -> str:
     if not spread.repeats:
         return "-"
     if spread.mean is None:
         return "n/a"
-    text = f"{spread.mean:{sign}.{digits}f}"
+    text = f"{spread.mean:.{digits}f}"
     if spread.deviation is not None:
         text += f" ± {spread.deviation:.{digits}f}"
     return text if spread.count == spread.repeats else f"{text} ({spread.count}/{spread.repeats})"
 
 
-def _interval(spread: Spread) -> str:
+def interval_text(spread: Spread) -> str:
+    """Return a lead and half of its interval, as `+0.033 ± 0.010`; `-` where there is none."""
     if spread.mean is None:
         return "-"
     width = "" if spread.interval is None else f" ± {spread.interval:.3f}"

@@ -7,12 +7,14 @@ from typing import NamedTuple
 import numpy as np
 
 from cereals_tf import next_command
+from cereals_tf.acquisition.plugins import find_measure
 from cereals_tf.campaign.bill import bills_of
 from cereals_tf.campaign.folder.campaign import Campaign, CommittedRound
 from cereals_tf.campaign.folder.metrics import Metrics
 from cereals_tf.campaign.folder.regions import Annotated
 from cereals_tf.campaign.folder.waiting import waiting
 from cereals_tf.campaign.options import Options
+from cereals_tf.campaign.savings import height_between
 from cereals_tf.data_prep.damage import damage_named
 from cereals_tf.report.sections.section import Section
 from cereals_tf.report.statistics import annotated_by_image, annotated_train, class_pixels
@@ -29,14 +31,18 @@ class Advice(NamedTuple):
     command: str
 
 
-def conclusion_section(campaign: Campaign, rounds: Sequence[CommittedRound]) -> Section:
+def conclusion_section(
+    campaign: Campaign, rounds: Sequence[CommittedRound], baseline: Campaign | None = None
+) -> Section:
     """Return the section that says in words what the others show in numbers."""
     data, regions = campaign.data, rounds[-1].regions
     metrics = [done.metrics for done in rounds]
     per_class = data.split("train").pixels_per_class
     available = np.array([per_class[name] for name in data.classes.names])
+    random = [done.metrics for done in baseline.rounds()] if baseline else []
     sentences = {
         "Gained": gained(metrics),
+        "Beside random": beside_random(metrics, random),
         "Cost": cost(metrics, len(regions)) + estimate(campaign.options, regions),
         "Chose": chose(regions, len(data.images["train"]))
         + classes(data.classes.names, _acquired(campaign, rounds), available),
@@ -44,7 +50,7 @@ def conclusion_section(campaign: Campaign, rounds: Sequence[CommittedRound]) -> 
     }
     content = {
         "sentences": {term: " ".join(words) for term, words in sentences.items() if words},
-        "advice": advice(campaign, metrics),
+        "advice": advice(campaign, metrics, with_baseline=bool(baseline)),
     }
     return Section("conclusion", f"Round {rounds[-1].number} in words", "conclusion.html", content)
 
@@ -103,6 +109,30 @@ def _listed(names: Sequence[str]) -> str:
     more = [f"{len(names) - NAMED} more"] if len(names) > NAMED else []
     *first, last = [*names[:NAMED], *more]
     return f"{', '.join(first)} and {last}" if first else last
+
+
+def beside_random(metrics: Sequence[Metrics], random: Sequence[Metrics]) -> list[str]:
+    """Say how far the campaign is ahead of random regions of its pool, of which it has round 0.
+
+    Args:
+        metrics: Of each round.
+        random: Of each round of random regions for the same budgets, nothing if there are none.
+    """
+    last, others = metrics[-1], [done for done in random if done.round == metrics[-1].round]
+    if not others or last.round == 0 or last.miou is None or others[0].miou is None:
+        return []
+    words = (
+        f"Random regions for the same budgets come to mIoU {others[0].miou:.3f} after round "
+        f"{last.round}, these to {last.miou:.3f}"
+    )
+    height = height_between(metrics, random[: last.round + 1])
+    if height is not None:
+        words += f"; at equal clicks these are {abs(height):.3f} {_side(height)} in the mean"
+    return [f"{words}.", "That is one seed."]
+
+
+def _side(height: float) -> str:
+    return "above" if height > 0 else "below"
 
 
 def cost(metrics: Sequence[Metrics], regions: int) -> list[str]:
@@ -224,8 +254,27 @@ def to_watch(metrics: Sequence[Metrics], epochs: int) -> list[str]:
     return words
 
 
-def advice(campaign: Campaign, metrics: Sequence[Metrics]) -> list[Advice]:
+def advice(
+    campaign: Campaign, metrics: Sequence[Metrics], with_baseline: bool = False
+) -> list[Advice]:
     """Return what can be done next."""
+    compare = [] if with_baseline else _comparison(campaign, metrics)
+    return [*_next_round(campaign, metrics), *compare]
+
+
+def _comparison(campaign: Campaign, metrics: Sequence[Metrics]) -> list[Advice]:
+    """Return how to see what random regions would have given, where the oracle knows that."""
+    options = campaign.options
+    drawn = find_measure(options.information, len(campaign.classes)).of_windows
+    if options.annotator != "oracle" or drawn or not metrics[1:]:
+        return []
+    took = duration(sum(done.total_seconds for done in metrics[1:]))
+    command = next_command.command_line("report", campaign.folder, "--baseline")
+    words = f"See what random regions of the same pool would have given, in at most {took}"
+    return [Advice(words, command)]
+
+
+def _next_round(campaign: Campaign, metrics: Sequence[Metrics]) -> list[Advice]:
     asked, best = waiting(campaign), _best(metrics).round
     step, export = next_command.after_step(campaign), next_command.after_report(campaign, best)
     if best == metrics[-1].round:

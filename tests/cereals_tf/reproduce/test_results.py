@@ -7,23 +7,25 @@ import numpy as np
 import pytest
 
 from cereals_tf.campaign.options import Options
-from cereals_tf.reproduce.curves import grid_curves
-from cereals_tf.reproduce.grid import Grid, plan
-from cereals_tf.reproduce.paper import paper_value
-from cereals_tf.reproduce.results import (
-    Outcome,
-    Spread,
-    by_cell,
-    cell_rows,
+from cereals_tf.reproduce.comparison import (
+    area,
     height_between,
     lead,
     lead_at_equal_clicks,
     leads,
-    round_by_round,
-    round_rows,
-    savings_of,
-    to_json,
+    shared_clicks,
 )
+from cereals_tf.reproduce.curves import grid_curves
+from cereals_tf.reproduce.grid import Grid, plan
+from cereals_tf.reproduce.outcomes import (
+    Outcome,
+    Spread,
+    by_cell,
+    round_by_round,
+    savings_of,
+)
+from cereals_tf.reproduce.paper import paper_value
+from cereals_tf.reproduce.results import cell_rows, round_rows, to_json
 from cereals_tf.reproduce.table import tables, to_latex, to_markdown
 
 INFORMATIONS = ("entropy", "random", "random_grid")
@@ -34,7 +36,12 @@ PLANNED = plan(GRID, Options(), 2048)
 def rounds(*mious):
     return [
         SimpleNamespace(
-            round=r, miou=miou, pixels_percent=10.0 * (r + 1), clicks_percent=7.0 * r + 5
+            round=r,
+            miou=miou,
+            pixels_percent=10.0 * (r + 1),
+            clicks_percent=7.0 * r + 5,
+            total_seconds=100.0 * (r + 1),
+            versions={"keras": "3"},
         )
         for r, miou in enumerate(mious)
     ]
@@ -111,6 +118,8 @@ def test_lead_is_over_random_regions_of_the_same_size_and_seed(outcomes):
         ("random", one_of("random", "1/4"), []),
         ("random_grid", one_of("random", "1/4"), [-0.1, -0.1]),
         ("random_grid", one_of("random_grid", "1/4"), []),
+        ("none", one_of("entropy", "1/4", "ratio", "gt"), [0.08]),
+        ("none", one_of("entropy", "1/4"), []),
     ):
         found = leads(one[0].cell, cells)[baseline]
         wanted = Spread.of(expected)
@@ -167,6 +176,23 @@ def test_lead_at_equal_clicks_has_pairs_by_seed_and_an_interval():
     assert lead_at_equal_clicks(ours, []).mean is None
 
 
+def test_area_is_a_mean_over_the_clicks_that_all_curves_share():
+    """Against a fine sum; a campaign of one round has no curve."""
+    cell, other, third = (one_of(name, "1/4")[0].cell for name in INFORMATIONS)
+    own = [at([5, 20, 45], [0.3, 0.6, 0.7]), at([5, 40], [0.3, 0.4], 1), at([30], [0.5], 2)]
+    cells = {cell: own, other: [at([10, 50], [0.4, 0.5])]}
+    assert shared_clicks(cells) == (10, 40)
+    found = area(own, (10, 40))
+    places = np.linspace(10, 40, 100_001)
+    first = np.mean(np.interp(places, [5, 20, 45], [0.3, 0.6, 0.7]))
+    second = np.mean(np.interp(places, [5, 40], [0.3, 0.4]))
+    assert found.mean == pytest.approx((first + second) / 2, abs=1e-5)
+    assert (found.count, found.repeats) == (2, 3)
+    assert shared_clicks(cells | {third: [at([45, 60], [0.4, 0.5])]}) is None
+    assert shared_clicks(cells | {third: [at([None, None], [0.4, 0.5])]}) is None
+    assert area(own, None).mean is None
+
+
 def test_paper_values_by_hand():
     cells = {cell.name: cell for cell in Grid().cells(2048)}
     assert paper_value(cells["entropy-128x128-none"], "p95") == 10.01
@@ -186,15 +212,17 @@ def test_markdown(outcomes):
     assert "| entropy | 20.0 (1/3) [33.5] | - [43.2] |" in text
     assert "| random | n/a [33.6] | - |" in text
     assert "| entropy x ratio | 8.0 [23.1] | 9.0 |" in text
-    assert "| entropy 512x512 none | 3 | 2 | 20.0 | 12.0 ± 0.0 | 0.710 ± 0.010 | n/a |" in text
-    assert "| +0.310 ± 0.010 |" in text
+    row = "| entropy 512x512 | 3 | 2 | 20.0 | 12.0 ± 0.0 | 0.710 ± 0.010 | n/a |"
+    assert f"{row} 0.605 ± 0.005 | 0:05:00 |" in text
+    assert "| campaign | lead over random_grid | lead over random | lead over none |" in text
+    assert "| +0.310 ± 0.025 |" in text
 
 
 def test_latex_escapes_what_latex_would_read(outcomes):
     text = to_latex(tables(by_cell(outcomes)))
     assert r"after the last round" in text and r"(\% of the pixels)" in text
     assert r"0.710 $\pm$ 0.010" in text
-    assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 4
+    assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 5
     for line in text.splitlines():
         if line.endswith(r"\\"):
             assert "%" not in line.replace(r"\%", "")
@@ -210,6 +238,8 @@ def test_csv_has_a_row_a_round_and_json_the_same(outcomes):
     (cell,) = (c for c in content["cells"] if c["region"] == "1/4" and c["fusion"] == "ratio")
     assert cell["p95"]["mean"] == 9.0 and len(cell["rounds"]) == 2
     assert cell["paper"] == {"p95": None, "c95": 23.08}
+    assert content["area_from_to"] == (5.0, 12.0)
+    assert cell["seconds"] == {**vars(Spread.of([300.0])), "interval": None}
 
 
 def test_csv_has_a_row_a_cell_with_the_figures_of_the_tables(outcomes):
@@ -232,22 +262,31 @@ def test_curves_draw_every_cell_and_survive_missing_clicks(outcomes):
         9.0,
         None,
     )
-    figure = grid_curves(by_cell(outcomes), [0.8, 0.8])
-    titles = {axes.get_title() for axes in figure.axes}
-    assert titles == {
+    figures = grid_curves(by_cell(outcomes), [0.8, 0.8], "test")
+    assert set(figures) == {
         "regions 1/4",
         "regions image",
-        "entropy fused with true costs, regions 1/4",
+        "entropy with true costs, regions 1/4",
     }
-    labels = [line.get_label() for line in figure.axes[-1].get_lines()]
-    assert labels[:4] == ["none", "ratio", "random_grid", "random"]
+    pixels, clicks = figures["entropy with true costs, regions 1/4"].axes
+    assert pixels.get_ylabel() == "mIoU on test"
+    labels = [line.get_label() for line in clicks.get_lines()]
+    assert labels[:4] == ["none", "random_grid", "random", "ratio"]
 
 
 def test_lines_of_a_chart_can_be_told_apart():
+    """However many fusions there are: some a figure, beside those that all are compared with."""
     fusions = tuple(f"convex0.{digit}" for digit in range(1, 10))
     planned = plan(Grid(fusions=fusions, rounds=2), Options(), 2048)
     found = [outcome(one, None, None, 0.5, 0.7) for one in planned if one.cell]
-    for axes in grid_curves(by_cell(found), [0.8]).axes:
-        lines = [line for line in axes.get_lines() if line.get_marker() != "None"]
-        assert len(lines) in (4, 12)
-        assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == len(lines)
+    figures = grid_curves(by_cell(found), [0.8])
+    names = {}
+    for title, figure in figures.items():
+        for axes in figure.axes:
+            lines = [line for line in axes.get_lines() if line.get_marker() != "None"]
+            assert len(lines) <= 8
+            assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == len(lines)
+            names.setdefault(title, {line.get_label() for line in lines})
+    parts = [f"entropy with true costs, regions 1/16 ({part} of 2)" for part in (1, 2)]
+    assert names[parts[0]] & names[parts[1]] == {"none", "random_grid", "random"}
+    assert {*fusions} <= names[parts[0]] | names[parts[1]]
