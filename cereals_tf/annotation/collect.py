@@ -21,7 +21,7 @@ from cereals_tf.data_prep.grid import Box
 from cereals_tf.data_prep.polygons import Polygon
 from cereals_tf.data_prep.problems import Problem, SourceLog, refuse
 from cereals_tf.data_prep.quiet import load_tensorflow
-from cereals_tf.data_prep.sources.labelme import BACKGROUND
+from cereals_tf.data_prep.sources.labelme import BACKGROUND, IGNORE
 from cereals_tf.data_prep.text import shown
 
 _MAX_LISTED = 20
@@ -302,7 +302,11 @@ class _Checked:
 
     def _unknown_classes(self, shapes: Iterable[Shape]) -> list[Problem]:
         return [
-            Problem(_UNKNOWN, f"{shape.where} has the unknown class name {shown(shape.class_name)}")
+            Problem(
+                _UNKNOWN,
+                f"{shape.where} has the unknown class name {shown(shape.class_name)}, expected one "
+                f"of the round's classes or {IGNORE}",
+            )
             for shape in shapes
             if shape.class_name not in self._ids
         ]

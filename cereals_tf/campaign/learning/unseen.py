@@ -16,6 +16,7 @@ from cereals_tf.campaign.learning.models import Models
 from cereals_tf.campaign.learning.task import SEGMENTATION
 from cereals_tf.campaign.learning.training import Training
 from cereals_tf.data_prep import records
+from cereals_tf.data_prep.progress import within
 from cereals_tf.trainers.randomness import derive_seed
 from cereals_tf.trainers.split import Record, Split
 from cereals_tf.trainers.targets import downscale_label
@@ -81,7 +82,9 @@ def by_folds(
             recorded=False,
         )
         if left_out and training.regions:
-            yield from _predicted(campaign, models, training.head(SEGMENTATION), left_out, labelled)
+            with within(f"review, fold {fold + 1} of {folds}"):
+                head = training.head(SEGMENTATION)
+            yield from _predicted(campaign, models, head, left_out, labelled)
 
 
 def by_rounds(

@@ -344,7 +344,7 @@ def test_unknown_class_is_refused(waiting, tool, handed_out, refused, truth_of):
     wrong = [('a<b>&"c', np.array([[0.0, 0], [9, 0], [9, 9]]))]
     source = tool.draw(handed_out(campaign, tool), lambda image: everything(truth)(image) + wrong)
     said = refused("collect", campaign.folder, source, f"--format={tool.name}")
-    assert "has the unknown class name 'a<b>&\"c'" in said
+    assert "has the unknown class name 'a<b>&\"c', expected one of the round's classes" in said
     assert source.name in said
 
 
