@@ -211,7 +211,7 @@ class Campaign:
         Where people annotate, the regions of the round after it are chosen too, see `status`.
 
         Args:
-            strategy: What trains the models: none or mirrored.
+            strategy: What trains the models: none, mirrored or multiworker.
             recipe: What this round is trained by in place of the campaign's: fast or best.
 
         Returns:

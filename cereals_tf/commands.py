@@ -197,7 +197,7 @@ def step(
     *,
     recipe: Annotated[str, one_of("", "fast", "best")] = "",
     strategy: Strategy = "none",
-) -> str:
+) -> str | None:
     """Do the campaign's next round, or finish an interrupted one.
 
     Where people annotate (start --annotator=files), it completes the round once all of its regions
@@ -207,8 +207,9 @@ def step(
         campaign: The campaign's folder.
         recipe: Train this round by another recipe than the campaign's: best, for the model that is
             shipped, or fast. An interrupted round goes on as it was begun.
-        strategy: none (train on one device) or mirrored (on all GPUs of this machine, which share
-            the images of a step; --batch_size of start must be a multiple of their number).
+        strategy: none (train on one device), mirrored (on all GPUs of this machine) or multiworker
+            (by all workers that TF_CONFIG names, each of which runs this command), which share the
+            images of a step: --batch_size of start must be a multiple of their number.
 
     Example:
         cereals step campaign
@@ -216,8 +217,11 @@ def step(
     from cereals_tf import api, next_command, tables
     from cereals_tf.campaign.folder.waiting import why_it_stopped
 
+    shown = _shown_by_chief(strategy)
     stepped = api.Campaign.open(campaign)
     opened, done = stepped.opened, stepped.step(strategy=strategy, recipe=recipe)
+    if not shown:
+        return None
     tables.show_rounds(opened)
     if done and opened.options.annotator == "oracle":
         return next_command.after_step(opened)
@@ -271,7 +275,7 @@ def run(
     rounds: Annotated[int, number(1)],
     target: Annotated[float, number(0, 1, above=True)] = 1.0,
     strategy: Strategy = "none",
-) -> str:
+) -> str | None:
     """Step until so many rounds are complete, a target is met or the pool is empty.
 
     Where people annotate (start --annotator=files), it stops at a round that waits for them.
@@ -280,8 +284,9 @@ def run(
         campaign: The campaign's folder.
         rounds: Complete rounds to reach, those already complete included.
         target: Stop once the mIoU on val reaches it, 0 to 1.
-        strategy: none (train on one device) or mirrored (on all GPUs of this machine, which share
-            the images of a step; --batch_size of start must be a multiple of their number).
+        strategy: none (train on one device), mirrored (on all GPUs of this machine) or multiworker
+            (by all workers that TF_CONFIG names, each of which runs this command), which share the
+            images of a step: --batch_size of start must be a multiple of their number.
 
     Example:
         cereals run campaign --rounds=5 --target=0.6
@@ -289,13 +294,15 @@ def run(
     from cereals_tf import next_command, tables
     from cereals_tf.campaign.folder.campaign import Campaign
 
+    shown = _shown_by_chief(strategy)
     opened = Campaign.open(campaign)
     load_tensorflow()
     from cereals_tf.campaign.run import run_campaign
+    from cereals_tf.data_prep.progress import note
 
-    why = run_campaign(
-        opened, rounds, target, strategy, lambda done: _note(tables.round_line(done))
-    )
+    why = run_campaign(opened, rounds, target, strategy, lambda done: note(tables.round_line(done)))
+    if not shown:
+        return None
     tables.show_rounds(opened)
     _note(f"{campaign}: {why}")
     return next_command.after_run(opened)
@@ -985,6 +992,17 @@ def _ask_before_losing(loss: str) -> None:
 
 def _print_json(content: dict[str, Any]) -> None:
     print(json.dumps(content))
+
+
+def _shown_by_chief(strategy: str) -> bool:
+    """Whether this process shows what it does; of several workers the chief alone does."""
+    from cereals_tf.data_prep.progress import show_progress
+    from cereals_tf.trainers.cluster import writes
+
+    shown = writes(strategy)
+    if not shown:
+        show_progress(False)
+    return shown
 
 
 def _note(text: str) -> None:

@@ -9,5 +9,5 @@ SCHEDULES = ("constant", "cosine")
 WAYS = ("auto", "memory", "disk", "none")
 """Where decoded samples are kept, see `cereals_tf.trainers.cache`."""
 
-STRATEGIES = ("none", "mirrored")
+STRATEGIES = ("none", "mirrored", "multiworker")
 """What trains a model, see `cereals_tf.trainers.strategy`."""

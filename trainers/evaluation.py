@@ -13,6 +13,7 @@ from cereals_tf.data_prep.progress import Progress
 from cereals_tf.trainers.cache import Cache, sample_bytes
 from cereals_tf.trainers.split import Record, Split
 from cereals_tf.trainers.targets import downscale_label, masked_label
+from cereals_tf.trainers.workers import ALONE, Workers
 
 PIXELS_PER_BATCH = 1 << 19
 """Pixels evaluated in one pass; whole images where they are larger."""
@@ -80,6 +81,7 @@ class SegmentationEvaluator:
         cache: Where decoded images are kept between measurements at stride 8.
         own_size: Where images are resized, compare at the labels' own size too, logits resized once
             more, bilinearly; with full resolution.
+        workers: Measure it together, each on its share of the images.
     """
 
     def __init__(
@@ -89,12 +91,13 @@ class SegmentationEvaluator:
         full_resolution: bool,
         cache: Cache = READ_ANEW,
         own_size: bool = False,
+        workers: Workers = ALONE,
     ) -> None:
         seen_as = [split]
         if own_size and split.image_size:
             seen_as.append(replace(split, image_size=None))
         classes = split.data.classes
-        self._images = len(split.images)
+        self._images, self._workers = len(workers.share(split.images)), workers
 
         def target(record: Record) -> tuple[tf.Tensor, ...]:
             truths = []
@@ -118,7 +121,7 @@ class SegmentationEvaluator:
             return found
 
         kept = READ_ANEW if full_resolution else cache
-        self._batches = split_batches(split, target, "segmentation", kept, seen_as[-1])
+        self._batches = split_batches(split, target, "segmentation", kept, seen_as[-1], workers)
         self._confusions_of = confusions_of
         self._shape = (len(seen_as), len(classes), len(classes))
 
@@ -133,7 +136,7 @@ class SegmentationEvaluator:
         total = np.zeros(self._shape, np.int64)
         for batch in with_progress(self._batches, self._images, description):
             total += np.stack(self._confusions_of(*batch))
-        return total
+        return self._workers.total(total)
 
     def confusion(self, description: str | None = None) -> np.ndarray:
         """Return the first of `confusions`, int64 [C, C]."""
@@ -173,6 +176,7 @@ class CostEvaluator:
         split: The split.
         cache: Where decoded images are kept between measurements.
         cost_per_click: What a click of the split stands for, in the unit of the model's costs.
+        workers: Measure it together, each on its share of the images.
     """
 
     def __init__(
@@ -181,8 +185,9 @@ class CostEvaluator:
         split: Split,
         cache: Cache = READ_ANEW,
         cost_per_click: float = 1.0,
+        workers: Workers = ALONE,
     ) -> None:
-        self._images = len(split.images)
+        self._images, self._workers = len(workers.share(split.images)), workers
 
         def target(record: Record) -> tuple[tf.Tensor]:
             return (split.cost(record, *split.size(record)),)
@@ -196,17 +201,17 @@ class CostEvaluator:
             parts = (squares, poisson, vertices, tf.square(vertices))
             return [tf.reduce_sum(tf.cast(part, tf.float64)) for part in parts], tf.size(squares)
 
-        self._batches = split_batches(split, target, "cost", cache)
+        self._batches = split_batches(split, target, "cost", cache, workers=workers)
         self._errors_of = errors_of
 
     def errors(self, description: str | None = None) -> CostErrors:
         """Return the means over all positions of the split."""
-        totals, positions = np.zeros(4), 0
+        totals = np.zeros(5)
         for batch in with_progress(self._batches, self._images, description):
             sums, count = self._errors_of(*batch)
-            totals += [float(part) for part in sums]
-            positions += int(count)
-        return CostErrors(*(totals / positions).tolist())
+            totals += [*map(float, sums), int(count)]
+        *sums, positions = self._workers.total(totals)
+        return CostErrors(*(np.array(sums) / positions).tolist())
 
     def mean_squared_error(self) -> float:
         """Return the mean of (predicted - true cost)^2 of the vertices' map."""
@@ -219,8 +224,9 @@ def split_batches(
     name: str,
     cache: Cache,
     labels: Split | None = None,
+    workers: Workers = ALONE,
 ) -> tf.data.Dataset:
-    """Return a split's examples, several at a time where small images share one size.
+    """Return a worker's share of a split, several examples at a time where small images are alike.
 
     Args:
         split: The split.
@@ -228,13 +234,16 @@ def split_batches(
         name: Of what `target` gives; tells apart what the cache keeps.
         cache: Where decoded examples are kept.
         labels: The split as `target` sees it. None: as it is.
+        workers: Share the images.
     """
     sizes = [(entry.height, entry.width) for entry in (labels or split).images]
     pixels = max(height * width for height, width in sizes)
     together = max(1, PIXELS_PER_BATCH // pixels) if len(set(sizes)) == 1 else 1
-    size = sum(sample_bytes(*size, bool(split.features)) for size in sizes)
+    size = sum(sample_bytes(*size, bool(split.features)) for size in workers.share(sizes))
+    own = [entry.image_id for entry in workers.share(split.images)] if workers.count > 1 else None
     batches = split.examples(
         target,
+        own,
         together=together,
         keep=lambda decoded: cache.sequence(f"{split.name}-{name}", decoded, size),
     )

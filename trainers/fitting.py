@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -24,7 +25,9 @@ from cereals_tf.data_prep.progress import Progress, note
 from cereals_tf.trainers.adam import FusedAdam
 from cereals_tf.trainers.normalization import fused_normalization
 from cereals_tf.trainers.randomness import derive_seed, reseed
-from cereals_tf.trainers.strategy import split_among
+from cereals_tf.trainers.strategy import split_among, summed
+from cereals_tf.trainers.together import JointTraining
+from cereals_tf.trainers.workers import ALONE, Workers
 
 BAR_FORMAT = "{desc}: {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}] {bar}"
 """Steps and times, what the last epoch gave, and a bar where the terminal leaves room for it."""
@@ -159,7 +162,7 @@ def compile_model(model: keras.Model, loss: keras.losses.Loss, learning_rate: fl
     """
     strategy = model.distribute_strategy
     if strategy.num_replicas_in_sync > 1:
-        loss = type(loss).from_config({**loss.get_config(), "reduction": "sum"})
+        loss = summed(loss)
     with strategy.scope():
         optimizer = FusedAdam(learning_rate, beta_1=BETA_1, beta_2=BETA_2)
         model.compile(optimizer=optimizer, loss=loss, jit_compile=False)
@@ -175,6 +178,7 @@ def fit(
     seed: int,
     folder: Path,
     on_epoch: Callable[[FitState], None] | None = None,
+    workers: Workers = ALONE,
 ) -> FitState:
     """Train `model` and leave it with its best weights.
 
@@ -188,18 +192,21 @@ def fit(
         seed: Every epoch's order and dropout are drawn from it.
         folder: Holds the checkpoints; training continues from what is there.
         on_epoch: Called with all epochs so far, at the start and after each epoch that is on disk.
+        workers: Train it together, each a copy of its own; the chief alone writes into `folder`,
+            which all of them see.
 
     Returns:
         The losses and metrics of all epochs.
 
     Raises:
-        UserError: The loss is no longer finite, or what is in `folder` is damaged.
+        UserError: The loss is no longer finite, or what is in `folder` is damaged, or another
+            folder than the chief's.
     """
     tf.random.set_seed(seed)
-    replicas = model.distribute_strategy.num_replicas_in_sync
     compile_model(model, objective.loss, options.learning_rate)
     checkpoints = _Checkpoints(folder)
     state = checkpoints.resume(model)
+    _refuse_other_folder(folder, state, workers)
     on_epoch = on_epoch or (lambda state: None)
     on_epoch(state)
     total = options.epochs * steps
@@ -209,17 +216,12 @@ def fit(
             desc=objective.name, total=total, initial=state.epoch * steps, bar_format=BAR_FORMAT
         ) as bar,
     ):
+        train = _epoch_training(model, objective.loss, workers, bar)
         while not state.finished(options, objective.higher_is_better):
             epoch_seed = derive_seed(seed, state.epoch, objective.name)
             reseed(model, epoch_seed)
             model.optimizer.learning_rate = options.rate(state.epoch)
-            batches = epoch_data(epoch_seed)
-            if replicas > 1:
-                batches = split_among(batches, replicas)
-            history = model.fit(
-                batches, shuffle=False, verbose=0, callbacks=[_StepProgress(bar)]
-            ).history
-            loss = history["loss"][0]
+            loss = train(epoch_data(epoch_seed))
             if not math.isfinite(loss):
                 raise UserError(
                     f"--learning_rate={options.learning_rate:g}: training of the {objective.name} "
@@ -227,15 +229,42 @@ def fit(
                 )
             state.losses.append(loss)
             state.metrics.append(objective.measure())
-            best = state.best_epoch(objective.higher_is_better)
-            checkpoints.save(model, state, best)
+            if workers.lead:
+                checkpoints.save(model, state, state.best_epoch(objective.higher_is_better))
             on_epoch(state)
             bar.set_postfix_str(standing(objective, state))
+    workers.wait()
     if state.metrics:
         checkpoints.restore(model, state.best_epoch(objective.higher_is_better))
     if remark := state.remark(options, objective.higher_is_better):
         note(f"{objective.name}: {remark}")
     return state
+
+
+def _epoch_training(
+    model: keras.Model, loss: keras.losses.Loss, workers: Workers, bar: Progress
+) -> Callable[[tf.data.Dataset], float]:
+    """Return what trains a compiled model on the batches of an epoch and gives the mean loss."""
+    if workers.count > 1:
+        return partial(JointTraining(model, loss, workers).epoch, on_step=bar.update)
+    replicas = model.distribute_strategy.num_replicas_in_sync
+
+    def train(batches: tf.data.Dataset) -> float:
+        if replicas > 1:
+            batches = split_among(batches, replicas)
+        progress = _StepProgress(bar)
+        return model.fit(batches, shuffle=False, verbose=0, callbacks=[progress]).history["loss"][0]
+
+    return train
+
+
+def _refuse_other_folder(folder: Path, state: FitState, workers: Workers) -> None:
+    expected = workers.told(state.epoch)
+    if state.epoch != expected:
+        raise UserError(
+            f"{folder}: worker {workers.index} sees {state.epoch} epochs there, the chief "
+            f"{expected}; expected a folder that all workers share"
+        )
 
 
 def standing(objective: Objective, state: FitState) -> str:

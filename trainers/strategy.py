@@ -1,8 +1,9 @@
-"""Training on several devices of this machine, with tf.distribute."""
+"""Training on several devices, with tf.distribute."""
 
 from functools import partial
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 from cereals_tf.data_prep.errors import UserError
@@ -14,8 +15,9 @@ def open_strategy(name: str, batch_size: int) -> tf.distribute.Strategy:
     """Return the strategy in whose scope a model is built that `fit` is to train with it.
 
     Args:
-        name: `none`: one device. `mirrored`: all GPUs of this machine, its CPU devices if there are
-            none; each holds the model and gets an equal part of the images of a step.
+        name: `none`: one device; `multiworker` too, of whose workers each has one, see
+            `cereals_tf.trainers.workers`. `mirrored`: all GPUs of this machine, its CPU devices if
+            there are none; each holds the model and gets an equal part of the images of a step.
         batch_size: Images in a step, on all devices together.
 
     Raises:
@@ -23,7 +25,7 @@ def open_strategy(name: str, batch_size: int) -> tf.distribute.Strategy:
     """
     if name not in STRATEGIES:
         raise UserError(f"--strategy={name}: expected one of {', '.join(STRATEGIES)}")
-    if name == "none":
+    if name != "mirrored":
         return tf.distribute.get_strategy()
     strategy = tf.distribute.MirroredStrategy()
     replicas = strategy.num_replicas_in_sync
@@ -33,6 +35,11 @@ def open_strategy(name: str, batch_size: int) -> tf.distribute.Strategy:
             f"--batch_size must be a multiple of {replicas}; it is {batch_size}"
         )
     return strategy
+
+
+def summed(loss: keras.losses.Loss) -> keras.losses.Loss:
+    """Return a loss as the sum over weighted positions, for batches that `split_among` gives."""
+    return type(loss).from_config({**loss.get_config(), "reduction": "sum"})
 
 
 def split_among(batches: tf.data.Dataset, replicas: int) -> tf.data.Dataset:

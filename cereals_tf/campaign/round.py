@@ -74,6 +74,7 @@ from cereals_tf.data_prep.files import write_atomically
 from cereals_tf.data_prep.progress import note, within
 from cereals_tf.data_prep.sources.reading import read_json
 from cereals_tf.trainers.evaluation import READ_ANEW, CostEvaluator
+from cereals_tf.trainers.workers import ALONE, Workers
 
 POOL_RANK = "pool_rank.json"
 
@@ -89,6 +90,7 @@ class Round:
         campaign: The campaign.
         strategy: Trains the models, see `trainers.strategy`; None: on one device.
         recipe: What the round is trained by in place of the campaign's; '': as it was begun.
+        workers: Train the models together; the chief does all else.
     """
 
     def __init__(
@@ -96,8 +98,10 @@ class Round:
         campaign: Campaign,
         strategy: tf.distribute.Strategy | None = None,
         recipe: str = "",
+        workers: Workers = ALONE,
     ) -> None:
         self.campaign = campaign
+        self._workers = workers
         self._recipe = recipe
         self.strategy = strategy or tf.distribute.get_strategy()
         self.rounds = campaign.rounds()
@@ -313,10 +317,17 @@ class Round:
             val=self.val,
             strategy=self.strategy,
             scratch=self._scratch,
+            workers=self._workers,
         )
 
     def _train(self, task: Task) -> None:
+        self._workers.told(TASKS.index(task))
         with self._clock.timed(f"train_{task.name}"):
+            self._training.train(task, self.folder / task.file)
+
+    def assist(self, task: Task) -> None:
+        """Train a task's model together with the chief, who completes the round."""
+        with within(f"round {self.number}"):
             self._training.train(task, self.folder / task.file)
 
     @cached_property
@@ -366,7 +377,7 @@ class Round:
             test_iou_per_class=tested.iou_per_class if tested else None,
             **spent(campaign, regions, self.train.images)._asdict(),
             training={task.name: training_summary(self._scratch, task) for task in TASKS},
-            devices=self.strategy.num_replicas_in_sync,
+            devices=self.strategy.num_replicas_in_sync * self._workers.count,
             seconds=self._clock.seconds,
             versions=_versions(),
             options=self.models.options.to_json(),

@@ -9,14 +9,19 @@ import tensorflow as tf
 from cereals_tf.campaign.annotators.annotator import WaitingError
 from cereals_tf.campaign.folder.campaign import Campaign, CommittedRound
 from cereals_tf.campaign.folder.waiting import why_it_stopped
+from cereals_tf.campaign.learning.task import TASKS
 from cereals_tf.campaign.pool.share import ALL, Share
 from cereals_tf.campaign.round import PoolIsEmptyError, Round
 from cereals_tf.data_prep.beam_extra import beam_imported
 from cereals_tf.data_prep.damage import damage_named, refuse_damage
 from cereals_tf.trainers.strategy import open_strategy
+from cereals_tf.trainers.workers import Workers, open_workers
 
 if TYPE_CHECKING:
     from cereals_tf.campaign.beam_scoring import BeamScoring
+
+COMPLETE, INCOMPLETE = -1, -2
+"""What the chief tells the workers at the end of a step; otherwise, the number of a task."""
 
 
 def step_campaign(
@@ -34,23 +39,39 @@ def step_campaign(
         recipe: What this round is trained by in place of the campaign's; '': as it was begun.
         ask: Where people annotate, ask them for the regions of the round after it too.
 
+    With the strategy `multiworker`, every worker does this step; they train together, and one of
+    them, the chief, does all else.
+
     Returns:
         The round; None if the pool is empty or the round waits for people, see `why_it_stopped`.
 
     Raises:
         UserError: The campaign is busy, its data set changed or is damaged, or an option is wrong.
     """
+    workers = open_workers(strategy, campaign.options.batch_size)
     devices = open_strategy(strategy, campaign.options.batch_size)
     if recipe:
         campaign.options.with_recipe(recipe)
-    with at_work(campaign, ("train", "val")) as now:
+    if not workers.lead:
+        return _assist(campaign, workers)
+    with at_work(campaign, ("train", "val")) as now, workers.losses_named(campaign.folder):
         try:
-            done = Round(now, devices, recipe).complete()
+            done = Round(now, devices, recipe, workers).complete()
         except (PoolIsEmptyError, WaitingError):
-            return None
-        if ask and campaign.options.annotator == "files":
+            done = None
+        if done and ask and campaign.options.annotator == "files":
             Round(now).ask()
+        workers.told(COMPLETE if done else INCOMPLETE)
         return done
+
+
+def _assist(campaign: Campaign, workers: Workers) -> CommittedRound | None:
+    """Take part in the trainings of the chief's step until it ends."""
+    tf.config.experimental.enable_op_determinism()
+    with damage_named(campaign.data, "train", "val"), workers.losses_named(campaign.folder):
+        while (told := workers.told()) >= 0:
+            Round(campaign.reopened(), workers=workers).assist(TASKS[told])
+    return campaign.round(None) if told == COMPLETE else None
 
 
 def score_campaign(campaign: Campaign, share: Share = ALL, beam_options: str | None = None) -> int:

@@ -10,10 +10,11 @@ from cereals_tf.campaign.folder.regions import Annotated, cost_per_click, costed
 from cereals_tf.campaign.options import Options
 from cereals_tf.data_prep.dataset import Classes
 from cereals_tf.trainers.cache import Cache
-from cereals_tf.trainers.evaluation import READ_ANEW, CostEvaluator, SegmentationEvaluator
+from cereals_tf.trainers.evaluation import CostEvaluator, SegmentationEvaluator
 from cereals_tf.trainers.fitting import Objective, cost_loss, count_loss, segmentation_loss
 from cereals_tf.trainers.split import Split
 from cereals_tf.trainers.targets import Target
+from cereals_tf.trainers.workers import ALONE, Workers
 
 Measure = Callable[[], float]
 
@@ -31,7 +32,8 @@ class Task:
         loss: Makes the loss.
         metric: Returns the name of what `measured_on` measures.
         higher_is_better: Whether a larger value of it is an improvement.
-        measured_on: Returns what measures a model on val, given all regions and a cache.
+        measured_on: Returns what measures a model on val, given all regions, a cache, and the
+            workers that measure it together.
     """
 
     name: Target
@@ -42,7 +44,9 @@ class Task:
     loss: Callable[[Options], keras.losses.Loss]
     metric: Callable[[Options], str]
     higher_is_better: bool
-    measured_on: Callable[[keras.Model, Split, Options, Sequence[Annotated], Cache], Measure]
+    measured_on: Callable[
+        [keras.Model, Split, Options, Sequence[Annotated], Cache, Workers], Measure
+    ]
 
     @property
     def file(self) -> str:
@@ -62,21 +66,29 @@ class Task:
         options: Options,
         regions: Sequence[Annotated],
         cache: Cache,
+        workers: Workers = ALONE,
     ) -> Objective:
         """Return what `fit` is to improve."""
         return Objective(
             name=self.name,
             loss=self.loss(options),
             metric_name=self.metric(options),
-            measure=self.measured_on(model, val, options, regions, cache),
+            measure=self.measured_on(model, val, options, regions, cache, workers),
             higher_is_better=self.higher_is_better,
         )
 
 
 def _stride8_miou(
-    model: keras.Model, val: Split, options: Options, regions: Sequence[Annotated], cache: Cache
+    model: keras.Model,
+    val: Split,
+    options: Options,
+    regions: Sequence[Annotated],
+    cache: Cache,
+    workers: Workers,
 ) -> Measure:
-    evaluator = SegmentationEvaluator(model, val, full_resolution=False, cache=cache)
+    evaluator = SegmentationEvaluator(
+        model, val, full_resolution=False, cache=cache, workers=workers
+    )
     return lambda: evaluator.iou().mean or 0.0
 
 
@@ -85,10 +97,11 @@ def _cost_error(
     val: Split,
     options: Options,
     regions: Sequence[Annotated],
-    cache: Cache = READ_ANEW,
+    cache: Cache,
+    workers: Workers,
 ) -> Measure:
     per_click = cost_per_click(regions, options.cost_unit)
-    evaluator = CostEvaluator(model, val, cache, per_click)
+    evaluator = CostEvaluator(model, val, cache, per_click, workers)
     if options.predicts_crossings:
         return lambda: evaluator.errors().poisson
     return evaluator.mean_squared_error

@@ -26,6 +26,7 @@ from cereals_tf.trainers.randomness import derive_seed
 from cereals_tf.trainers.receptive_field import crop_rule
 from cereals_tf.trainers.samples import STEP_PIXELS, plan_samples
 from cereals_tf.trainers.split import Split
+from cereals_tf.trainers.workers import ALONE, Workers
 
 TUNED_RATE = 0.1
 """Of the learning rate, where the layers of a pretrained encoder learn too."""
@@ -46,6 +47,7 @@ class Training:
         strategy: Trains the models, see `trainers.strategy`.
         scratch: Folder for checkpoints and caches.
         recorded: Whether TensorBoard's files are told of the epochs.
+        workers: Train them together; the chief alone writes.
     """
 
     campaign: Campaign
@@ -58,6 +60,7 @@ class Training:
     strategy: tf.distribute.Strategy
     scratch: Path
     recorded: bool = True
+    workers: Workers = ALONE
 
     def train(self, task: Task, out: Path) -> None:
         """Train a task's model from its first weights, or from where it was interrupted.
@@ -70,7 +73,8 @@ class Training:
             trained = self._tune(task)
         else:
             trained = self._fit(task, self.models, task.name)
-        _save_without_optimizer(trained, self.models.random(task), out)
+        if self.workers.lead:
+            _save_without_optimizer(trained, self.models.random(task), out)
         shutil.rmtree(self._cache_folder, ignore_errors=True)
         del trained  # it refers to itself
         gc.collect()
@@ -109,19 +113,23 @@ class Training:
             model, (labelled, val) = as_taken(
                 self.campaign, models, task, kept, self.labelled, self.val
             )
-        data = self._data(task, options, model, labelled)
-        goal = task.objective(model, val, options, self.regions, self._cache(options))
+        with self.workers.chief_first():  # what it keeps of the images is there for the others
+            data = self._data(task, options, model, labelled)
+            goal = task.objective(
+                model, val, options, self.regions, self._cache(options), self.workers
+            )
         rate = options.learning_rate
         if task.encoder(options) == "tuned":
             rate *= TUNED_RATE
         how = FitOptions(options.epochs, options.patience, rate, options.schedule)
         events = (
             training_events(self.campaign, self.number, name, goal.metric_name, how.rate)
-            if self.recorded
+            if self.recorded and self.workers.lead
             else nullcontext()
         )
+        folder = self.scratch / name
         with events as on_epoch:
-            fit(model, goal, data.epoch, data.steps, how, seed, self.scratch / name, on_epoch)
+            fit(model, goal, data.epoch, data.steps, how, seed, folder, on_epoch, self.workers)
         return kept
 
     def _first(self, task: Task, models: Models) -> keras.Model:
@@ -145,7 +153,8 @@ class Training:
 
     @property
     def _cache_folder(self) -> Path:
-        return self.scratch / "cache"
+        own = f"-{self.workers.index}" if self.workers.index else ""
+        return self.scratch / f"cache{own}"
 
     def _data(
         self, task: Task, options: Options, model: keras.Model, labelled: Split

@@ -28,7 +28,10 @@ def test_unknown_strategies_are_refused_before_anything_is_done(first_round, cer
     before = snapshot(campaign.folder)
     for command in (("step",), ("run", "--rounds=2")):
         name, *options = command
+        status, _, err = cereals(name, campaign.folder, *options, "--strategy=tpu")
+        assert status == 2
+        assert "--strategy=tpu: expected one of none, mirrored" in err
         status, _, err = cereals(name, campaign.folder, *options, "--strategy=multiworker")
         assert status == 2
-        assert "--strategy=multiworker: expected one of none, mirrored" in err
+        assert "--strategy=multiworker: the environment variable TF_CONFIG is not set" in err
     assert snapshot(campaign.folder) == before
