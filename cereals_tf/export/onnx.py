@@ -11,13 +11,14 @@ import tensorflow as tf
 from cereals_tf.export.formats import Segment
 from cereals_tf.export.portable import IMAGE, Portable, converting
 from cereals_tf.export.source import Source
+from cereals_tf.export.x_anylabeling import write_assistant
 
 OPSET = 17
 """ONNX Runtime 1.12 and later, OpenVINO and Triton read it."""
 
 
 def write(source: Source, folder: Path) -> Segment:
-    """Write `model.onnx` and `score.onnx`; see `Format.write`.
+    """Write `model.onnx` and `score.onnx`, and `x-anylabeling.yaml`; see `Format.write`.
 
     Each says its class names in its metadata.
     """
@@ -27,7 +28,8 @@ def write(source: Source, folder: Path) -> Segment:
 
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
     images = tf.TensorSpec([None, None, None, 3], tf.uint8, IMAGE)
-    names = json.dumps(source.campaign.classes.names)
+    classes = source.campaign.classes.names
+    write_assistant(folder, classes, source.done.number)
     for name, function in Portable.of(source).functions.items():
         with converting(source.format):
             model, _ = tf2onnx.convert.from_function(
@@ -35,7 +37,7 @@ def write(source: Source, folder: Path) -> Segment:
             )
             onnx.checker.check_model(model)
         _name_sizes(model)
-        onnx.helper.set_model_props(model, {"classes": names})
+        onnx.helper.set_model_props(model, {"classes": json.dumps(classes)})
         onnx.save(model, folder / f"{name}.onnx")
     session = onnxruntime.InferenceSession(
         folder / "model.onnx", providers=["CPUExecutionProvider"]

@@ -1,8 +1,11 @@
 """The Python of docs/serving.md, run as it stands."""
 
 import re
+import sys
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -44,6 +47,48 @@ def test_clients_of_other_runtimes(needs, counting, street, name, text):
     (client,) = (block for block in BLOCKS if text in block)
     exec(client, {"print": lambda *values: said.update(shape=values[0])})
     assert said["shape"] == ((1, 60, 90) if name == "litert" else (1, 64, 96))
+
+
+class BaseModel:
+    """What X-AnyLabeling-Server's base class does with a configuration."""
+
+    def __init__(self, config):
+        self.model_id, self.display_name = config["model_id"], config["display_name"]
+        self.params = config.get("params", {})
+
+
+def test_x_anylabelings_server_draws_what_the_model_sees(needs, counting, street, monkeypatch):
+    needs("onnx")
+    yaml = pytest.importorskip("yaml")
+    export(counting, "onnx")
+    config = yaml.safe_load(Path("OUT/x-anylabeling.yaml").read_text())
+    values = {widget["name"]: widget["value"] for widget in config["widgets"]}
+    assert values == {"button_run": None, "toggle_preserve_existing_annotations": False}
+    assert config["params"]["classes"] == list(counting.classes.names)
+    registered = {}
+    served = {
+        "app.core.registry": {
+            "register_model": lambda name: lambda kind: registered.update({name: kind})
+        },
+        "app.models.base": {"BaseModel": BaseModel},
+        "app.schemas.shape": {"Shape": SimpleNamespace},
+    }
+    for name, contents in served.items():
+        module = ModuleType(name)
+        vars(module).update(contents)
+        monkeypatch.setitem(sys.modules, name, module)
+    (block,) = (block for block in BLOCKS if "register_model" in block)
+    exec(block, {"__name__": "app.models.cereals"})
+    monkeypatch.chdir("OUT")
+    model = registered[config["model_id"]](config)
+    model.load()
+    shapes = model.predict(street.numpy()[:, :, ::-1], {})["shapes"]
+    painted = np.full((64, 96), 255, np.uint8)
+    for shape in shapes:
+        outline = np.array(shape.points, np.int32)
+        cv2.fillPoly(painted, [outline], counting.classes.names.index(shape.label))
+    (seen,) = model.model.run(["classes"], {"image": street.numpy()[None]})
+    assert (painted == seen[0]).mean() > 0.9
 
 
 def test_regions_cost_what_the_campaign_estimates(counting, street):
