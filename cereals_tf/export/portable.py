@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 from cereals_tf.acquisition.scorer import Scorer
@@ -16,6 +17,7 @@ from cereals_tf.data_prep.quiet import stderr_to
 from cereals_tf.export.source import Size, Source
 from cereals_tf.models.layers import triangle_weights
 from cereals_tf.trainers.evaluation import upsample_logits
+from cereals_tf.trainers.normalization import layers_of
 
 IMAGE = "image"
 """The name of every file's input."""
@@ -29,15 +31,18 @@ class Portable:
     Attributes:
         scorer: Holds both models.
         image_size: (height, width) that images are resized to; None: as they are.
+        drops_casts: Whether the converter, or the runtime, takes casts to float16 and back for
+            superfluous.
     """
 
     scorer: Scorer
     image_size: Size | None
+    drops_casts: bool = False
 
     @classmethod
     def of(cls, source: Source) -> "Portable":
         """Return what is exported so."""
-        return cls(source.scorer, source.campaign.image_size)
+        return cls(source.scorer, source.campaign.image_size, source.format != "litert")
 
     @property
     def functions(self) -> dict[str, Function]:
@@ -55,7 +60,8 @@ class Portable:
             the chosen classes' probabilities.
         """
         seen = self._resized(image)
-        logits = self.scorer.segmentation(seen, training=False)
+        with self._features_rounded():
+            logits = self.scorer.segmentation(seen, training=False)
         logits = upsample_logits(logits, *_size(seen))
         if self.image_size:
             logits = tf.image.resize(logits, _size(image), method="bilinear")
@@ -77,7 +83,27 @@ class Portable:
             float32 [N, h, w] each, at stride 8 of the campaign's image size.
         """
         drawn = self.scorer.draws or self.scorer.measure.of_windows
-        return self.scorer.named_maps(self._resized(image), with_information=not drawn)
+        with self._features_rounded():
+            return self.scorer.named_maps(self._resized(image), with_information=not drawn)
+
+    @contextmanager
+    def _features_rounded(self) -> Iterator[None]:
+        """Have features that heads take in float16 rounded by arithmetic, where casts are lost."""
+        models = (self.scorer.segmentation, self.scorer.cost) if self.drops_casts else ()
+        layers = {
+            layer
+            for model in models
+            for layer in layers_of(model)
+            if isinstance(layer, keras.layers.Identity) and layer.compute_dtype == "float16"
+        }
+        for layer in layers:
+            layer.autocast, layer.call = False, half_precision
+        try:
+            yield
+        finally:
+            for layer in layers:
+                layer.autocast = True
+                del layer.call
 
     def _resized(self, image: tf.Tensor) -> tf.Tensor:
         """Do what `records.resize_image` does, as products with matrices."""
@@ -88,6 +114,17 @@ class Portable:
         pixels = tf.einsum("ij,bjwc->biwc", triangle_weights(height, rows, "float32"), pixels)
         pixels = tf.einsum("ij,bhjc->bhic", triangle_weights(width, columns, "float32"), pixels)
         return tf.clip_by_value(tf.round(pixels), 0.0, 255.0)
+
+
+def half_precision(values: tf.Tensor) -> tf.Tensor:
+    """Round float32 values to the 11 significant bits that float16 has, and keep them float32.
+
+    Veltkamp's splitting (Dekker, "A Floating-Point Technique for Extending the Available
+    Precision", Numerische Mathematik 18, 1971): the nearest such value, of two equally near ones
+    either.
+    """
+    scaled = values * (2.0**13 + 1)
+    return scaled - (scaled - values)
 
 
 def _size(images: tf.Tensor) -> tuple[Any, Any]:
