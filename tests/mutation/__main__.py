@@ -133,6 +133,7 @@ def _tests_pass(module: str, seconds: float) -> str:
 def _run_tests(module: str) -> int:
     import pytest
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
     os.chdir(COPY)
     silent = os.open(COPY / "output", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(silent, 1)

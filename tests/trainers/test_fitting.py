@@ -225,6 +225,32 @@ def test_optimizer_is_the_paper_s(tmp_path):
     assert not config["weight_decay"] and not config["amsgrad"]
 
 
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_every_epoch_has_the_learning_rate_of_its_schedule(tmp_path, schedule):
+    model, rates = _model(0), []
+    cosine = keras.optimizers.schedules.CosineDecay(0.02, decay_steps=6)
+    expected = [float(cosine(epoch)) if schedule == "cosine" else 0.02 for epoch in range(6)]
+
+    def measure():
+        rates.append(float(model.optimizer.learning_rate))
+        return 0.0
+
+    objective = Objective("cost", cost_loss(), "score", measure, True)
+    options = FitOptions(6, 9, 0.02, schedule)
+    fit(model, objective, _epoch, STEPS, options, 7, tmp_path)
+    assert rates == pytest.approx(expected, rel=1e-6)
+    remark = FitState([0.0] * 6, [1.0, *[0.0] * 5]).remark(options, True)
+    assert (remark is None) == (schedule == "cosine")
+
+
+def test_the_bar_counts_the_steps_of_all_epochs_and_goes_on_where_it_was(tmp_path, capsys, notes):
+    _fit(_model(0), iter([1, 2]).__next__, tmp_path, epochs=2)
+    assert "cost: 8/8 " in capsys.readouterr().err
+    _fit(_model(0), iter([3]).__next__, tmp_path, epochs=3)
+    shown = capsys.readouterr().err
+    assert "cost: 8/12 " in shown and "cost: 12/12 " in shown and "cost: 0/" not in shown
+
+
 def test_losses_are_the_means_of_the_epochs_steps(tmp_path):
     keras.utils.set_random_seed(0)
     image = keras.Input((8, 8, 3))
