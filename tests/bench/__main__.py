@@ -27,6 +27,7 @@ GROUPS = {
     "features": "tests.bench.features",
     "encoders": "tests.bench.encoders",
     "training": "tests.bench.training",
+    "export": "tests.bench.export",
 }
 """Modules with `rows(quick: bool) -> Iterator[Row]`, by the name of their group."""
 WIDTH_OF_LOGS = 140

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -45,6 +45,8 @@ class Size(NamedTuple):
 
 FULL = Size(2975, 1024, 2048, 128, 60, 4, 200, 3)
 QUICK = Size(12, 128, 256, 32, 6, 2, 10, 1)
+MANY_FULL = Size(100_000, 192, 256, 24, 0, 0, 0, 1)
+MANY_QUICK = Size(60, 64, 96, 16, 0, 0, 0, 1)
 SHARE = 0.05
 """Share of the pool's area that is chosen."""
 
@@ -53,7 +55,8 @@ def rows(quick: bool) -> Iterator[Row]:
     """Measure selection from files, its memory, and the peers on what they can do."""
     size = QUICK if quick else FULL
     with tempfile.TemporaryDirectory() as folder:
-        yield from _whole_pool(size, Path(folder), quick)
+        yield from _whole_pool(size, Path(folder))
+    yield from _many_images(quick)
     yield from _loop(size)
     if (PEERS / "installed").exists() and not quick:
         yield from _scikit_activeml(size)
@@ -61,13 +64,13 @@ def rows(quick: bool) -> Iterator[Row]:
         print("selection: no scikit-activeml to compare with: make bench-peers", file=sys.stderr)
 
 
-def _whole_pool(size: Size, folder: Path, quick: bool) -> Iterator[Row]:
+def _whole_pool(size: Size, folder: Path) -> Iterator[Row]:
     write_pool(size.images, folder, size)
     windows = size.images * int(np.prod(_grid(size)))
     pool = open_pool(folder, size)
     seconds = interleaved(
         {
-            "choose": partial(choose_from, pool, folder, size),
+            "choose": partial(choose_from, pool, folder, _area_of(size)),
             "read": partial(_read_all, pool, folder),
         },
         size.repeats,
@@ -84,21 +87,57 @@ def _whole_pool(size: Size, folder: Path, quick: bool) -> Iterator[Row]:
         "",
         f"product fusion; {ratio}",
     )
-    peaks = {}
-    for images in (size.images // 10, size.images):
-        answer = in_child("tests.bench.selection:choose_in", str(folder), images, quick)
-        peaks[images] = answer["peak_mib"]
-    few, many = peaks
+    few, many = (
+        _chosen_in(folder, count, size, _area_of(size._replace(images=count)))
+        for count in (size.images // 10, size.images)
+    )
+    yield _memory(size, few, many, "mapped files that are read count while they fit")
+
+
+def _many_images(quick: bool) -> Iterator[Row]:
+    """Choose the same number of regions among few and many small images."""
+    size = MANY_QUICK if quick else MANY_FULL
+    budget = size.images // 10 * size.region**2
+    with tempfile.TemporaryDirectory() as folder:
+        write_pool(size.images, Path(folder), size)
+        few, many = (
+            _chosen_in(folder, count, size, budget) for count in (size.images // 10, size.images)
+        )
     yield Row(
         "selection",
-        f"peak memory, {many:,} images",
-        peaks[many],
-        "MiB",
-        f"{few:,} images",
-        peaks[many] / peaks[few],
-        "<= 1.25",
-        "process with TensorFlow; mapped files that are read count while they fit",
+        f"choose {many['result']:,} regions of {size.images:,} images",
+        many["seconds"],
+        "s",
+        f"{size.images // 10:,} images",
+        many["seconds"] / few["seconds"],
+        "",
+        f"of {size.height}x{size.width}, product fusion",
     )
+    yield _memory(size, few, many, f"{many['result']:,} regions are chosen")
+
+
+def _memory(size: Size, few: dict[str, Any], many: dict[str, Any], note: str) -> Row:
+    """Compare the peak memory of choosing among a tenth of the images and among all."""
+    return Row(
+        "selection",
+        f"peak memory, {size.images:,} images of {size.height}x{size.width}",
+        many["peak_mib"],
+        "MiB",
+        f"{size.images // 10:,} images",
+        many["peak_mib"] / few["peak_mib"],
+        "<= 1.25",
+        f"process with TensorFlow; {note}",
+    )
+
+
+def _chosen_in(folder: str | Path, images: int, size: Size, budget: float) -> dict[str, Any]:
+    """Choose among the first images of a pool in a fresh process, see `in_child`."""
+    return in_child("tests.bench.selection:choose_in", str(folder), images, list(size), budget)
+
+
+def _area_of(size: Size) -> float:
+    """Return `SHARE` of a pool's area."""
+    return SHARE * size.images * size.height * size.width
 
 
 def _loop(size: Size) -> Iterator[Row]:
@@ -226,15 +265,14 @@ def open_pool(folder: Path, size: Size) -> Pool:
     return Pool(options, Split(data, "train"), {})
 
 
-def choose_from(pool: Pool, folder: Path, size: Size) -> list[Chosen]:
-    """Choose `SHARE` of a pool's area."""
-    budget = SHARE * len(pool.candidates) * size.height * size.width
+def choose_from(pool: Pool, folder: Path, budget: float) -> list[Chosen]:
+    """Choose so many pixels of a pool."""
     return choose_scored(pool, folder, _area, budget, round_number=1)
 
 
-def choose_in(folder: str, images: int, quick: bool) -> int:
-    """Choose among the first images of a pool that was written, in a process of its own."""
-    size = QUICK if quick else FULL
+def choose_in(folder: str, images: int, numbers: Sequence[int], budget: float) -> int:
+    """Choose so many pixels of the first images of a pool of a `Size` that was written."""
+    size = Size(*numbers)
     path = Path(folder)
     lines = (path / IMAGES).read_text().splitlines()[: images + 1]
     with tempfile.TemporaryDirectory() as part:
@@ -242,7 +280,7 @@ def choose_in(folder: str, images: int, quick: bool) -> int:
             path_of(Path(part), number).symlink_to(path_of(path, number))
         Path(part, IMAGES).write_text("\n".join(lines) + "\n")
         pool = open_pool(Path(part), size._replace(images=images))
-        return len(choose_from(pool, Path(part), size))
+        return len(choose_from(pool, Path(part), budget))
 
 
 def _read_all(pool: Pool, folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -21,11 +22,14 @@ from cereals_tf.campaign.learning.task import COST, SEGMENTATION, TASKS
 from cereals_tf.campaign.options import RECIPES, Options
 from cereals_tf.campaign.pool.choose import initial_seed
 from cereals_tf.campaign.pool.pool import Pool
-from cereals_tf.campaign.run import run_campaign, step_campaign
+from cereals_tf.campaign.pool.share import Share
+from cereals_tf.campaign.run import run_campaign, score_campaign, step_campaign
 from cereals_tf.campaign.start import start_campaign
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.models.encoder import build_encoder
+from cereals_tf.trainers import features
 
+TWO_THREADS = "--direct_num_workers=2 --direct_running_mode=multi_threading"
 CHOSEN = {
     "backbone": "mobilenet",
     "region": "16",
@@ -165,6 +169,36 @@ def test_features_are_shared_or_kept_elsewhere(start, fast, data, tmp_path):
         for found, wanted in zip(seen_of(split), seen_of(expected), strict=True):
             np.testing.assert_array_equal(found, wanted)
     assert {path: path.stat().st_mtime_ns for path in kept.iterdir()} == before
+
+
+def test_shares_of_the_pool_compute_their_own_features(fast, tmp_path, monkeypatch):
+    """Also in a pipeline of Beam, with the same scores."""
+    pytest.importorskip("apache_beam")
+    from cereals_tf.campaign import beam_scoring
+
+    monkeypatch.setattr(beam_scoring, "IMAGES_PER_SHARE", 1)
+    monkeypatch.setattr(features, "IMAGES_PER_FILE", 1)
+    scores, kept = [], []
+    for name, how in (("alone", {}), ("beamed", {"beam_options": TWO_THREADS})):
+        folder = tmp_path / name
+        shutil.copytree(fast.folder / "rounds" / "000", folder / "rounds" / "000")
+        shutil.copy(fast.folder / ENCODER, folder)
+        content = json.loads((fast.folder / "campaign.json").read_text())
+        one_by_one = {"information": "vote_entropy", "committee": 2}
+        content["options"] |= one_by_one | {"cache": f"{tmp_path}/features-{name}"}
+        content["data"] = str(fast.data_folder)
+        (folder / "campaign.json").write_text(json.dumps(content))
+        campaign = Campaign.open(folder)
+        score_campaign(campaign, Share(1, 3))
+        (own,) = Path(content["options"]["cache"]).iterdir()
+        assert len(list(own.iterdir())) == 1
+        score_campaign(campaign, **how)
+        kept.append({path.name: path.read_bytes() for path in own.iterdir()})
+        files = (campaign.working / "scratch" / "scores").iterdir()
+        scores.append({path.name: path.read_bytes() for path in files})
+    assert scores[0] == scores[1]
+    assert kept[0] == kept[1]
+    assert len(kept[0]) == len(scores[0]) > 1
 
 
 def seen_of(split):
