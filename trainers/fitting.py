@@ -179,6 +179,7 @@ def fit(
     folder: Path,
     on_epoch: Callable[[FitState], None] | None = None,
     workers: Workers = ALONE,
+    positions: float | None = None,
 ) -> FitState:
     """Train `model` and leave it with its best weights.
 
@@ -194,6 +195,9 @@ def fit(
         on_epoch: Called with all epochs so far, at the start and after each epoch that is on disk.
         workers: Train it together, each a copy of its own; the chief alone writes into `folder`,
             which all of them see.
+        positions: What the weighted loss of each step is divided by, the weighted positions that a
+            mean step has: all of them count alike then. None: by its own, so that those of a step
+            that has few of them count more.
 
     Returns:
         The losses and metrics of all epochs.
@@ -203,7 +207,8 @@ def fit(
             folder than the chief's.
     """
     tf.random.set_seed(seed)
-    compile_model(model, objective.loss, options.learning_rate)
+    loss = objective.loss if positions is None else summed(objective.loss)
+    compile_model(model, loss, options.learning_rate)
     checkpoints = _Checkpoints(folder)
     state = checkpoints.resume(model)
     _refuse_other_folder(folder, state, workers)
@@ -216,18 +221,18 @@ def fit(
             desc=objective.name, total=total, initial=state.epoch * steps, bar_format=BAR_FORMAT
         ) as bar,
     ):
-        train = _epoch_training(model, objective.loss, workers, bar)
+        train = _epoch_training(model, loss, workers, bar, positions)
         while not state.finished(options, objective.higher_is_better):
             epoch_seed = derive_seed(seed, state.epoch, objective.name)
             reseed(model, epoch_seed)
             model.optimizer.learning_rate = options.rate(state.epoch)
-            loss = train(epoch_data(epoch_seed))
-            if not math.isfinite(loss):
+            mean = train(epoch_data(epoch_seed))
+            if not math.isfinite(mean):
                 raise UserError(
                     f"--learning_rate={options.learning_rate:g}: training of the {objective.name} "
-                    f"model diverged in epoch {state.epoch + 1} (loss {loss}): lower it"
+                    f"model diverged in epoch {state.epoch + 1} (loss {mean}): lower it"
                 )
-            state.losses.append(loss)
+            state.losses.append(mean)
             state.metrics.append(objective.measure())
             if workers.lead:
                 checkpoints.save(model, state, state.best_epoch(objective.higher_is_better))
@@ -242,16 +247,20 @@ def fit(
 
 
 def _epoch_training(
-    model: keras.Model, loss: keras.losses.Loss, workers: Workers, bar: Progress
+    model: keras.Model,
+    loss: keras.losses.Loss,
+    workers: Workers,
+    bar: Progress,
+    positions: float | None,
 ) -> Callable[[tf.data.Dataset], float]:
     """Return what trains a compiled model on the batches of an epoch and gives the mean loss."""
     if workers.count > 1:
-        return partial(JointTraining(model, loss, workers).epoch, on_step=bar.update)
+        return partial(JointTraining(model, loss, workers, positions).epoch, on_step=bar.update)
     replicas = model.distribute_strategy.num_replicas_in_sync
 
     def train(batches: tf.data.Dataset) -> float:
-        if replicas > 1:
-            batches = split_among(batches, replicas)
+        if replicas > 1 or positions is not None:
+            batches = split_among(batches, replicas, positions)
         progress = _StepProgress(bar)
         return model.fit(batches, shuffle=False, verbose=0, callbacks=[progress]).history["loss"][0]
 

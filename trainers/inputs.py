@@ -31,6 +31,7 @@ class TrainingData:
     Attributes:
         samples: The training samples per image id.
         steps: Training steps in an epoch.
+        positions_per_step: Positions in the regions of a mean step.
 
     Args:
         split: Where images come from.
@@ -63,6 +64,12 @@ class TrainingData:
         self._augment = augment
         crops = [sample.crop for part in samples.values() for sample in part]
         self._count = len(crops)
+        positions = sum(
+            cells(box.height) * cells(box.width)
+            for image_id in samples
+            for box in regions[image_id]
+        )
+        self.positions_per_step = positions * batch_size / self._count
         self._whole = augment or _are_whole(split, samples)
         steps = math.ceil(self._count / batch_size)
         self.steps, self._again = max(min_steps, steps), steps < min_steps

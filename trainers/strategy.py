@@ -42,7 +42,9 @@ def summed(loss: keras.losses.Loss) -> keras.losses.Loss:
     return type(loss).from_config({**loss.get_config(), "reduction": "sum"})
 
 
-def split_among(batches: tf.data.Dataset, replicas: int) -> tf.data.Dataset:
+def split_among(
+    batches: tf.data.Dataset, replicas: int, positions: float | None = None
+) -> tf.data.Dataset:
     """Prepare batches that replicas split, so that together they do what one device does.
 
     The weights of a batch are made to sum to one: the weighted sums of the parts then add up to the
@@ -52,13 +54,17 @@ def split_among(batches: tf.data.Dataset, replicas: int) -> tf.data.Dataset:
     Args:
         batches: (seen, targets, weights), each [B, ...]; `seen` is images, or a tuple of features.
         replicas: How many devices there are.
+        positions: What the weights are divided by in place of their sum, see `fitting.fit`.
     """
 
     def prepare(
         seen: Any, targets: tf.Tensor, weights: tf.Tensor
     ) -> tuple[Any, tf.Tensor, tf.Tensor]:
+        whole = tf.reduce_sum(weights) if positions is None else positions
+        shares = tf.math.divide_no_nan(weights, whole)
+        if replicas == 1:  # the number of images stays known
+            return seen, targets, shares
         missing = tf.math.floormod(-tf.shape(weights)[0], replicas)
-        shares = tf.math.divide_no_nan(weights, tf.reduce_sum(weights))
         filled = tf.nest.map_structure(partial(_fill, missing=missing), (seen, targets))
         return *filled, tf.concat([shares, tf.zeros_like(_last(shares, missing))], axis=0)
 

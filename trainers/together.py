@@ -19,12 +19,19 @@ class JointTraining:
 
     Args:
         model: A compiled model in plain variables, equal at all workers.
-        loss: A mean over weighted positions.
+        loss: A mean over weighted positions, or their sum.
         workers: All of them.
+        positions: See `fitting.fit`.
     """
 
-    def __init__(self, model: keras.Model, loss: keras.losses.Loss, workers: Workers) -> None:
-        self._workers = workers
+    def __init__(
+        self,
+        model: keras.Model,
+        loss: keras.losses.Loss,
+        workers: Workers,
+        positions: float | None = None,
+    ) -> None:
+        self._workers, self._positions = workers, positions
         self._averages = list(_averages(model))
         total, weights, optimizer = summed(loss), model.trainable_variables, model.optimizer
 
@@ -45,7 +52,7 @@ class JointTraining:
 
     def epoch(self, batches: tf.data.Dataset, on_step: Callable[[], object]) -> float:
         """Train on the batches of an epoch, the same at all workers, and return the mean loss."""
-        parts = self._workers.parts(split_among(batches, self._workers.count))
+        parts = self._workers.parts(split_among(batches, self._workers.count, self._positions))
         steps = iter(parts)
         losses, sizes = [], []
         for _ in range(int(parts.cardinality())):

@@ -425,6 +425,12 @@ class Options:
         "--epochs).",
         one_of(*SCHEDULES),
     )
+    loss_mean: str = option(
+        "batch",
+        "Of which labelled positions a step's loss of the segmentation is the mean: batch (those "
+        "of its images, which count more where few are labelled) or all (each counts alike).",
+        one_of("batch", "all"),
+    )
     augment: bool = option(
         False,
         "Draw other views of the images in training: flipped, scaled, shifted, lighter or darker "
@@ -691,6 +697,7 @@ _ON_PRETRAINED = {
     "batch_size": 8,
     "learning_rate": 1e-2,
     "schedule": "cosine",
+    "loss_mean": "all",
     "epochs": 10,
     "cost_maps": "all",
     "discount_void": True,
@@ -746,6 +753,7 @@ GROUPS = {
         "batch_size",
         "learning_rate",
         "schedule",
+        "loss_mean",
         "augment",
         "cache",
     ),

@@ -48,9 +48,12 @@ def _epoch(seed, scale=1.0):
     return tf.data.Dataset.from_tensor_slices(parts)
 
 
-def _fit(model, measure, folder, epochs=50, patience=3, higher=True, epoch_data=_epoch, rate=0.01):
+def _fit(
+    model, measure, folder, epochs=50, patience=3, higher=True, epoch_data=_epoch, rate=0.01, **more
+):
     objective = Objective("cost", cost_loss(), "score", measure, higher)
-    return fit(model, objective, epoch_data, STEPS, FitOptions(epochs, patience, rate), 7, folder)
+    options = FitOptions(epochs, patience, rate)
+    return fit(model, objective, epoch_data, STEPS, options, 7, folder, **more)
 
 
 def _values(model):
@@ -260,6 +263,33 @@ def test_losses_are_the_means_of_the_epochs_steps(tmp_path):
     ]
     state = _fit(model, lambda: 0.0, tmp_path, epochs=1, rate=0.0)
     assert state.losses == pytest.approx([np.mean(expected)], rel=1e-5)
+
+
+def test_all_labelled_positions_count_alike_or_those_of_a_step(tmp_path):
+    """The model predicts 0, and stays so."""
+    targets = np.array([0.0, 0.0, 0.0, 8.0], "float32").reshape(STEPS, 1, 1, 1, 1)
+    weights = np.zeros((STEPS, 1, 8, 8), "float32")
+    for step, count in enumerate((10, 20, 30, 4)):
+        weights[step].flat[:count] = 1
+    images = np.zeros((STEPS, 1, 8, 8, 3), "float32")
+    batches = tf.data.Dataset.from_tensor_slices((images, targets, weights))
+    image = keras.Input((8, 8, 3))
+    found = []
+    for positions in (None, 16.0):
+        model = keras.Model(image, keras.layers.Conv2D(1, 1)(image))
+        folder = tmp_path / str(positions)
+        state = _fit(
+            model,
+            lambda: 0.0,
+            folder,
+            1,
+            epoch_data=lambda seed: batches,
+            rate=0.0,
+            positions=positions,
+        )
+        found.append(state.losses[0])
+    mean_of_steps, mean_of_all = 64.0 / 4, 64.0 * 4 / (10 + 20 + 30 + 4)
+    assert found == pytest.approx([mean_of_steps, mean_of_all])
 
 
 @pytest.mark.parametrize("scale", [np.nan, 1e30])

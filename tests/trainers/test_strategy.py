@@ -126,6 +126,15 @@ def test_replicas_get_equal_parts_whose_sums_are_the_batch_s_mean(count):
     assert (values * shares[:count]).sum() == pytest.approx(mean, rel=1e-4)
 
 
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_weights_are_divided_by_what_a_mean_step_has(replicas):
+    weights = np.random.default_rng(0).random((3, 2, 2)).astype("float32")
+    batches = tf.data.Dataset.from_tensors((np.ones((3, 1)), np.ones((3, 1)), weights))
+    ((_, _, shares),) = split_among(batches, replicas, 5.0).as_numpy_iterator()
+    np.testing.assert_allclose(shares[:3], weights / 5)
+    assert len(shares) == 3 + (replicas == 2) and not shares[3:].any()
+
+
 def test_features_are_split_map_by_map():
     maps = [np.arange(3.0).reshape(3, 1, 1, 1) * np.ones((side, side, side)) for side in (4, 2, 1)]
     batches = tf.data.Dataset.from_tensors((tuple(maps), np.ones((3, 1)), np.ones((3, 1))))

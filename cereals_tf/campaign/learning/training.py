@@ -121,6 +121,8 @@ class Training:
         rate = options.learning_rate
         if task.encoder(options) == "tuned":
             rate *= TUNED_RATE
+        alike = task is SEGMENTATION and options.loss_mean == "all"
+        positions = data.positions_per_step if alike else None
         how = FitOptions(options.epochs, options.patience, rate, options.schedule)
         events = (
             training_events(self.campaign, self.number, name, goal.metric_name, how.rate)
@@ -129,7 +131,18 @@ class Training:
         )
         folder = self.scratch / name
         with events as on_epoch:
-            fit(model, goal, data.epoch, data.steps, how, seed, folder, on_epoch, self.workers)
+            fit(
+                model,
+                goal,
+                data.epoch,
+                data.steps,
+                how,
+                seed,
+                folder,
+                on_epoch,
+                self.workers,
+                positions,
+            )
         return kept
 
     def _first(self, task: Task, models: Models) -> keras.Model:
