@@ -1,7 +1,6 @@
 """Curves and charts of a campaign, drawn with matplotlib's object-oriented interface."""
 
-import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,7 +9,6 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
-from PIL import Image
 
 from cereals_tf.campaign.folder.metrics import Metrics, Training
 from cereals_tf.trainers.calibration import Calibration
@@ -33,13 +31,6 @@ def raster(figure: Figure) -> np.ndarray:
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
-
-
-def stacked_png(figures: Iterable[Figure]) -> bytes:
-    """Return figures of equal width, one below the other, as a PNG file."""
-    content = io.BytesIO()
-    Image.fromarray(np.concatenate([raster(figure) for figure in figures])).save(content, "png")
-    return content.getvalue()
 
 
 def plain(text: str) -> str:

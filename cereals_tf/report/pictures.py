@@ -2,6 +2,7 @@
 
 import base64
 import io
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,8 +48,19 @@ class Pictures:
 
 def chart_uri(pixels: np.ndarray) -> str:
     """Return a chart, uint8 [h, w, 3], as a PNG of a few colours."""
-    chart = Image.fromarray(pixels).quantize(CHART_COLOURS, dither=Image.Dither.NONE)
-    return _data_uri(chart, "png", optimize=True)
+    return _data_uri(_of_few_colours(pixels), "png", optimize=True)
+
+
+def stacked_png(figures: Iterable[Figure]) -> bytes:
+    """Return charts of equal width, one below the other, as a PNG file of a few colours."""
+    content = io.BytesIO()
+    stacked = np.concatenate([raster(figure) for figure in figures])
+    _of_few_colours(stacked).save(content, "png", optimize=True)
+    return content.getvalue()
+
+
+def _of_few_colours(pixels: np.ndarray) -> Image.Image:
+    return Image.fromarray(pixels).quantize(CHART_COLOURS, dither=Image.Dither.NONE)
 
 
 def picture_uri(pixels: np.ndarray, exact_colours: bool = False) -> str:

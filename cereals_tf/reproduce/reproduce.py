@@ -26,8 +26,8 @@ from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.files import write_atomically
 from cereals_tf.data_prep.remote import RemotePath
 from cereals_tf.data_prep.sources.reading import read_json
-from cereals_tf.report.figures import stacked_png
 from cereals_tf.report.page import PAGE
+from cereals_tf.report.pictures import stacked_png
 from cereals_tf.reproduce.campaigns import CAMPAIGNS, complete_grid
 from cereals_tf.reproduce.curves import grid_curves
 from cereals_tf.reproduce.estimate import seconds_needed
