@@ -45,7 +45,7 @@ cli.console()
 """
 TINY = {"region": "16", "initial": "1images", "epochs": 2, "min_steps": 2, "image_size": "60x90"}
 ENCODER = {"backbone": "mobilenet", "width_multiplier": 0.03}
-SECONDS = 300
+SECONDS = 900
 
 
 def free_ports(count):
