@@ -136,6 +136,7 @@ def test_a_start_without_options_is_one_with_the_defaults(cereals, tmp_path, toy
     assert chosen.to_json() == Options.chosen(region="8").to_json()
 
 
+@pytest.mark.long
 def test_a_large_data_set_is_tried_as_soon_as_it_is_prepared(cereals, tmp_path, monkeypatch):
     size = ["--train_images=2", "--val_images=2", "--height=64", "--width=96"]
     assert cereals("toy", tmp_path / "streets", *size)[0] == 0
@@ -528,6 +529,7 @@ def test_tables_show_the_same(cereals, three_rounds):
 # What comes next.
 
 
+@pytest.mark.long
 def test_what_comes_next_can_be_run_as_it_stands(
     cereals, following, tmp_path, monkeypatch, plugin_folder
 ):

@@ -12,6 +12,7 @@ from cereals_tf.data_prep.errors import UserError
 from tests.cereals_tf.conftest import OPTIONS
 
 
+@pytest.mark.long
 def test_baseline_is_the_campaign_that_chooses_at_random(
     first_round, tmp_path, toy_data, outcome, cereals, snapshot
 ):

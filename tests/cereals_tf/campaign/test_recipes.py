@@ -171,6 +171,7 @@ def test_features_are_shared_or_kept_elsewhere(start, fast, data, tmp_path):
     assert {path: path.stat().st_mtime_ns for path in kept.iterdir()} == before
 
 
+@pytest.mark.long
 def test_shares_of_the_pool_compute_their_own_features(fast, tmp_path, monkeypatch):
     """Also in a pipeline of Beam, with the same scores."""
     pytest.importorskip("apache_beam")

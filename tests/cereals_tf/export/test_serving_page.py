@@ -38,7 +38,11 @@ def export(campaign, name: str, **options) -> None:
 
 @pytest.mark.parametrize(
     ("name", "text"),
-    [("onnx", "onnxruntime"), ("openvino", "import openvino"), ("litert", "ai_edge_litert")],
+    [
+        ("onnx", 'InferenceSession("OUT'),
+        ("openvino", "import openvino"),
+        ("litert", "ai_edge_litert"),
+    ],
 )
 def test_clients_of_other_runtimes(needs, counting, street, name, text):
     needs(name)
