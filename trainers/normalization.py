@@ -30,7 +30,7 @@ def fused_normalization(model: keras.Model) -> Iterator[None]:
     # On a GPU the operation that normalises an image has no deterministic gradient.
     on_gpu = bool(tf.config.list_logical_devices("GPU"))
     replaced = []
-    for layer in layers_of(model):
+    for layer in nested_layers(model):
         if _is_plain(layer):
             layer.call = partial(_normalize, layer)
         elif hasattr(layer, "affine_of") and not on_gpu:
@@ -45,12 +45,12 @@ def fused_normalization(model: keras.Model) -> Iterator[None]:
             del layer.call
 
 
-def layers_of(model: keras.Model) -> Iterator[keras.layers.Layer]:
+def nested_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
     """Yield a model's layers, and those of the models within it."""
     for layer in model.layers:
         yield layer
         if isinstance(layer, keras.Model):
-            yield from layers_of(layer)
+            yield from nested_layers(layer)
 
 
 def _is_plain(layer: keras.layers.Layer) -> bool:

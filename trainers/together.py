@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from cereals_tf.trainers.normalization import layers_of
+from cereals_tf.trainers.normalization import nested_layers
 from cereals_tf.trainers.strategy import split_among, summed
 from cereals_tf.trainers.workers import Workers
 
@@ -66,7 +66,7 @@ class JointTraining:
 
 def _averages(model: keras.Model) -> Iterator[keras.Variable]:
     """Return what training changes beside the weights, as batch normalisation's averages."""
-    for layer in layers_of(model):
+    for layer in nested_layers(model):
         if layer.trainable and not isinstance(layer, keras.Model):
             for variable in layer.non_trainable_variables:
                 if keras.backend.is_float_dtype(variable.dtype):

@@ -17,7 +17,7 @@ from cereals_tf.data_prep.quiet import stderr_to
 from cereals_tf.export.source import Size, Source
 from cereals_tf.models.layers import triangle_weights
 from cereals_tf.trainers.evaluation import upsample_logits
-from cereals_tf.trainers.normalization import layers_of
+from cereals_tf.trainers.keras_graph import layers_of
 
 IMAGE = "image"
 """The name of every file's input."""

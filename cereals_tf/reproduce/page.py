@@ -41,7 +41,9 @@ def grid_page(
     content = {
         "name": name,
         "headline": _headline(outcomes, cells, f"{complete} of {planned}", described["split"]),
-        "sentences": conclusion(cells, planned - complete),
+        "sentences": {
+            term: " ".join(words) for term, words in conclusion(cells, planned - complete).items()
+        },
         "leads": _leads_table(cells),
         "tables": [_shown(made, number) for number, made in enumerate(tables(cells), start=1)],
         "notes": NOTES,

@@ -129,7 +129,6 @@ class Training:
             if self.recorded and self.workers.lead
             else nullcontext()
         )
-        folder = self.scratch / name
         with events as on_epoch:
             fit(
                 model,
@@ -138,10 +137,10 @@ class Training:
                 data.steps,
                 how,
                 seed,
-                folder,
-                on_epoch,
-                self.workers,
-                positions,
+                self.scratch / name,
+                on_epoch=on_epoch,
+                workers=self.workers,
+                positions=positions,
             )
         return kept
 
