@@ -29,6 +29,7 @@ Strategy = Annotated[str, one_of(*STRATEGIES)]
 Invalid = Annotated[str, one_of("refuse", "skip")]
 Format = Annotated[str, KeyOf("cereals_tf.annotation.formats", "FORMATS")]
 ExportFormat = Annotated[str, KeyOf("cereals_tf.export.formats", "FORMATS")]
+SceneStyle = Annotated[str, KeyOf("cereals_tf.data_prep.toy.registry", "STYLES")]
 WITH_BEAM = Need("with --runner=beam", lambda values: values["runner"] == "beam")
 WITHOUT_BEAM = Need("with --runner=local", lambda values: values["runner"] == "local")
 WITH_SERVER = Need("with a --format whose tool has servers", lambda values: _live(values["format"]))
@@ -44,16 +45,18 @@ WITH_FUSIONS = Need("with --fusions", lambda values: bool(values["fusions"]))
 def toy(
     out: str,
     *,
+    style: SceneStyle = "streets",
     train_images: int = 60,
     val_images: int = 20,
     height: int = 128,
     width: int = 256,
     seed: int = 0,
 ) -> str:
-    """Draw street scenes with polygons, in the Cityscapes folder layout.
+    """Draw street scenes or aerial images with polygons, in the Cityscapes folder layout.
 
     Args:
         out: New folder to write.
+        style: What to draw: {choices}.
         train_images: Images in the train split.
         val_images: Images in the val split.
         height: Height of the images, pixels.
@@ -61,7 +64,7 @@ def toy(
         seed: The same seed draws the same scenes.
 
     Example:
-        cereals toy streets --train_images=40 --height=256 --width=512
+        cereals toy land --style=aerial --train_images=40 --height=256 --width=256
     """
     from cereals_tf import next_command
     from cereals_tf.data_prep.progress import Progress
@@ -70,7 +73,7 @@ def toy(
     def progress(items: Iterable) -> Iterable:
         return Progress(items, desc="toy", unit="image")
 
-    write_toy(local_folder(out), train_images, val_images, height, width, seed, progress)
+    write_toy(local_folder(out), train_images, val_images, height, width, seed, progress, style)
     _note(f"{out}: {train_images} train and {val_images} val scenes of {height}x{width} pixels")
     return next_command.after_toy(local_folder(out))
 

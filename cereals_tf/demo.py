@@ -1,12 +1,14 @@
 """`cereals demo`: the main job on drawn street scenes, by the very commands that a user types."""
 
+from typing import Any
+
 from cereals_tf import commands, next_command
 from cereals_tf.campaign.folder.campaign import Campaign
 from cereals_tf.data_prep.files import refuse_occupied
 from cereals_tf.data_prep.remote import local_folder
 
 ROUNDS = 3
-SCENES = {"train_images": 40, "val_images": 16}
+SCENES: dict[str, Any] = {"train_images": 40, "val_images": 16}
 OPTIONS = {
     "region": "32",
     "information": "entropy",

@@ -21,9 +21,9 @@ def command_line(*words: object, **options: object) -> str:
     return shlex.join(["cereals", *map(str, words), *named])
 
 
-def after_toy(streets: Path) -> str:
-    """Return what comes after drawing street scenes."""
-    return command_line("prepare", streets, _free(streets, "data"), dataset="cityscapes")
+def after_toy(scenes: Path) -> str:
+    """Return what comes after drawing scenes."""
+    return command_line("prepare", scenes, _free(scenes, "data"), dataset="cityscapes")
 
 
 def after_prepare(data: PreparedData) -> str:

@@ -6,35 +6,40 @@ import numpy as np
 from numpy.typing import ArrayLike
 from PIL import Image, ImageDraw
 
-from cereals_tf.data_prep.toy.camera import Camera
-from cereals_tf.data_prep.toy.light import Light
-
 LabelledPolygon = tuple[str, list[tuple[int, int]]]
-"""A Cityscapes label name and the (x, y) pixels of the outline."""
+"""A label name and the (x, y) pixels of the outline."""
+
+Pixels = tuple[np.ndarray, np.ndarray]
+"""Columns and rows [N]."""
 
 Colour = Sequence[float] | np.ndarray
 """Red, green and blue, 0 to 255."""
 
-Paint = Colour | Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""One colour, or a function of pixel columns and rows [N] that gives colours [N, 3]."""
+Texture = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""A function of pixel columns and rows [N] that gives colours [N, 3]."""
+
+Paint = Colour | Texture
+"""One colour, or a texture."""
 
 
 class Canvas:
-    """Paints labelled polygons, far to near, and remembers which one owns each pixel."""
+    """Paints labelled polygons over each other, and remembers which one owns each pixel.
+
+    Attributes:
+        image: The picture so far, float32 [height, width, 3].
+        enlarged: How many times larger than in a picture 256 wide things are drawn.
+    """
 
     def __init__(self, rng: np.random.Generator, height: int, width: int) -> None:
         self.rng = rng
         self.height, self.width = height, width
-        self.camera = Camera.draw(rng, height, width)
-        self.light = Light.draw(rng)
         self.image = np.zeros((height, width, 3), np.float32)
-        self._depth = np.full((height, width), np.inf, np.float32)
         self._objects: list[LabelledPolygon] = []
         self._plate = Image.new("I", (width, height), -1)
         self._owners = np.full((height, width), -1, np.int32)
         self._current = -1
-        enlarged = max(1.0, min(width, 2 * height) / 256)
-        sizes = {1: 1} | {size: round(size * enlarged) for size in (2, 6, 20)}
+        self.enlarged = max(1.0, min(width, 2 * height) / 256)
+        sizes = {1: 1} | {size: round(size * self.enlarged) for size in (2, 6, 20)}
         self._noise = {size: self._draw_noise(pixels) for size, pixels in sizes.items()}
 
     def _draw_noise(self, size: int) -> np.ndarray:
@@ -51,29 +56,25 @@ class Canvas:
         total = sum(weight * self._noise[size][ys, xs] for size, weight in weights.items())
         return 1 + np.expand_dims(total, -1)
 
-    def textured(self, colour: Colour, weights: dict[int, float]) -> Paint:
-        """Returns the paint of a colour times `noise` with these weights."""
+    def textured(self, colour: Colour, weights: dict[int, float]) -> Texture:
+        """Returns a colour times `noise` with these weights."""
         return lambda xs, ys: np.asarray(colour, np.float32) * self.noise(xs, ys, weights)
 
-    def add(
-        self,
-        label: str,
-        points: ArrayLike,
-        paint: Paint,
-        depth: float | Callable[[np.ndarray, np.ndarray], np.ndarray],
-    ) -> None:
+    def add(self, label: str, points: ArrayLike, paint: Paint) -> Pixels:
         """Paints and records an object; one outside the picture is left out.
 
         Args:
-            label: Cityscapes label name.
+            label: Its label name.
             points: Outline in pixels, [N, 2], of any extent; it is clipped to the picture.
             paint: Its colours.
-            depth: Its distance in metres, or a function of pixel columns and rows that gives it.
+
+        Returns:
+            Its pixels.
         """
         polygon = _pixel_polygon(points, self.height, self.width)
         self._current = -1
         if len(polygon) < 3:
-            return
+            return np.empty(0, int), np.empty(0, int)
         self._current = len(self._objects)
         self._objects.append((label, polygon))
         ImageDraw.Draw(self._plate).polygon(polygon, fill=self._current)
@@ -83,41 +84,43 @@ class Canvas:
         xs, ys = xs + left, ys + top
         self._owners[ys, xs] = self._current
         self._colour(xs, ys, paint)
-        self._depth[ys, xs] = depth(xs, ys) if callable(depth) else depth
+        return xs, ys
 
     def detail(self, points: ArrayLike, paint: Paint) -> None:
         """Paints a polygon inside the object added last, without a label of its own."""
         self._colour_own(*self._stencil(points), paint)
 
-    def stroke(self, points: ArrayLike, colour: Colour, width: float) -> None:
+    def stroke(self, points: ArrayLike, paint: Paint, width: float) -> None:
         """Paints a line, `width` pixels wide but at least one, inside the object added last."""
-        self._colour_own(*self._stencil(points, max(1, round(width))), colour)
+        self._colour_own(*self._stencil(points, max(1, round(width))), paint)
 
     def shadow(self, points: ArrayLike, strength: float) -> None:
         """Darkens what is already there."""
         xs, ys = self._stencil(points)
         self.image[ys, xs] *= 1 - strength
 
-    def ground_shadow(self, x: float, z: float, half: float, deep: float) -> None:
-        """Darkens the ground under something that is 2 * half wide and 2 * deep long."""
-        shift = -0.5 * half * self.light.sun
-        angles = np.linspace(0, 2 * np.pi, 12, endpoint=False)
-        for size in (1.0, 0.75):
-            across = x + shift + size * half * np.cos(angles)
-            along = np.maximum(z + size * deep * np.sin(angles), 1.0)
-            ring = np.stack([across, np.zeros(12), along], axis=1)
-            self.shadow(self.camera.project(ring), 0.24 if self.light.sun else 0.15)
+    def labels_in(self, points: ArrayLike) -> set[str]:
+        """Returns the labels of the objects that own a pixel of a polygon."""
+        xs, ys = self._stencil(points)
+        return {self._objects[owner][0] for owner in np.unique(self._owners[ys, xs])}
+
+    def pixels_of(self, label: str) -> Pixels:
+        """Returns the pixels that objects with a label own."""
+        objects = [index for index, (name, _) in enumerate(self._objects) if name == label]
+        ys, xs = np.nonzero(np.isin(self._owners, objects))
+        return xs, ys
 
     def visible_objects(self) -> list[LabelledPolygon]:
         """Returns the objects that own a pixel, in painter's order."""
         return [self._objects[index] for index in np.unique(self._owners)]
 
+    def in_its_light(self) -> np.ndarray:
+        """Returns the picture as it comes to the lens, float32 [height, width, 3]."""
+        return self.image
+
     def develop(self) -> np.ndarray:
-        """Returns the picture with haze, exposure, a soft lens and sensor noise, as uint8."""
-        light = self.light
-        clear = np.where(np.isinf(self._depth), 1, np.exp(-self._depth / light.haze_distance))
-        image = (light.haze + (self.image - light.haze) * clear[..., None]) * light.exposure
-        image = image.astype(np.float32)
+        """Returns the picture through a soft lens and with sensor noise, as uint8."""
+        image = self.in_its_light()
         padded = np.pad(image, ((1, 1), (0, 0), (0, 0)), mode="edge")
         image = 0.76 * image + 0.12 * (padded[:-2] + padded[2:])
         padded = np.pad(image, ((0, 0), (1, 1), (0, 0)), mode="edge")
@@ -132,8 +135,8 @@ class Canvas:
         own = self._owners[ys, xs] == self._current
         self._colour(xs[own], ys[own], paint)
 
-    def _stencil(self, points: ArrayLike, pen: int = 0) -> tuple[np.ndarray, np.ndarray]:
-        """Returns columns and rows of the pixels in a polygon, or on a line `pen` pixels wide."""
+    def _stencil(self, points: ArrayLike, pen: int = 0) -> Pixels:
+        """Returns the pixels in a polygon, or on a line `pen` pixels wide."""
         corners = np.rint(points).astype(int)
         left, top = np.maximum(corners.min(0) - pen, 0).tolist()
         right, bottom = np.minimum(corners.max(0) + pen + 1, (self.width, self.height)).tolist()

@@ -1,7 +1,7 @@
-"""Writes street scenes to a folder."""
+"""Writes drawn scenes to a folder."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +9,11 @@ from PIL import Image, ImageDraw
 
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.files import new_folder
-from cereals_tf.data_prep.sources.cityscapes import LABELS
+from cereals_tf.data_prep.sources.label_map import ClassesOptions
 from cereals_tf.data_prep.toy.canvas import LabelledPolygon
-from cereals_tf.data_prep.toy.scene import SMALLEST_SIDE, draw_scene
+from cereals_tf.data_prep.toy.registry import STYLES
+from cereals_tf.data_prep.toy.style import SMALLEST_SIDE
 
-_LABEL_IDS = {label.name: label.id for label in LABELS}
 _SPLITS = ("train", "val")
 _TOWNS = {"train": "toytown", "val": "toyville"}
 
@@ -26,11 +26,13 @@ def write_toy(
     width: int = 256,
     seed: int = 0,
     progress: Callable[[Iterable], Iterable] = iter,
+    style: str = "streets",
 ) -> None:
-    """Writes street scenes as a small Cityscapes: `leftImg8bit/` and `gtFine/`.
+    """Writes scenes as a small Cityscapes: `leftImg8bit/` and `gtFine/`.
 
-    A scene depends on the seed, the split, its number and its size only, so that more images never
-    change earlier ones. The folder appears whole or not at all.
+    A scene depends on the style, the seed, the split, its number and its size only, so that more
+    images never change earlier ones. A style with classes of its own has a classes file. The folder
+    appears whole or not at all.
 
     Args:
         out: The folder to make; an empty one may exist there.
@@ -40,10 +42,14 @@ def write_toy(
         width: Width of the images in pixels.
         seed: The seed, 0 or more.
         progress: Wraps the iterable of scenes to draw, for instance in a progress bar.
+        style: What to draw, one of `STYLES`.
 
     Raises:
-        UserError: A number is too small, or `out` is taken or cannot be written.
+        UserError: There is no such style, a number is too small, or `out` is taken or cannot be
+            written.
     """
+    if style not in STYLES:
+        raise UserError(f"--style={style}: unknown, expected one of {', '.join(STYLES)}")
     for name, value, smallest in (
         ("train_images", train_images, 1),
         ("val_images", val_images, 1),
@@ -58,15 +64,24 @@ def write_toy(
         for split, images in zip(_SPLITS, (train_images, val_images), strict=True)
         for index in range(images)
     ]
+    drawn = STYLES[style]
     with new_folder(out) as unfinished:
+        if drawn.classes:
+            text = json.dumps(drawn.classes, indent=2)
+            (unfinished / ClassesOptions.classes).write_text(text, encoding="utf-8")
         for split, index in progress(scenes):
             rng = np.random.default_rng([seed, _SPLITS.index(split), index])
-            image, objects = draw_scene(rng, height, width)
-            _write_scene(unfinished, split, index, image, objects)
+            image, objects = drawn.draw(rng, height, width)
+            _write_scene(unfinished, split, index, image, objects, drawn.ids)
 
 
 def _write_scene(
-    root: Path, split: str, index: int, image: np.ndarray, objects: list[LabelledPolygon]
+    root: Path,
+    split: str,
+    index: int,
+    image: np.ndarray,
+    objects: list[LabelledPolygon],
+    label_ids: Mapping[str, int],
 ) -> None:
     height, width = image.shape[:2]
     town = _TOWNS[split]
@@ -81,8 +96,8 @@ def _write_scene(
         "objects": [{"label": label, "polygon": polygon} for label, polygon in objects],
     }
     (labels / f"{name}_gtFine_polygons.json").write_text(json.dumps(annotation), encoding="utf-8")
-    ids = Image.new("L", (width, height), _LABEL_IDS["unlabeled"])
+    ids = Image.new("L", (width, height))
     draw = ImageDraw.Draw(ids)
     for label, polygon in objects:
-        draw.polygon(polygon, fill=_LABEL_IDS[label])
+        draw.polygon(polygon, fill=label_ids[label])
     ids.save(labels / f"{name}_gtFine_labelIds.png")

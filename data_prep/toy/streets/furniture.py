@@ -4,14 +4,14 @@ from functools import partial
 
 import numpy as np
 
-from cereals_tf.data_prep.toy.camera import facing
-from cereals_tf.data_prep.toy.canvas import Canvas
-from cereals_tf.data_prep.toy.light import pick
-from cereals_tf.data_prep.toy.street import LEFT, Actor, Street
-from cereals_tf.data_prep.toy.vegetation import paint_tree
+from cereals_tf.data_prep.toy.colours import pick
+from cereals_tf.data_prep.toy.streets.camera import facing
+from cereals_tf.data_prep.toy.streets.canvas import StreetCanvas
+from cereals_tf.data_prep.toy.streets.street import LEFT, Actor, Street
+from cereals_tf.data_prep.toy.streets.vegetation import paint_tree
 
 
-def street_furniture(canvas: Canvas, street: Street, side: int) -> list[Actor]:
+def street_furniture(canvas: StreetCanvas, street: Street, side: int) -> list[Actor]:
     """Returns lamps, signs, traffic lights and trees that stand along one kerb."""
     rng = canvas.rng
     x = street.kerbs[side] + side * 0.5
@@ -32,7 +32,7 @@ def street_furniture(canvas: Canvas, street: Street, side: int) -> list[Actor]:
     return actors
 
 
-def _paint_lamp(canvas: Canvas, side: int, x: float, z: float, height: float) -> None:
+def _paint_lamp(canvas: StreetCanvas, side: int, x: float, z: float, height: float) -> None:
     """Paints a lamp post whose arm reaches over the road."""
     unit = canvas.camera.focal / z
     (left, foot), (_, top), (right, _), _ = canvas.camera.post(x, z, 0.16, height)
@@ -40,15 +40,15 @@ def _paint_lamp(canvas: Canvas, side: int, x: float, z: float, height: float) ->
     tip, thick = inner - side * 1.3 * unit, max(0.14 * unit, 1)
     outline = [(outer, foot), (outer, top), (tip, top - thick), (tip, top), (inner, top + thick)]
     grey = pick(canvas.rng, [(96, 100, 102), (70, 76, 74), (136, 140, 142)])
-    canvas.add("pole", [*outline, (inner, foot)], canvas.textured(grey, {1: 0.05}), z)
+    canvas.place("pole", [*outline, (inner, foot)], canvas.textured(grey, {1: 0.05}), z)
 
 
-def _paint_sign(canvas: Canvas, x: float, z: float) -> None:
+def _paint_sign(canvas: StreetCanvas, x: float, z: float) -> None:
     """Paints a traffic sign on its pole: round, triangular or square."""
     rng, camera = canvas.rng, canvas.camera
     height, radius = rng.uniform(2.2, 2.7), rng.uniform(0.32, 0.45)
     grey = canvas.textured((140, 142, 144), {1: 0.04})
-    canvas.add("pole", camera.post(x, z, 0.09, height + radius), grey, z)
+    canvas.place("pole", camera.post(x, z, 0.09, height + radius), grey, z)
     corners, turn = [(12, 0.0), (3, np.pi / 2), (4, np.pi / 4)][rng.integers(3)]
     angles = turn + np.arange(corners) * 2 * np.pi / corners
     reach = radius * (1 if corners == 12 else 1.25)
@@ -56,17 +56,17 @@ def _paint_sign(canvas: Canvas, x: float, z: float) -> None:
     ring = np.stack([np.cos(angles), np.sin(angles), np.zeros(corners)], 1) * reach
     red, white, blue = (186, 34, 38), (232, 232, 228), (34, 82, 164)
     rim, face = [(red, white), (blue, blue), (red, white), (white, (226, 188, 44))][rng.integers(4)]
-    canvas.add("traffic sign", camera.project(centre + ring), rim, z)
+    canvas.place("traffic sign", camera.project(centre + ring), rim, z)
     canvas.detail(camera.project(centre + 0.6 * ring), face)
     mark = camera.project(centre + 0.25 * ring * (0.5, 1, 1))
     canvas.detail(mark, white if face == blue else (40, 40, 44))
 
 
-def _paint_traffic_light(canvas: Canvas, x: float, z: float) -> None:
+def _paint_traffic_light(canvas: StreetCanvas, x: float, z: float) -> None:
     camera = canvas.camera
-    canvas.add("pole", camera.post(x, z, 0.12, 3.4), (78, 80, 82), z)
+    canvas.place("pole", camera.post(x, z, 0.12, 3.4), (78, 80, 82), z)
     housing = camera.project(facing(x - 0.2, x + 0.2, 2.5, 3.5, z))
-    canvas.add("traffic light", housing, (34, 36, 36), z)
+    canvas.place("traffic light", housing, (34, 36, 36), z)
     lit = canvas.rng.integers(3)
     for lamp, colour in enumerate([(60, 224, 110), (246, 190, 50), (240, 52, 44)]):
         y = 2.66 + 0.33 * lamp

@@ -1,25 +1,25 @@
 """Trees and bushes."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from cereals_tf.data_prep.toy.canvas import Canvas
-from cereals_tf.data_prep.toy.light import LEAF_COLOURS, pick
+from cereals_tf.data_prep.toy.colours import pick
+from cereals_tf.data_prep.toy.outlines import blob
+from cereals_tf.data_prep.toy.streets.canvas import StreetCanvas
+from cereals_tf.data_prep.toy.streets.light import LEAF_COLOURS
 
 
-def paint_tree(canvas: Canvas, x: float, z: float, radius: float) -> None:
+def paint_tree(canvas: StreetCanvas, x: float, z: float, radius: float) -> None:
     """Paints a tree whose crown is 2 * radius wide."""
     rng = canvas.rng
     stem, thickness = rng.uniform(1.6, 2.6), rng.uniform(0.12, 0.22)
     canvas.ground_shadow(x, z, radius, 0.6 * radius)
     bark = pick(rng, [(84, 68, 54), (72, 64, 58), (104, 92, 80)])
     trunk = canvas.camera.post(x, z, thickness, stem + 0.3 * radius)
-    canvas.add("vegetation", trunk, canvas.textured(bark, {1: 0.08}), z)
+    canvas.place("vegetation", trunk, canvas.textured(bark, {1: 0.08}), z)
     _paint_foliage(canvas, x, stem + radius, z, (radius, radius * rng.uniform(0.85, 1.4)))
 
 
-def paint_bush(canvas: Canvas, x: float, z: float) -> None:
+def paint_bush(canvas: StreetCanvas, x: float, z: float) -> None:
     """Paints a bush."""
     radius = canvas.rng.uniform(0.6, 1.6)
     canvas.ground_shadow(x, z, radius, 0.5 * radius)
@@ -27,7 +27,7 @@ def paint_bush(canvas: Canvas, x: float, z: float) -> None:
 
 
 def _paint_foliage(
-    canvas: Canvas, x: float, y: float, z: float, radii: tuple[float, float]
+    canvas: StreetCanvas, x: float, y: float, z: float, radii: tuple[float, float]
 ) -> None:
     """Paints a crown or bush with its centre at (x, y, z); radii in metres."""
     unit = canvas.camera.focal / z
@@ -40,17 +40,5 @@ def _paint_foliage(
         shade = np.clip(1 - 0.3 * down + 0.2 * sun * right, 0.5, 1.4)
         return leaves * shade[:, None] * canvas.noise(xs, ys, {1: 0.13, 2: 0.24})
 
-    outline = _blob(canvas.rng, centre, (radii[0] * unit, radii[1] * unit))
-    canvas.add("vegetation", outline, paint, z)
-
-
-def _blob(rng: np.random.Generator, centre: np.ndarray, radii: Sequence[float]) -> np.ndarray:
-    """Returns the ragged outline of foliage, in pixels."""
-    count = int(np.clip(2 * np.pi * np.mean(radii) / 4, 9, 44))
-    angles = np.arange(count) * (2 * np.pi / count) + rng.uniform(-0.4, 0.4, count) / count
-    waves = sum(
-        rng.normal(0, 0.1 / order) * np.cos(order * angles + rng.uniform(0, 6))
-        for order in (2, 3, 5)
-    )
-    reach = 1 + waves + rng.normal(0, 0.07, count)
-    return centre + np.stack([np.cos(angles), np.sin(angles)], 1) * reach[:, None] * radii
+    outline = blob(canvas.rng, centre, (radii[0] * unit, radii[1] * unit))
+    canvas.place("vegetation", outline, paint, z)

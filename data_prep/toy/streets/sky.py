@@ -2,12 +2,13 @@
 
 import numpy as np
 
-from cereals_tf.data_prep.toy.canvas import Canvas
-from cereals_tf.data_prep.toy.light import FACADE_COLOURS, LEAF_COLOURS, pick
-from cereals_tf.data_prep.toy.street import LEFT, RIGHT, STREET_END, Street
+from cereals_tf.data_prep.toy.colours import pick
+from cereals_tf.data_prep.toy.streets.canvas import StreetCanvas
+from cereals_tf.data_prep.toy.streets.light import FACADE_COLOURS, LEAF_COLOURS
+from cereals_tf.data_prep.toy.streets.street import LEFT, RIGHT, STREET_END, Street
 
 
-def paint_sky(canvas: Canvas) -> None:
+def paint_sky(canvas: StreetCanvas) -> None:
     """Paints the sky, clear with clouds or overcast."""
     light, horizon = canvas.light, canvas.camera.horizon
     cloudiness = canvas.rng.uniform(-0.6, 1.0) if light.sun else 0.2
@@ -19,10 +20,10 @@ def paint_sky(canvas: Canvas) -> None:
         return clear + (np.array((242, 243, 245)) - clear) * np.clip(cloud, 0, 0.85)
 
     right = canvas.width - 1
-    canvas.add("sky", [(0, 0), (right, 0), (right, horizon), (0, horizon)], paint, np.inf)
+    canvas.place("sky", [(0, 0), (right, 0), (right, horizon), (0, horizon)], paint, np.inf)
 
 
-def paint_horizon(canvas: Canvas, street: Street) -> None:
+def paint_horizon(canvas: StreetCanvas, street: Street) -> None:
     """Paints what closes the view between the houses: a line of trees or of roofs."""
     rng, camera = canvas.rng, canvas.camera
     unit = camera.focal / STREET_END
@@ -42,4 +43,4 @@ def paint_horizon(canvas: Canvas, street: Street) -> None:
     outline = np.concatenate([np.stack([xs, tops], 1), [(xs[-1], base), (xs[0], base)]])
     colour = pick(rng, LEAF_COLOURS if trees else FACADE_COLOURS)
     paint = canvas.textured(colour, {1: 0.05, 2: 0.16 if trees else 0.04})
-    canvas.add("vegetation" if trees else "building", outline, paint, STREET_END)
+    canvas.place("vegetation" if trees else "building", outline, paint, STREET_END)

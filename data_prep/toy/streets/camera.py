@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cereals_tf.data_prep.toy.street import STREET_END
+from cereals_tf.data_prep.toy.streets.street import STREET_END
 
 Corners = list[tuple[float, float, float]]
 """Points (x, y, z) in metres."""

@@ -4,13 +4,14 @@ from collections.abc import Callable
 
 import numpy as np
 
-from cereals_tf.data_prep.toy.camera import upright
-from cereals_tf.data_prep.toy.canvas import Canvas
-from cereals_tf.data_prep.toy.light import CLOTHES_COLOURS, FACADE_COLOURS, pick
-from cereals_tf.data_prep.toy.street import STREET_END
+from cereals_tf.data_prep.toy.colours import pick
+from cereals_tf.data_prep.toy.streets.camera import upright
+from cereals_tf.data_prep.toy.streets.canvas import StreetCanvas
+from cereals_tf.data_prep.toy.streets.light import CLOTHES_COLOURS, FACADE_COLOURS
+from cereals_tf.data_prep.toy.streets.street import STREET_END
 
 
-def paint_house(canvas: Canvas, side: int, x: float, near: float, far: float) -> None:
+def paint_house(canvas: StreetCanvas, side: int, x: float, near: float, far: float) -> None:
     """Paints a house with its front along the street at `x`, and the gable that faces us."""
     rng, camera, light = canvas.rng, canvas.camera, canvas.light
     eaves = 2.9 * rng.integers(2, 5) + rng.uniform(0.3, 1.2)
@@ -33,7 +34,7 @@ def paint_house(canvas: Canvas, side: int, x: float, near: float, far: float) ->
     gable_outline += [(back, eaves, near), (back, 0, near)]
     if ridge == eaves:
         outline = [*outline[:2], (x, eaves, near)]
-    canvas.add(
+    canvas.place(
         "building",
         camera.project([*outline, *gable_outline[3:], (x, 0, near)]),
         front,
@@ -47,7 +48,7 @@ def paint_house(canvas: Canvas, side: int, x: float, near: float, far: float) ->
     canvas.detail(camera.project(gable_outline), gable)
 
 
-def _windows(canvas: Canvas, colour: np.ndarray, eaves: float) -> Callable[..., np.ndarray]:
+def _windows(canvas: StreetCanvas, colour: np.ndarray, eaves: float) -> Callable[..., np.ndarray]:
     """Returns the paint of a facade from pixels and metres along and up the wall."""
     rng = canvas.rng
     spacing, share = rng.uniform(1.8, 3.2), rng.uniform(0.3, 0.55)
@@ -74,7 +75,7 @@ def _windows(canvas: Canvas, colour: np.ndarray, eaves: float) -> Callable[..., 
     return paint
 
 
-def paint_barrier(canvas: Canvas, style: str, x: float) -> None:
+def paint_barrier(canvas: StreetCanvas, style: str, x: float) -> None:
     """Paints a wall or a fence along the street."""
     rng, camera = canvas.rng, canvas.camera
     far, near = rng.uniform(40, STREET_END), rng.choice([1.0, rng.uniform(6, 14)])
@@ -93,7 +94,7 @@ def paint_barrier(canvas: Canvas, style: str, x: float) -> None:
         return np.where(bar[:, None], solid, canvas.image[ys, xs] * 0.85 + solid * 0.15)
 
     outline = camera.project(upright(x, 0, height, near, far))
-    canvas.add(
+    canvas.place(
         "wall" if style == "walled" else "fence",
         outline,
         paint,

@@ -5,12 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cereals_tf.data_prep.toy.street import LEFT, RIGHT
+from cereals_tf.data_prep.toy.streets.street import LEFT, RIGHT
 
-CAR_COLOURS = [
-    (225, 225, 222), (205, 208, 210), (40, 42, 46), (66, 70, 76), (128, 132, 136), (158, 34, 32),
-    (36, 62, 118), (70, 110, 150), (44, 74, 56), (196, 160, 58), (120, 84, 64), (92, 30, 44),
-]  # fmt: skip
 FACADE_COLOURS = [
     (168, 104, 82), (146, 92, 78), (186, 168, 138), (204, 192, 166), (150, 146, 140),
     (176, 150, 112), (122, 116, 112), (200, 176, 150), (164, 172, 174), (190, 140, 108),
@@ -52,10 +48,3 @@ class Light:
         if not self.sun:
             return 0.92 + 0.14 * y
         return 0.78 + 0.36 * max(0.0, 0.62 * self.sun * x + 0.68 * y - 0.4 * z)
-
-
-def pick(rng: np.random.Generator, choices: Sequence) -> np.ndarray:
-    """Draws one colour of a list and varies it a little."""
-    return np.array(choices[int(rng.integers(len(choices)))]) * rng.normal(1, 0.06) + rng.normal(
-        0, 5, 3
-    )

@@ -2,13 +2,14 @@
 
 import numpy as np
 
-from cereals_tf.data_prep.toy.camera import strip
-from cereals_tf.data_prep.toy.canvas import Canvas, Paint
-from cereals_tf.data_prep.toy.light import pick
-from cereals_tf.data_prep.toy.street import LEFT, RIGHT, Street
+from cereals_tf.data_prep.toy.canvas import Paint
+from cereals_tf.data_prep.toy.colours import pick
+from cereals_tf.data_prep.toy.streets.camera import strip
+from cereals_tf.data_prep.toy.streets.canvas import StreetCanvas
+from cereals_tf.data_prep.toy.streets.street import LEFT, RIGHT, Street
 
 
-def paint_ground(canvas: Canvas, street: Street) -> None:
+def paint_ground(canvas: StreetCanvas, street: Street) -> None:
     """Paints what lies below the horizon: lawn everywhere, on it sidewalks and the road."""
     camera, rng = canvas.camera, canvas.rng
 
@@ -20,18 +21,18 @@ def paint_ground(canvas: Canvas, street: Street) -> None:
     edge, bottom = canvas.width - 1, canvas.height - 1
     horizon = camera.horizon
     corners = [(0, horizon), (edge, horizon), (edge, bottom), (0, bottom)]
-    canvas.add("terrain", corners, lawn, depth)
+    canvas.place("terrain", corners, lawn, depth)
     for side in (LEFT, RIGHT):
         left, right = sorted((street.kerbs[side], street.fronts[side]))
         paving = _paving(canvas, street.kerbs[side])
-        canvas.add("sidewalk", camera.project(strip(left, right, 0.5, 300)), paving, depth)
+        canvas.place("sidewalk", camera.project(strip(left, right, 0.5, 300)), paving, depth)
     kerbs = street.kerbs[LEFT], street.kerbs[RIGHT]
-    canvas.add("road", camera.project(strip(*kerbs, 0.5, 300)), _asphalt(canvas, *kerbs), depth)
+    canvas.place("road", camera.project(strip(*kerbs, 0.5, 300)), _asphalt(canvas, *kerbs), depth)
     if canvas.light.sun and street.styles[canvas.light.sun] == "houses":
         _paint_house_shadows(canvas, street)
 
 
-def _paint_house_shadows(canvas: Canvas, street: Street) -> None:
+def _paint_house_shadows(canvas: StreetCanvas, street: Street) -> None:
     sun, z = canvas.light.sun, 3.0
     while z < 60:
         length = canvas.rng.uniform(6, 16)
@@ -42,7 +43,7 @@ def _paint_house_shadows(canvas: Canvas, street: Street) -> None:
         z += length
 
 
-def _paving(canvas: Canvas, kerb: float) -> Paint:
+def _paving(canvas: StreetCanvas, kerb: float) -> Paint:
     """Returns the paint of a sidewalk: slabs with joints, and the kerbstone."""
     slab = pick(canvas.rng, [(148, 142, 136), (132, 130, 130), (160, 146, 132), (124, 118, 114)])
     size = canvas.rng.uniform(0.8, 1.6)
@@ -56,7 +57,7 @@ def _paving(canvas: Canvas, kerb: float) -> Paint:
     return paint
 
 
-def _asphalt(canvas: Canvas, left: float, right: float) -> Paint:
+def _asphalt(canvas: StreetCanvas, left: float, right: float) -> Paint:
     """Returns the paint of a road: asphalt with lane markings and, at times, a zebra crossing."""
     rng = canvas.rng
     asphalt = np.array((1.0, 1.0, 1.02)) * rng.uniform(78, 122) + rng.normal(0, 3, 3)

@@ -5,14 +5,14 @@ from functools import partial
 
 import numpy as np
 
-from cereals_tf.data_prep.toy.camera import strip
-from cereals_tf.data_prep.toy.canvas import Canvas
-from cereals_tf.data_prep.toy.light import CAR_COLOURS, pick
-from cereals_tf.data_prep.toy.street import LEFT, RIGHT, Actor, Street
-from cereals_tf.data_prep.toy.vehicle_models import MODELS
+from cereals_tf.data_prep.toy.colours import CAR_COLOURS, pick
+from cereals_tf.data_prep.toy.streets.camera import strip
+from cereals_tf.data_prep.toy.streets.canvas import StreetCanvas
+from cereals_tf.data_prep.toy.streets.street import LEFT, RIGHT, Actor, Street
+from cereals_tf.data_prep.toy.streets.vehicle_models import MODELS
 
 
-def traffic(canvas: Canvas, street: Street) -> list[Actor]:
+def traffic(canvas: StreetCanvas, street: Street) -> list[Actor]:
     """Returns the vehicles: parked along the kerbs and driving."""
     rng = canvas.rng
     actors: list[Actor] = []
@@ -39,7 +39,7 @@ def traffic(canvas: Canvas, street: Street) -> list[Actor]:
     return actors
 
 
-def _paint_vehicle(canvas: Canvas, label: str, x: float, z: float, yaw: float) -> None:
+def _paint_vehicle(canvas: StreetCanvas, label: str, x: float, z: float, yaw: float) -> None:
     """Paints a vehicle with its middle at (x, z), heading along the street where yaw is 0."""
     rng, camera = canvas.rng, canvas.camera
     faces = MODELS[label](rng)
@@ -54,7 +54,7 @@ def _paint_vehicle(canvas: Canvas, label: str, x: float, z: float, yaw: float) -
     footprint = placed(np.array(strip(-half - 0.25, half + 0.25, -0.4, length + 0.3)))
     canvas.shadow(camera.project(footprint - (0.35 * canvas.light.sun, 0, 0)), 0.45)
     pixels = camera.project(placed(points))
-    canvas.add(label, _convex_hull(pixels), (30, 30, 32), z)
+    canvas.place(label, _convex_hull(pixels), (30, 30, 32), z)
     ends = np.cumsum([len(corners) for corners, _ in faces])
     for (corners, material), outline in zip(faces, np.split(pixels, ends[:-1]), strict=True):
         if _signed_area(outline) < 0.5:

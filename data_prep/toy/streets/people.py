@@ -5,14 +5,16 @@ from functools import partial
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cereals_tf.data_prep.toy.canvas import Canvas, Paint
-from cereals_tf.data_prep.toy.light import CAR_COLOURS, CLOTHES_COLOURS, pick
-from cereals_tf.data_prep.toy.street import Actor, Street
+from cereals_tf.data_prep.toy.canvas import Paint
+from cereals_tf.data_prep.toy.colours import CAR_COLOURS, pick
+from cereals_tf.data_prep.toy.streets.canvas import StreetCanvas
+from cereals_tf.data_prep.toy.streets.light import CLOTHES_COLOURS
+from cereals_tf.data_prep.toy.streets.street import Actor, Street
 
 _SKIN_COLOURS = [(224, 178, 148), (190, 138, 106), (122, 82, 60), (236, 194, 168)]
 
 
-def passers_by(canvas: Canvas, street: Street, side: int) -> list[Actor]:
+def passers_by(canvas: StreetCanvas, street: Street, side: int) -> list[Actor]:
     """Returns the people and bicycles of one side of the street."""
     rng, crowding = canvas.rng, street.crowding[side]
     kerb, front = street.kerbs[side], street.fronts[side]
@@ -34,7 +36,7 @@ def passers_by(canvas: Canvas, street: Street, side: int) -> list[Actor]:
     return actors
 
 
-def _paint_person(canvas: Canvas, x: float, z: float) -> None:
+def _paint_person(canvas: StreetCanvas, x: float, z: float) -> None:
     rng = canvas.rng
     tall = rng.choice([rng.uniform(1.58, 1.9), rng.uniform(1.1, 1.4)], p=[0.88, 0.12])
     stride, left_arm, right_arm = rng.uniform(0.05, 0.2), *rng.uniform(0.0, 0.1, 2)
@@ -50,10 +52,10 @@ def _paint_person(canvas: Canvas, x: float, z: float) -> None:
     canvas.ground_shadow(x, z, 0.35, 0.2)
     dress = _dressed(canvas, z, 0.5 * tall, 0.85 * tall, tall)
     shape = outline * (tall / 1.75 * rng.choice([-1, 1]), tall)
-    canvas.add("person", _billboard(canvas, x, z, shape, rng.uniform(0.8, 1.1)), dress, z)
+    canvas.place("person", _billboard(canvas, x, z, shape, rng.uniform(0.8, 1.1)), dress, z)
 
 
-def _paint_cyclist(canvas: Canvas, x: float, z: float) -> None:
+def _paint_cyclist(canvas: StreetCanvas, x: float, z: float) -> None:
     """Paints a rider on a bicycle."""
     rng = canvas.rng
     stretch = rng.choice([-1, 1]) * rng.uniform(0.45, 0.95)
@@ -66,10 +68,10 @@ def _paint_cyclist(canvas: Canvas, x: float, z: float) -> None:
         (0.06, 0.12),
     ]  # fmt: skip
     dress = _dressed(canvas, z, 0.98, 1.54, 1.8)
-    canvas.add("rider", _billboard(canvas, x, z, outline, stretch), dress, z)
+    canvas.place("rider", _billboard(canvas, x, z, outline, stretch), dress, z)
 
 
-def _paint_bicycle(canvas: Canvas, x: float, z: float, stretch: float) -> None:
+def _paint_bicycle(canvas: StreetCanvas, x: float, z: float, stretch: float) -> None:
     """Paints a bicycle; `stretch` below 1 turns it away from the side view."""
     outline = [
         (-0.86, 0.2), (-0.86, 0.5), (-0.68, 0.68), (-0.42, 0.66), (-0.4, 0.95), (-0.12, 0.95),
@@ -81,7 +83,7 @@ def _paint_bicycle(canvas: Canvas, x: float, z: float, stretch: float) -> None:
     unit = canvas.camera.focal / z
     colour = pick(canvas.rng, CAR_COLOURS)
     angles = np.linspace(0, 2 * np.pi, 13)
-    canvas.add("bicycle", shape(outline), lambda xs, ys: canvas.image[ys, xs] * 0.8, z)
+    canvas.place("bicycle", shape(outline), lambda xs, ys: canvas.image[ys, xs] * 0.8, z)
     for hub in (-0.53, 0.53):
         ring = np.stack([hub + 0.31 * np.cos(angles), 0.34 + 0.31 * np.sin(angles)], 1)
         canvas.stroke(shape(ring), (26, 26, 28), 0.07 * unit)
@@ -91,7 +93,7 @@ def _paint_bicycle(canvas: Canvas, x: float, z: float, stretch: float) -> None:
     canvas.stroke(shape([(-0.4, 0.92), (-0.12, 0.92)]), (30, 28, 28), 0.08 * unit)
 
 
-def _dressed(canvas: Canvas, z: float, waist: float, neck: float, crown: float) -> Paint:
+def _dressed(canvas: StreetCanvas, z: float, waist: float, neck: float, crown: float) -> Paint:
     """Returns the paint of a person: shoes, trousers, a top, skin and hair, by height in metres."""
     rng = canvas.rng
     trousers, top = pick(rng, CLOTHES_COLOURS) * 0.7, pick(rng, CLOTHES_COLOURS)
@@ -108,7 +110,7 @@ def _dressed(canvas: Canvas, z: float, waist: float, neck: float, crown: float) 
 
 
 def _billboard(
-    canvas: Canvas, x: float, z: float, outline: ArrayLike, stretch: float = 1.0
+    canvas: StreetCanvas, x: float, z: float, outline: ArrayLike, stretch: float = 1.0
 ) -> np.ndarray:
     """Projects a flat shape, (right, up) in metres from (x, z), that faces the camera."""
     return canvas.camera.project(

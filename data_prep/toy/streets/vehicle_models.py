@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cereals_tf.data_prep.toy.camera import facing
+from cereals_tf.data_prep.toy.streets.camera import facing
 
 Face = tuple[np.ndarray, str]
 """Corners [N, 3] in metres, clockwise as seen from outside, and a material."""
