@@ -16,6 +16,7 @@ from cereals_tf.data_prep.files import refuse_occupied
 from cereals_tf.data_prep.option import KeyOf, Need, Share, number, one_of
 from cereals_tf.data_prep.quiet import load_tensorflow
 from cereals_tf.data_prep.remote import folder_at, local_folder
+from cereals_tf.data_prep.text import counted
 from cereals_tf.export.formats import FORMATS, QUANTIZE
 from cereals_tf.trainers.choices import STRATEGIES
 
@@ -268,7 +269,8 @@ def score(
     from cereals_tf.campaign.run import score_campaign
 
     images = score_campaign(opened, share, in_beam)
-    _note(f"{campaign}: {images} images are scored, share {shard} of the pool")
+    scored = counted(images, "image is", "images are")
+    _note(f"{campaign}: {scored} scored, share {shard} of the pool")
     return next_command.after_step(opened)
 
 
@@ -545,7 +547,7 @@ def export(
     taken = f"of {exported.size}" if exported.size else "of any size"
     _note(
         f"{out}: the models of round {number}, for images {taken}; as Keras sees them at "
-        f"{exported.agreement:.3%} of the pixels of {exported.images} images"
+        f"{exported.agreement:.3%} of the pixels of {counted(exported.images, 'image')}"
     )
 
 
@@ -599,16 +601,14 @@ def tasks(
     if server and chosen.live:
         outgoing = outgoing_tasks(opened, preannotate, only)
         pushed = chosen.live.push(server, outgoing, opened.data.classes)
-        _note(
-            f"{server.url}/projects/{pushed.project}: {pushed.new} new regions to annotate, "
-            f"{pushed.before} were there"
-        )
+        new, before = counted(pushed.new, "new region"), counted(pushed.before, "was", "were")
+        _note(f"{server.url}/projects/{pushed.project}: {new} to annotate, {before} there")
         return next_command.command_line(
             "collect", campaign, format=format, url=server.url, project=pushed.project
         )
     folder = local_folder(out)
     count = hand_out(opened, folder, chosen, preannotate, only)
-    _note(f"{out}: {count} regions to annotate; {chosen.advice(folder)}")
+    _note(f"{out}: {counted(count, 'region')} to annotate; {chosen.advice(folder)}")
     if overlap:
         asked, other = refuse_not_waiting(opened), folder.with_name(f"{folder.name}-second")
         drawn_twice = overlap_of(asked, SHARE.of(overlap), opened.options.seed)
@@ -795,7 +795,8 @@ def review(
         return None
     tables.show_review(opened, reviewed[:most])
     if left_out := len(first_names(opened)) - len(reviewed):
-        _note(f"{campaign}: {left_out} regions are not judged: no model without them, or no label")
+        regions = counted(left_out, "region is", "regions are")
+        _note(f"{campaign}: {regions} not judged: no model without them, or no label")
     if agreed:
         tables.show_agreement(opened, agreed)
     return next_command.after_review(opened, [each.name for each in reviewed[:most]])

@@ -14,6 +14,7 @@ from cereals_tf.campaign.folder.waiting import waiting
 from cereals_tf.campaign.standing import standing
 from cereals_tf.data_prep.dataset import PreparedData
 from cereals_tf.data_prep.findings import findings
+from cereals_tf.data_prep.text import counted
 
 if TYPE_CHECKING:
     from cereals_tf.campaign.agreement import Agreement
@@ -145,9 +146,9 @@ def exclusion_line(campaign: Campaign, images: Sequence[str], undone: bool) -> s
     shown = ", ".join(images[:_LISTED]) + f" and {len(images) - _LISTED} more" * (
         len(images) > _LISTED
     )
-    verb = "may be proposed again" if undone else "are excluded"
-    left = len(campaign.excluded_at(campaign.to_choose))
-    return f"from round {campaign.to_choose} on {verb}: {shown}; {left} images are excluded"
+    verb = "may be proposed again" if undone else "excluded"
+    left = counted(len(campaign.excluded_at(campaign.to_choose)), "image is", "images are")
+    return f"{verb} from round {campaign.to_choose} on: {shown}; {left} excluded"
 
 
 def asked_in(campaign: Campaign, images: Collection[str]) -> str:
@@ -168,8 +169,9 @@ def changed_words(campaign: Campaign, number: int) -> str:
         if change.round == number:
             words += [f"the images of {name} more" for name in change.added]
             words += [f"the class {name!r} more" for name in change.classes]
-            words += [f"without {len(change.excluded)} images"] if change.excluded else []
-            words += [f"{len(change.included)} images again"] if change.included else []
+            gone, back = (counted(len(of), "image") for of in (change.excluded, change.included))
+            words += [f"without {gone}"] if change.excluded else []
+            words += [f"{back} again"] if change.included else []
     return ", ".join(words)
 
 
@@ -180,7 +182,7 @@ def show_standing(campaign: Campaign) -> None:
         return
     by = ", ".join(f"{count:,} by {name}" for name, count in found.annotators.items())
     account, unit = found.account, campaign.options.cost_unit
-    spent = [f"{account.clicks:,} clicks"]
+    spent = [counted(account.clicks, "click")]
     if account.seconds is not None:
         spent.append(f"{format_duration(account.seconds)} of drawing")
     if account.estimated is not None and account.true is not None:
@@ -229,7 +231,8 @@ def review_summary(
 
 def show_agreement(campaign: Campaign, agreed: "Agreement") -> None:
     """Print how far annotators agree, by class and annotator, and where they do least."""
-    title = f"{campaign.folder}: IoU between annotators, {len(agreed.regions)} regions drawn twice"
+    regions = counted(len(agreed.regions), "region")
+    title = f"{campaign.folder}: IoU between annotators, {regions} drawn twice"
     table = Table(title=title, title_justify="left")
     table.add_column("class")
     columns = {"all": agreed.all, **agreed.by_annotator}
@@ -390,7 +393,9 @@ def format_duration(seconds: float) -> str:
 
 
 def print_table(table: Table) -> None:
-    """Print a table on stdout."""
+    """Print a table on stdout; what does not fit its column goes on in the next line."""
+    for column in table.columns:
+        column.overflow = "fold"
     _Screen(soft_wrap=False, markup=False, emoji=False).print(table)
 
 

@@ -44,6 +44,7 @@ from cereals_tf.data_prep.sources.reading import unpacked
 from cereals_tf.data_prep.sources.registry import NO_OPTIONS, kind_named, open_source
 from cereals_tf.data_prep.sources.source import Item, Source
 from cereals_tf.data_prep.statistics import Statistics
+from cereals_tf.data_prep.text import counted
 
 if TYPE_CHECKING:
     from cereals_tf.data_prep.beam import BeamWriter
@@ -276,10 +277,11 @@ def _annotated(shards: Iterable[Shard], split: str) -> set[str]:
 def _without_labels(source: Source, shards: Sequence[Shard]) -> str:
     items = [item for shard in shards if shard.split == "train" for item in shard.items]
     labelled = sum(item.annotation is not None for item in items)
-    has = f"{labelled} of {len(items)} images have labels, round 0" if labelled else "has no labels"
+    images = counted(len(items), "image")
+    has = f"{labelled} of {images} have labels, round 0" if labelled else "has no labels"
     return (
         f"train{':' * bool(labelled)} {has}: people will annotate "
-        f"{'the others' if labelled else f'its {len(items)} images'} (start --annotator=files) "
+        f"{'the others' if labelled else f'its {images}'} (start --annotator=files) "
         f"with the classes from {source.classes_from}: {', '.join(source.classes.names)}"
     )
 

@@ -22,7 +22,7 @@ from cereals_tf.data_prep.polygons import Polygon
 from cereals_tf.data_prep.problems import Problem, SourceLog, refuse
 from cereals_tf.data_prep.quiet import load_tensorflow
 from cereals_tf.data_prep.sources.labelme import BACKGROUND, IGNORE
-from cereals_tf.data_prep.text import shown
+from cereals_tf.data_prep.text import counted, shown
 
 _MAX_LISTED = 20
 _UNKNOWN = "shapes of unknown classes"
@@ -58,7 +58,8 @@ class Collected:
         """What came in and what is missing, for the user to read."""
         waiting = self.waiting
         parts = [
-            f"{len(waiting.annotated)} of {len(waiting.request)} regions are annotated "
+            f"{len(waiting.annotated)} of "
+            f"{counted(len(waiting.request), 'region is', 'regions are')} annotated "
             f"({self.new} new, {self.changed} changed)"
         ]
         if self.second:
@@ -133,6 +134,7 @@ def collect(
     """
     refuse_not_waiting(campaign)
     with campaign.lock():
+        campaign = campaign.reopened()
         asked = refuse_not_waiting(campaign)
         request = asked.request
         for number in skip:

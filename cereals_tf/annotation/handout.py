@@ -24,7 +24,7 @@ from cereals_tf.data_prep.files import refuse_occupied, writable_parent, write_a
 from cereals_tf.data_prep.grid import Box
 from cereals_tf.data_prep.polygons import Polygon, outline_mask
 from cereals_tf.data_prep.progress import Progress
-from cereals_tf.data_prep.text import shown
+from cereals_tf.data_prep.text import counted, shown
 from cereals_tf.trainers.randomness import derive_seed
 from cereals_tf.trainers.split import Split
 
@@ -126,8 +126,9 @@ def _waiting_by_image(
     waiting = refuse_not_waiting(campaign)
     if not waiting.missing:
         raise UserError(
-            f"{campaign.folder}: all {len(waiting.request)} regions are annotated or skipped, run: "
-            f"cereals step {quote(str(campaign.folder))}"
+            f"{campaign.folder}: its "
+            f"{counted(len(waiting.request), 'region is', 'regions are')} annotated or skipped, "
+            f"run: cereals step {quote(str(campaign.folder))}"
         )
     if wrong := [str(number) for number in only if number not in waiting.missing]:
         missing = ", ".join(map(str, waiting.missing))

@@ -15,7 +15,7 @@ from cereals_tf.data_prep.dataset import Classes, ImageEntry, PreparedData, exte
 from cereals_tf.data_prep.duplicates import near_duplicates
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.sources.label_sets import voc_palette
-from cereals_tf.data_prep.text import shown
+from cereals_tf.data_prep.text import counted, shown
 
 LISTED = 5
 """So many images that look like others are named."""
@@ -46,7 +46,7 @@ class Added:
         parts = [f"the class {shown(name)}" for name in self.classes]
         if self.images:
             some = "all" if self.labelled == self.images else self.labelled or "none"
-            parts.append(f"{self.images} images of {self.split} ({some} labelled)")
+            parts.append(f"{counted(self.images, 'image')} of {self.split} ({some} labelled)")
         lines = [f"from round {self.round} on with {' and '.join(parts)} more"]
         pairs = [f"{shown(new)} like {shown(old)}" for new, old in (self.alike or {}).items()]
         if pairs:

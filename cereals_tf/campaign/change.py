@@ -11,10 +11,12 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from cereals_tf.campaign.folder.campaign import Campaign, regions_of
+from cereals_tf.acquisition.regions import Region
+from cereals_tf.campaign.folder.campaign import Campaign, CommittedRound, regions_of
 from cereals_tf.campaign.folder.history import Change
 from cereals_tf.campaign.folder.regions import costed, trained_on
 from cereals_tf.campaign.folder.splits import open_split
+from cereals_tf.campaign.folder.waiting import Waiting, waiting
 from cereals_tf.campaign.learning.models import Models
 from cereals_tf.campaign.start import (
     check_acquisition,
@@ -128,16 +130,19 @@ def include_images(campaign: Campaign, images: Sequence[str]) -> tuple[Campaign,
             busy.
     """
     with held(campaign) as now:
-        asked, store = now.request() or [], now.annotations
-        waiting = {number: asked[number].region.image_id for number in sorted(store.skipped())}
-        skipped = {region.image_id for region in now.skipped()} | {*waiting.values()}
-        named = _named(now, images, [*dict.fromkeys([*now.excluded_at(now.to_choose), *skipped])])
-        change = Change(now.to_choose, included=tuple(named), unskipped=len(now.rounds()))
-        now = now.change(change)
-        for number, image_id in waiting.items():
-            if image_id in named:
-                store.forget(number)
-        return now, named
+        number, asked = now.to_choose, waiting(now)
+        skipped = [*now.skipped(), *_skipped_in_progress(now, asked)]
+        known = [*now.excluded_at(number), *(region.image_id for region in skipped)]
+        named = _named(now, images, [*dict.fromkeys(known)])
+        before = asked.round if asked else number
+        return now.change(Change(number, included=tuple(named), unskipped=before)), named
+
+
+def _skipped_in_progress(campaign: Campaign, asked: Waiting | None) -> list[Region]:
+    if asked:
+        return [asked.request[number].region for number in sorted(asked.skipped)]
+    begun = campaign.to_choose > len(campaign.rounds())
+    return CommittedRound(campaign.working).skipped if begun else []
 
 
 def _named(campaign: Campaign, images: Sequence[str], known: Collection[str]) -> list[str]:

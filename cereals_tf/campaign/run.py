@@ -14,6 +14,7 @@ from cereals_tf.campaign.pool.share import ALL, Share
 from cereals_tf.campaign.round import PoolIsEmptyError, Round
 from cereals_tf.data_prep.beam_extra import beam_imported
 from cereals_tf.data_prep.damage import damage_named, refuse_damage
+from cereals_tf.data_prep.text import counted
 from cereals_tf.trainers.strategy import open_strategy
 from cereals_tf.trainers.workers import Workers, open_workers
 
@@ -145,7 +146,7 @@ def run_campaign(
         if complete and (complete[-1].metrics.miou or 0.0) >= target:
             return f"mIoU {complete[-1].metrics.miou:.3f} reaches the target {target:g}"
         if len(complete) >= rounds:
-            return f"{len(complete)} rounds are complete"
+            return counted(len(complete), "round is complete", "rounds are complete")
         done = step_campaign(campaign, strategy)
         if done is None:
             return why_it_stopped(campaign)

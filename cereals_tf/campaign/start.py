@@ -18,6 +18,7 @@ from cereals_tf.data_prep.dataset import Classes, ImageEntry, PreparedData
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.files import refuse_occupied
 from cereals_tf.data_prep.remote import RemotePath
+from cereals_tf.data_prep.text import counted
 from cereals_tf.trainers.split import Split
 
 
@@ -87,7 +88,7 @@ def fitted_options(options: Options, data: PreparedData, begun: Brought | None =
     measured = begun is not None and begun.has_seconds()
     if (labelled or begun) and options.cost_unit == "seconds" and not measured:
         what = (
-            f"{len(labelled)} images of train took that have labels already"
+            f"{counted(len(labelled), 'image')} of train took that have labels already"
             if labelled
             else "annotations took that --annotations brings"
         )

@@ -16,8 +16,8 @@ import numpy as np
 from cereals_tf.campaign.options import Options
 from cereals_tf.data_prep.dataset import Classes
 from cereals_tf.data_prep.grid import STRIDE, Box
+from cereals_tf.data_prep.text import counted
 from cereals_tf.plugin import words
-from cereals_tf.report.tables import counted
 from cereals_tf.report.views import AcquisitionStep, ImageView
 
 OF_CELLS = "per 8x8 px"

@@ -78,8 +78,3 @@ def duration(seconds: float) -> str:
     if hours:
         return f"{hours:,} h {minutes} min"
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
-
-
-def counted(number: int, thing: str) -> str:
-    """Return how many of a thing there are, as `1 region` or `1,234 regions`."""
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"

@@ -27,7 +27,7 @@ from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.grid import STRIDE, Box
 from cereals_tf.data_prep.polygons import Polygon
 from cereals_tf.data_prep.remote import RemotePath
-from cereals_tf.data_prep.text import shown
+from cereals_tf.data_prep.text import counted, shown
 from cereals_tf.trainers.split import Record, Split
 
 UNKNOWN_IMAGE = "of images that are not of train"
@@ -77,7 +77,8 @@ class Brought:
         """What is brought and what is not, for the user to read."""
         images = len({part.entry.image_id for part in self.parts})
         left = "".join(f"; left out: {count} {reason}" for reason, count in self.left_out.items())
-        return f"{len(self.parts)} annotated regions in {images} images are round 0{left}"
+        regions = counted(len(self.parts), "annotated region")
+        return f"round 0 has {regions} in {counted(images, 'image')}{left}"
 
     def write(self, working: Path) -> None:
         """Write the request of round 0 and the answer to it into the folder of a new round.
@@ -159,8 +160,8 @@ class Brought:
                 differing = [each for each in differing if ours[each] != theirs[each]]
             if differing:
                 raise UserError(
-                    f"{self.source.folder}: {len(differing)} images, as {shown(differing[0])}, are "
-                    f"other pictures than those of the same name in {self.data.folder}"
+                    f"{self.source.folder}: has other pictures than {self.data.folder} under the "
+                    f"names of {counted(len(differing), 'image')}, as {shown(differing[0])}"
                 )
 
 

@@ -3,7 +3,7 @@
 import base64
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,9 +58,18 @@ class AnnotationStore:
     what was there.
     """
 
-    def __init__(self, folder: Path) -> None:
-        """Look at a folder, which need not be there."""
+    def __init__(self, folder: Path, changes: int = 0, void: Mapping[str, int] = {}) -> None:
+        """Look at a folder, which need not be there.
+
+        Args:
+            folder: The folder.
+            changes: How many changes the campaign has seen, which every skip is noted with.
+            void: By image, the change that took back what was skipped in it before, see
+                `unskipped_by`; a skip that is noted with fewer changes is as if it were not there.
+        """
         self.folder = folder
+        self._changes = changes
+        self._void = void
 
     def annotated(self) -> dict[int, RegionAnnotation]:
         """Return the annotations by number, in order.
@@ -73,7 +82,8 @@ class AnnotationStore:
 
     def numbers(self) -> set[int]:
         """Return the numbers of the regions that are annotated or skipped."""
-        return {int(path.stem) for path in self.folder.glob("*.json") if path.stem.isdecimal()}
+        found = {int(path.stem) for path in self.folder.glob("*.json") if path.stem.isdecimal()}
+        return {number for number in found if not self._is_void(number)} if self._void else found
 
     def skipped(self) -> set[int]:
         """Return the numbers of the regions that people skipped; no label is looked at for it.
@@ -114,12 +124,13 @@ class AnnotationStore:
     def skip(self, number: int, region: Region) -> None:
         """Note that a region is never to be annotated, in place of an annotation of it."""
         content = {"image_id": region.image_id, "box": list(region.box), "skipped": True}
-        self._write(number, content)
+        self._write(number, content | ({"changes": self._changes} if self._changes else {}))
 
-    def forget(self, number: int) -> None:
-        """Remove what is noted of a region."""
-        self._path(number).unlink(missing_ok=True)
-        sync(self.folder)
+    def _is_void(self, number: int) -> bool:
+        content = self._content(number)
+        with self._damage_named(number):
+            since = self._void.get(content["image_id"], 0)
+            return bool(content.get("skipped")) and content.get("changes", 0) < since
 
     def _write(self, number: int, content: dict[str, Any]) -> None:
         self.folder.mkdir(exist_ok=True)

@@ -22,6 +22,7 @@ from cereals_tf.campaign.folder.history import (
     extended_by,
     included_by,
     options_of,
+    unskipped_by,
 )
 from cereals_tf.campaign.folder.metrics import Metrics
 from cereals_tf.campaign.folder.regions import Annotated, read_regions
@@ -397,7 +398,8 @@ class Campaign:
     @property
     def annotations(self) -> AnnotationStore:
         """What people annotated so far in the round in progress."""
-        return AnnotationStore(self.working / ANNOTATIONS)
+        void = unskipped_by(self.changes, len(self.rounds())) if self.changes else {}
+        return AnnotationStore(self.working / ANNOTATIONS, len(self.changes), void)
 
     @property
     def second_annotations(self) -> AnnotationStore:

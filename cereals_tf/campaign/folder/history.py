@@ -17,7 +17,8 @@ class Change:
         excluded: Images that are not proposed any more.
         untrained: Those of them whose regions are not trained on any more.
         included: Images that are as if they had never been excluded.
-        unskipped: In these images what was skipped in rounds before this one may be proposed again.
+        unskipped: In these images what was skipped in rounds before this one may be proposed again;
+            and what was skipped so far in the round that waits, if one does, is asked for again.
         added: What was added to the data set: the fingerprint of each addition by its folder.
         classes: Classes that were appended, each with its colour (red, green, blue), 0 to 255.
     """
@@ -72,6 +73,16 @@ def excluded_by(changes: Iterable[Change]) -> dict[str, bool]:
 def included_by(changes: Iterable[Change]) -> dict[str, int]:
     """Return by image the first round whose skips in it count."""
     return {image_id: change.unskipped for change in changes for image_id in change.included}
+
+
+def unskipped_by(changes: Iterable[Change], number: int) -> dict[str, int]:
+    """Return by image which change, counted from 1, took back skips of a round that waits."""
+    return {
+        image_id: place
+        for place, change in enumerate(changes, 1)
+        if change.round == number + 1
+        for image_id in change.included
+    }
 
 
 def added_by(changes: Iterable[Change]) -> dict[str, str]:

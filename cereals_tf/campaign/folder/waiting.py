@@ -9,6 +9,7 @@ from cereals_tf.acquisition.selection import Chosen
 from cereals_tf.campaign.folder.campaign import Campaign
 from cereals_tf.campaign.folder.rows import RegionName
 from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.text import counted
 
 
 @dataclass(frozen=True)
@@ -52,13 +53,14 @@ class Waiting:
     def text(self) -> str:
         """Say in one line what there is."""
         total, missing = len(self.request), len(self.missing)
+        regions = counted(total, "region")
         known = f"{len(self.annotated)} annotated, {len(self.skipped)} skipped"
         if not missing:
-            return f"round {self.round} has all its {total} regions ({known})"
+            return f"round {self.round} has all its {regions} ({known})"
         if missing < total:
-            return f"round {self.round} waits for {missing} of {total} regions ({known})"
-        images = len({asked.region.image_id for asked in self.request})
-        return f"round {self.round} waits for {total} regions in {images} images"
+            return f"round {self.round} waits for {missing} of {regions} ({known})"
+        images = counted(len({asked.region.image_id for asked in self.request}), "image")
+        return f"round {self.round} waits for {regions} in {images}"
 
 
 def refuse_not_waiting(campaign: Campaign) -> Waiting:

@@ -26,6 +26,7 @@ from cereals_tf.campaign.pool.pool import Pool, PoolImage, region_of
 from cereals_tf.data_prep.dataset import ImageEntry
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.grid import Box
+from cereals_tf.data_prep.text import counted
 from cereals_tf.trainers.randomness import derive_seed
 
 
@@ -58,7 +59,7 @@ def initial_count(pool: Pool) -> int:
     if amount.unit == "%":
         count = max(1, int(amount.number * images / 100))
     if count > images:
-        raise UserError(f"--initial={amount}: the train split has {images} images")
+        raise UserError(f"--initial={amount}: the train split has {counted(images, 'image')}")
     return count
 
 
@@ -75,7 +76,8 @@ def _initial_regions(pool: Pool, count: int, seed: int) -> list[Chosen]:
     else:
         regions = [region for region, _ in islice(drawn_tiles(pool, 0), count)]
     if len(regions) < count:
-        raise UserError(f"--initial={pool.options.initial}: only {len(regions)} regions fit")
+        fitting = counted(len(regions), "region fits", "regions fit")
+        raise UserError(f"--initial={pool.options.initial}: only {fitting}")
     return list(map(Chosen, regions))
 
 

@@ -16,9 +16,10 @@ from cereals_tf.campaign.folder.waiting import waiting
 from cereals_tf.campaign.options import Options
 from cereals_tf.campaign.savings import height_between
 from cereals_tf.data_prep.damage import damage_named
+from cereals_tf.data_prep.text import counted
 from cereals_tf.report.sections.section import Section
 from cereals_tf.report.statistics import annotated_by_image, annotated_train, class_pixels
-from cereals_tf.report.tables import counted, duration
+from cereals_tf.report.tables import duration
 
 NAMED = 3
 """Classes that a sentence names."""

@@ -377,7 +377,7 @@ def test_rounds_go_through_label_studio(
     people = annotator(campaign)
     done("step", campaign.folder)
     said = done("tasks", campaign.folder, *there)
-    assert "1 new regions to annotate, 0 were there" in said
+    assert "1 new region to annotate, 0 were there" in said
     project = int(said.partition("/projects/")[2].partition(":")[0])
     tasks = people.tasks(project, request_id(campaign.request()))
     people.submit(tasks[0], people.polygons(tasks[0]), 20.5)

@@ -111,7 +111,7 @@ def test_what_is_in_is_not_asked_again(waiting, cereals, refused, tmp_path):
     assert [part.number for part in task.regions] == [0]
     assert cereals("collect", campaign.folder, "--skip=0")[0] == 0
     said = refused("tasks", campaign.folder, tmp_path / "out")
-    assert "all 3 regions are annotated or skipped" in said
+    assert "its 3 regions are annotated or skipped" in said
 
 
 def test_folder_is_resumed_but_never_another_requests(

@@ -9,6 +9,7 @@ from cereals_tf import api
 from cereals_tf.campaign.folder.campaign import ROUND_FILES, Campaign, regions_of
 from cereals_tf.campaign.folder.regions import trained_on, write_regions
 from cereals_tf.campaign.folder.splits import open_split
+from cereals_tf.campaign.folder.waiting import waiting
 from cereals_tf.campaign.options import OPTIONS, Options
 from cereals_tf.campaign.pool.choose import budget_of
 from cereals_tf.campaign.round import Round
@@ -207,7 +208,8 @@ def test_excluded_images_are_neither_proposed_nor_counted(finished, cereals, fol
     entries = {entry.image_id: entry for entry in open_split(finished, "train").images}
     gone, no_more_trained, *others = entries
     status, out, err = cereals("exclude", finished.folder, gone)
-    assert (status, out) == (0, "") and f"from round 3 on are excluded: {gone}" in err
+    assert (status, out) == (0, "")
+    assert f"excluded from round 3 on: {gone}; 1 image is excluded" in err
     assert following(err) == ["step", str(finished.folder)]
     assert cereals("exclude", finished.folder, gone, no_more_trained, "--training")[0] == 0
     assert "excluded already" in cereals("exclude", finished.folder, gone, "--training")[2]
@@ -260,35 +262,59 @@ def test_what_exclude_refuses(finished, refused):
             assert "is working on" in refused("exclude", finished.folder, *line)
 
 
-def test_a_skip_is_undone_at_any_time(begin, tmp_path, cereals, following, killed_at_every_write):
-    campaign = begin(
-        tmp_path / "campaign", annotator="files", initial="5regions", initial_by="dense"
-    )
+@pytest.fixture
+def asking(begin, tmp_path):
+    """A campaign that waits for five regions."""
+    options = {"annotator": "files", "initial": "5regions", "initial_by": "dense"}
+    campaign = begin(tmp_path / "campaign", **options)
     assert step_campaign(campaign) is None
-    first, *_ = [asked.region for asked in campaign.request()]
-    err = cereals("exclude", campaign.folder, first.image_id)[2]
-    inside = [n for n, asked in enumerate(campaign.request()) if asked.region[0] == first.image_id]
+    return campaign
+
+
+def test_skips_of_a_round_that_waits_are_undone(
+    asking, cereals, following, killed_at_every_write, draw
+):
+    folder, request = asking.folder, asking.request()
+    image_id = request[0].region.image_id
+    err = cereals("exclude", folder, image_id)[2]
+    inside = [n for n, asked in enumerate(request) if asked.region.image_id == image_id]
     skip = ",".join(map(str, inside))
-    assert following(err) == ["collect", str(campaign.folder), f"--skip={skip}"]
-    assert cereals("collect", campaign.folder, f"--skip={skip}")[0] == 0
-    assert campaign.annotations.skipped() == set(inside)
-    for _ in killed_at_every_write(
-        campaign.folder, "exclude", campaign.folder, "--undo", first.image_id
-    ):
-        assert campaign.annotations.skipped() <= set(inside)
-    assert campaign.annotations.skipped() == set()
-    assert Campaign.open(campaign.folder).excluded == {}
-    for number, asked in enumerate(campaign.request()):
-        campaign.annotations.skip(number, asked.region)
-    write_regions(campaign.working / "regions.csv", [])
+    assert following(err) == ["collect", str(folder), f"--skip={skip}"]
+    assert cereals("collect", folder, "--skip=0,1,2,3,4")[0] == 0
+
+    def standing():
+        now = Campaign.open(folder)
+        return waiting(now).skipped, now.excluded_at(1)
+
+    before, after = ({0, 1, 2, 3, 4}, {image_id: False}), (set(), {})
+    undo = ("exclude", folder, "--undo", "*")
+    found = [standing() for _ in killed_at_every_write(folder, *undo)]
+    assert found[0] == before and all(each in (before, after) for each in found)
+    assert standing() == after and waiting(asking.reopened()).missing == [0, 1, 2, 3, 4]
+    assert cereals("collect", folder, "--skip=1,3")[0] == 0
+    assert cereals("set", folder, "--epochs=3")[0] == 0
+    assert standing() == ({1, 3}, {})
+    draw(asking.reopened(), [1])
+    assert standing() == ({3}, {})
+    assert "gives up what is drawn" in cereals("collect", folder, "--skip=1")[2]
+    assert cereals("collect", folder, "--skip=1", "--force")[0] == 0
+    assert standing() == ({1, 3}, {})
+
+
+def test_skips_of_rounds_that_are_done_are_undone(asking):
+    request = [asked.region for asked in asking.request()]
+    first = request[0].image_id
+    second = next(region.image_id for region in request if region.image_id != first)
+    for number, region in enumerate(request):
+        asking.annotations.skip(number, region)
+    write_regions(asking.working / "regions.csv", [])
+    opened = api.Campaign.open(asking.folder)
+    assert opened.include(second) == [second]  # while the round is being trained
     for name in ROUND_FILES[1:]:
-        (campaign.working / name).touch()
-    campaign.commit()
-    opened = api.Campaign.open(campaign.folder)
-    skipped = opened.opened.skipped()
-    assert first in skipped and len(skipped) == 5
-    assert opened.include(first.image_id) == [first.image_id]
-    assert opened.opened.skipped() == [one for one in skipped if one.image_id != first.image_id]
-    taken = Round(opened.opened).pool.taken
-    assert first.image_id not in taken
-    assert {image_id for image_id, _ in skipped} - {first.image_id} == taken.keys()
+        (asking.working / name).touch()
+    asking.commit()
+    assert opened.opened.skipped() == [one for one in request if one.image_id != second]
+    assert opened.include(first) == [first]
+    left = [one for one in request if one.image_id not in (first, second)]
+    assert opened.opened.skipped() == left
+    assert Round(opened.opened).pool.taken.keys() == {region.image_id for region in left}
