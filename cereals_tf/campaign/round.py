@@ -137,7 +137,6 @@ class Round:
             note(f"round {self.number}: until about {end:%H:%M}, if it takes as long as the last")
 
     def _complete(self) -> CommittedRound:
-        self.folder.mkdir(exist_ok=True)
         if self._recipe:
             self._train_by(self._recipe)
         self._stage(REGIONS, self._annotate)
@@ -153,7 +152,6 @@ class Round:
         Raises:
             UserError: See `complete`.
         """
-        self.folder.mkdir(exist_ok=True)
         with suppress(PoolIsEmptyError, WaitingError):
             self._stage(REGIONS, self._annotate)
 
@@ -197,8 +195,7 @@ class Round:
     def pool(self) -> Pool:
         """The train split as this round finds it."""
         annotated = [done.region for done in regions_of(self.rounds)]
-        people = self.campaign.options.annotator == "files"
-        brought = [one.region for one in labelled_images(self.train)] if people else []
+        brought = [one.region for one in labelled_images(self.train)]
         taken = boxes_by_image([*annotated, *self.campaign.skipped(), *brought])
         return Pool(self._options, self.train, taken, frozenset(self.campaign.excluded))
 
@@ -236,11 +233,12 @@ class Round:
 
     def _keep_options(self, own: Mapping[str, Any]) -> None:
         """Keep the options that the round has in place of the campaign's."""
+        self.folder.mkdir(exist_ok=True)
         write_atomically(self.folder / OPTIONS_FILE, (json.dumps(own, indent=1) + "\n").encode())
 
     def _stage(self, product: str, work: Callable[[], None]) -> None:
         if not (self.folder / product).exists():
-            self._scratch.mkdir(exist_ok=True)
+            self._scratch.mkdir(parents=True, exist_ok=True)
             work()
 
     def _annotate(self) -> None:

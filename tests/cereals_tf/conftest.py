@@ -94,11 +94,11 @@ def three_rounds(tmp_path_factory, begin) -> Campaign:
 
 @pytest.fixture
 def first_round(tmp_path, three_rounds):
-    """Copies that campaign as it was after round 0, its options changed as given."""
+    """Copies that campaign as it was after round 0, or after more, its options changed as given."""
 
-    def copy(folder: Path = tmp_path / "campaign", **options) -> Campaign:
-        (folder / "rounds").mkdir(parents=True)
-        shutil.copytree(three_rounds.folder / "rounds" / "000", folder / "rounds" / "000")
+    def copy(folder: Path = tmp_path / "campaign", rounds: int = 1, **options) -> Campaign:
+        for done in three_rounds.rounds()[:rounds]:
+            shutil.copytree(done.folder, folder / "rounds" / done.folder.name)
         content = json.loads((three_rounds.folder / "campaign.json").read_text())
         content["options"] |= options
         content["data"] = str(three_rounds.data_folder)

@@ -37,7 +37,7 @@ class Asked(NamedTuple):
     number: int
     region: Region
     store: AnnotationStore
-    again: bool = False
+    again: bool
 
 
 class Answer(NamedTuple):
@@ -45,7 +45,7 @@ class Answer(NamedTuple):
 
     box: Box
     annotation: RegionAnnotation
-    again: bool = False
+    again: bool
 
 
 @dataclass(frozen=True)
@@ -144,9 +144,9 @@ class People:
         """Yield the regions of a request that are not skipped, and what they took."""
         labelled = boxes_by_image(done.region for done in before)
         account = Account(self.train.images, labelled, self.campaign.options)
-        redraws = self.campaign.redraws()
+        redraws, store = self.campaign.redraws(), self.campaign.annotations
         for number, chosen in enumerate(request):
-            answer = self._answer(Asked(number, chosen.region, self.campaign.annotations))
+            answer = self._answer(Asked(number, chosen.region, store, number in redraws))
             if answer:
                 original, resized = self._entries[chosen.region.image_id]
                 polygons = scaled(answer.annotation.polygons, *_factors(original, resized))

@@ -230,6 +230,8 @@ def test_a_round_begun_by_one_recipe_is_trained_anew_by_another(start, fast, tmp
     shutil.copytree(fast.folder / "rounds" / "000", campaign.folder / "rounds" / "000")
     shutil.copytree(fast.folder / "rounds" / "002", campaign.working)
     shutil.copy(fast.folder / "rounds" / "001" / "regions.csv", campaign.working / "regions.csv")
+    (campaign.working / "scratch" / "segmentation").mkdir(parents=True)
+    (campaign.working / "scratch" / "segmentation" / "state.json").write_text("of the other")
     done = step_campaign(campaign, recipe="fast")
     assert done.own_options == {}
     assert done.regions == fast.round(1).regions

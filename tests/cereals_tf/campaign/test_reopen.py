@@ -167,14 +167,20 @@ def test_a_second_drawing_counts_throughout():
     entry = ImageEntry("a", 16, 16, 0)
     square = np.array([[1.0, 1], [6, 1], [6, 6], [1, 6]])
 
-    def answer(box, value, again, polygons=(), assisted=False):
+    def answer(box, value, again, polygons=(), assisted=False, seconds=None):
         label = np.full(box[2:], value, np.uint8)
-        drawn = RegionAnnotation(0, "a", box, label, polygons, None, assisted)
+        drawn = RegionAnnotation(0, "a", box, label, polygons, seconds, assisted)
         return Answer(box, drawn, again)
 
-    left = Box(0, 0, 16, 8)
-    first = answer(left, 1, False, [Polygon(1, square)])
+    left, right = Box(0, 0, 16, 8), Box(0, 8, 16, 8)
+    first = answer(left, 1, False, [Polygon(1, square)], seconds=3.0)
+    beside = answer(right, 2, False, [Polygon(2, square + np.array([8, 0]))])
     assert (label_of(entry, [first, answer(left, 255, False)], 255)[:, :8] == 1).all()
     assert (label_of(entry, [first, answer(left, 255, True)], 255) == 255).all()
-    for redrawn, clicks in ((answer(left, 2, True), 0), (answer(left, 2, True, (), True), 4)):
-        assert costs_of(entry, entry, [first, redrawn], "clicks").sum() == clicks
+    assert (label_of(entry, [beside, answer(left, 0, False)], 1) == [[0] * 8 + [2] * 8]).all()
+    by_hand, helped = (answer(left, 2, True, (), assisted, 5.0) for assisted in (False, True))
+    for redrawn, clicks in ((by_hand, 0), (helped, 4)):
+        costs = costs_of(entry, entry, [first, redrawn, beside], "clicks")
+        assert costs.sum(axis=0).tolist() == [clicks, 4]
+        costs = costs_of(entry, entry, [first, redrawn, beside], "seconds")
+        assert costs.sum(axis=0).tolist() == [5.0, 0.0]

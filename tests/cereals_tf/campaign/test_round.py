@@ -2,6 +2,7 @@
 what they give."""
 
 import json
+from datetime import datetime, timedelta
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from cereals_tf.acquisition.regions import boxes_by_image
 from cereals_tf.campaign.folder.campaign import ROUND_FILES, regions_of
 from cereals_tf.campaign.learning.models import Models
 from cereals_tf.campaign.learning.quality import evaluate_round
-from cereals_tf.campaign.learning.scorer import load_segmentation
+from cereals_tf.campaign.learning.scorer import load_scorer, load_segmentation
 from cereals_tf.campaign.learning.task import COST, SEGMENTATION
 from cereals_tf.campaign.options import Options
 from cereals_tf.campaign.pool.draw import tiles_of
@@ -32,14 +33,12 @@ def segmentation_of(campaign, number):
 
 @pytest.fixture
 def new_round(first_round):
-    """Runs round 1 of the campaign with changed options."""
+    """Runs the next round of the campaign, usually round 1, with changed options."""
 
     def run(**options):
         campaign = first_round(**options)
-        step_campaign(campaign)
-        assert sorted(path.name for path in campaign.round(1).folder.iterdir()) == sorted(
-            ROUND_FILES
-        )
+        done = step_campaign(campaign)
+        assert sorted(path.name for path in done.folder.iterdir()) == sorted(ROUND_FILES)
         return campaign
 
     return run
@@ -90,10 +89,42 @@ def test_annotated_regions_share_no_pixel_and_cost_what_is_reported(three_rounds
 def test_only_the_first_round_is_drawn_without_scores(three_rounds):
     drawn, *scored = (done.regions for done in three_rounds.rounds())
     assert {region.chosen[1:] for region in drawn} == {(None, None, None)}
+    ranks = [done.metrics.cost_rank_correlation_pool for done in three_rounds.rounds()]
+    assert ranks[0] is None and all(-1 <= rank <= 1 for rank in ranks[1:])
     for regions in scored:
         scores = [region.chosen.score for region in regions]
         assert scores == sorted(scores, reverse=True)
         assert all(each.chosen.information > 0 and each.chosen.cost >= 0 for each in regions)
+
+
+def test_regions_are_scored_by_the_models_of_the_round_before(three_rounds):
+    split = Split(three_rounds.data, "train", three_rounds.image_size)
+    scorer = load_scorer(three_rounds, three_rounds.round(1))
+    maps = {
+        entry.image_id: [part[0].numpy() for part in scorer.maps(split.image(record)[None])]
+        for entry, record in zip(split.images, split.records(), strict=True)
+    }
+    for region in three_rounds.round(2).regions:
+        image_id, box = region.region
+        information, cost = (part[box.cell_slices].sum() for part in maps[image_id])
+        assert region.chosen.information == pytest.approx(information, rel=1e-4)
+        assert region.chosen.cost == pytest.approx(cost, rel=1e-4)
+
+
+def test_when_a_round_will_end_is_judged_by_the_last(first_round, cereals):
+    """In a round of random tiles for people, who are waited for before anything is trained."""
+    campaign = first_round(rounds=2, information="random_grid", annotator="files")
+    for done, hours in zip(campaign.rounds(), (2, 5), strict=True):
+        path = done.folder / "metrics.json"
+        content = json.loads(path.read_text()) | {"seconds": {"evaluate": 3600.0 * hours}}
+        path.write_text(json.dumps(content))
+    begun = datetime.now() + timedelta(hours=5)
+    said = cereals("step", campaign.folder)[2]
+    passed = datetime.now() + timedelta(hours=5) - begun
+    minutes = range(passed // timedelta(minutes=1) + 2)
+    ends = [f"until about {begun + timedelta(minutes=each):%H:%M}," for each in minutes]
+    assert "round 2 waits for" in said and any(end in said for end in ends)
+    assert "until about" not in cereals("step", campaign.folder)[2]
 
 
 def test_metrics_are_those_of_the_saved_model(three_rounds):
@@ -148,17 +179,22 @@ def test_another_seed_gives_another_campaign(tmp_path, begin, three_rounds, outc
 
 
 @pytest.mark.parametrize("way", ["use", "ignore"])
-def test_a_useless_cost_model_counts_unless_it_is_to_be_ignored(first_round, three_rounds, way):
-    campaign = first_round(useless_cost=way)
-    path = campaign.round(0).folder / "metrics.json"
-    metrics = json.loads(path.read_text())
-    metrics |= {"cost_mean_squared_error": 2.0, "cost_mean_squared_error_of_mean": 1.0}
-    path.write_text(json.dumps(metrics))
-    done = step_campaign(campaign)
+def test_a_useless_cost_model_counts_unless_it_is_to_be_ignored(
+    first_round, three_rounds, cereals, way
+):
+    """That of the round before; what earlier ones were does not matter."""
+    campaign = first_round(rounds=2, useless_cost=way)
+    for done, of_mean in zip(campaign.rounds(), (2.0, 0.5), strict=True):
+        path = done.folder / "metrics.json"
+        errors = {"cost_mean_squared_error": 1.0, "cost_mean_squared_error_of_mean": of_mean}
+        path.write_text(json.dumps(json.loads(path.read_text()) | errors))
+    said = cereals("step", campaign.folder)[2]
+    done = campaign.round(2)
     if way == "use":
-        assert done.regions == three_rounds.round(1).regions
+        assert done.regions == three_rounds.round(2).regions
         assert done.own_options == {}
         return
+    assert "as the cost model of round 1 is useless" in said
     assert done.own_options == {"fusion": "none"}
     assert campaign.options_of(done).fusion == "none"
     for region in done.regions:
@@ -190,7 +226,7 @@ def test_an_empty_pool_ends_the_run(tmp_path, begin, cereals, snapshot):
 
 def check_round(campaign):
     """Check what every finished round has, whatever its options."""
-    metrics = campaign.round(1).metrics
+    metrics = campaign.round(None).metrics
     assert np.isfinite(metrics.training["segmentation"].losses).all()
     assert 0 <= metrics.miou <= 1
     clicks = sum(
@@ -209,10 +245,10 @@ def test_a_round_on_cut_outs_in_mixed_precision(new_round):
 def test_a_warm_start_begins_with_the_weights_of_the_round_before(new_round):
     options = {"information": "vote_entropy", "committee": 3, "fusion": "convex", "cost": "gt"}
     campaign = new_round(
-        warm_start=True, learning_rate=UNMOVING, epochs=1, train_on="auto", **options
+        rounds=2, warm_start=True, learning_rate=UNMOVING, epochs=1, train_on="auto", **options
     )
     check_round(campaign)
-    first, second = (segmentation_of(campaign, number) for number in (0, 1))
+    first, second = (segmentation_of(campaign, number) for number in (1, 2))
     for before, after in zip(first.trainable_variables, second.trainable_variables, strict=True):
         np.testing.assert_allclose(after, before, atol=1e-6, rtol=0)
 

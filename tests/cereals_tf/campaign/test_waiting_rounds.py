@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from cereals_tf.acquisition.regions import Region
 from cereals_tf.acquisition.selection import Chosen
+from cereals_tf.campaign.annotators.oracle import annotate
 from cereals_tf.campaign.folder.annotations import RegionAnnotation
 from cereals_tf.campaign.folder.campaign import ROUND_FILES
 from cereals_tf.campaign.folder.regions import (
@@ -209,6 +210,15 @@ def test_seconds_that_nobody_measured_are_refused(waiting_campaign, draw, refuse
     assert "expected seconds" in line and "--cost_unit=clicks" in line
 
 
+def test_clicks_that_nobody_knows_are_refused(waiting_campaign, draw, refused):
+    campaign = waiting_campaign()
+    draw(campaign)
+    for drawn in campaign.annotations.annotated().values():
+        campaign.annotations.write(replace(drawn, assisted=True))
+    line = refused("step", campaign.folder)
+    assert "a model helped to draw all regions" in line and "--cost_unit=seconds" in line
+
+
 @pytest.mark.parametrize("other", ["another image", "another place", "damaged"])
 def test_an_annotation_of_another_region_is_refused(waiting_campaign, draw, refused, other):
     campaign = waiting_campaign()
@@ -216,7 +226,7 @@ def test_an_annotation_of_another_region_is_refused(waiting_campaign, draw, refu
     path = campaign.annotations.folder / "00004.json"
     content = json.loads(path.read_text())
     if other == "another image":
-        content["image_id"] += "x"
+        content["image_id"] = content["image_id"][:-1]
     elif other == "another place":
         content["window"][0] += 1
     else:
@@ -226,7 +236,7 @@ def test_an_annotation_of_another_region_is_refused(waiting_campaign, draw, refu
     assert "annotations" in line and ("region 4" in line or "00004.json" in line)
 
 
-def test_labels_and_costs_are_those_of_the_regions(waiting_campaign, draw, truth):
+def test_labels_and_costs_are_those_of_the_regions(waiting_campaign, draw, truth, toy_data):
     campaign = waiting_campaign(cost_unit="seconds")
     request = campaign.request()
     seconds = [7.5] * 5 + [None] * 2 + [0.0, 12.0]
@@ -240,7 +250,12 @@ def test_labels_and_costs_are_those_of_the_regions(waiting_campaign, draw, truth
     campaign.annotations.write(RegionAnnotation(8, image_id, window, label, [], seconds[8]))
     ignore_id = campaign.data.classes.ignore_id
     annotator = Round(campaign).annotator
-    write_regions(campaign.working / "regions.csv", annotator.annotate(list))
+    assert annotator.labelled() is annotator.train
+    regions = annotator.annotate(list)
+    labelled = Split(PreparedData.open(toy_data), "train", campaign.image_size)
+    by_oracle = annotate(labelled, request[:7], {}, campaign.options)
+    assert [replace(drawn, seconds=None) for drawn in regions[:7]] == by_oracle
+    write_regions(campaign.working / "regions.csv", regions)
     reader = annotator.labelled()
     left = set(range(9))
     for record in reader.records():

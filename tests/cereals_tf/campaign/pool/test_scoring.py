@@ -38,6 +38,7 @@ from cereals_tf.campaign.pool.files import (
 from cereals_tf.campaign.pool.pool import Pool
 from cereals_tf.campaign.pool.scoring import plan_batches, score_pool
 from cereals_tf.campaign.pool.share import ALL, Share, parse_share
+from cereals_tf.campaign.round import Round
 from cereals_tf.campaign.run import step_campaign
 from cereals_tf.campaign.start import fitted_options
 from cereals_tf.data_prep.dataset import ImageEntry, PreparedData
@@ -397,7 +398,13 @@ def test_scores_are_for_rounds_that_are_still_to_choose(first_round, begin, tmp_
     new = begin(tmp_path / "new")
     assert "round 0 is drawn at random" in refused("score", new.folder)
     campaign = first_round(tmp_path / "begun")
-    (campaign.working).mkdir()
+    begun = Round(campaign)
+    begun.refuse_scoring()
+    shutil.copytree(campaign.round(0).folder, campaign.round(0).folder.with_name("001"))
+    with pytest.raises(UserError, match="the regions of round 1 are chosen already"):
+        begun.refuse_scoring()
+    shutil.rmtree(campaign.round(1).folder)
+    campaign.working.mkdir()
     shutil.copy(campaign.round(0).folder / "regions.csv", campaign.working)
     assert "the regions of round 1 are chosen already" in refused("score", campaign.folder)
 
