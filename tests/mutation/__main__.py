@@ -1,9 +1,9 @@
 """Would the tests see a defect? Changes one place of a module after the other and runs its tests.
 
-cosmic-ray makes the mutants, in a copy of the package as it is installed: the working tree is left
-alone. What was found is kept in a file, so that a run can be done in slices; a mutant of a module
-that has changed since is tried anew. TensorFlow is imported once, and each mutant's tests run in a
-fork.
+That is, those that run the line, the quickest first, until one fails. cosmic-ray makes the mutants,
+in a copy of the package as it is installed: the working tree is left alone. What was found is kept
+in a file, so that a run can be done in slices; a mutant of a module that has changed since is tried
+anew. TensorFlow is imported once, and each mutant's tests run in a fork.
 """
 
 import argparse
@@ -21,11 +21,14 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 
+import pytest
 from cosmic_ray.ast import ast_nodes, get_ast
 from cosmic_ray.mutating import mutate_code
 from cosmic_ray.plugins import get_operator, operator_names
+from coverage import Coverage
 
 ROOT = Path(__file__).parent.parent.parent
 COPY = ROOT / "build" / "mutation"
@@ -54,25 +57,12 @@ TARGETS = {
     ],
     "campaign/annotators/people.py": [
         "cereals_tf/campaign/test_reopen.py::test_a_second_drawing_counts_throughout",
-        *(
-            f"cereals_tf/campaign/test_waiting_rounds.py::test_{name}"
-            for name in (
-                "labels_and_costs_are_those_of_the_regions",
-                "seconds_follow_the_clicks",
-                "an_annotation_of_another_region_is_refused",
-                "a_first_round_of_skips_is_refused",
-                "seconds_that_nobody_measured_are_refused",
-                "clicks_that_nobody_knows_are_refused",
-            )
-        ),
-        "cereals_tf/campaign/annotators/test_brought.py::"
-        "test_what_people_drew_is_brought_with_its_seconds_in_the_new_classes",
-        "cereals_tf/campaign/annotators/test_brought.py::"
-        "test_whole_images_of_a_prepared_data_set_are_brought",
+        "cereals_tf/campaign/annotators/test_brought.py",
+        "cereals_tf/campaign/test_add.py::test_labels_that_come_with_images_are_part_of_the_next_round",
+        "cereals_tf/campaign/test_waiting_rounds.py",
     ],
 }
-"""Modules of the package, and the tests that must see what is wrong with them: whole files, or
-where these take long, those that see it soonest."""
+"""Modules of the package, and the tests that must see what is wrong with them."""
 
 _SUM, _ORDER = "(Add|Sub|Mul|Div|FloorDiv|Mod)", "(Eq|NotEq|Lt|LtE|Gt|GtE)"
 OPERATORS = re.compile(
@@ -93,35 +83,88 @@ class Mutant:
         operator: What is done, as cosmic-ray names it.
         occurrence: Where in the module, as cosmic-ray counts.
         digest: Of the module without the change.
+        line: Where in the module.
     """
 
     module: str
     operator: str
     occurrence: int
     digest: str
+    line: int
 
     def code(self, original: str) -> str | None:
         """Return the module with the change."""
         return mutate_code(original, get_operator(self.operator)(), self.occurrence)
 
 
-def mutants_of(module: str) -> dict[Mutant, int]:
-    """Return all mutants of a module, and the line of each."""
+def mutants_of(module: str) -> list[Mutant]:
+    """Return all mutants of a module."""
     original = _path(module).read_text()
     digest = hashlib.sha256(original.encode()).hexdigest()[:12]
     nodes = list(ast_nodes(get_ast(original)))
-    found = {}
+    found = []
     for name in sorted(operator_names()):
         kind = get_operator(name)
         if not OPERATORS.fullmatch(name) or kind.arguments():
             continue
         places = [place for node in nodes for place in kind().mutation_positions(node)]
         for occurrence, ((line, _), _) in enumerate(places):
-            found[Mutant(module, name, occurrence, digest)] = line
+            found.append(Mutant(module, name, occurrence, digest, line))
     return found
 
 
-def outcome_of(mutant: Mutant, seconds: float) -> str:
+@dataclass(frozen=True)
+class Unchanged:
+    """What the tests of a module do while it is as it should be.
+
+    Attributes:
+        seconds: How long they take.
+        by_line: Those that run a line, the quickest first.
+    """
+
+    seconds: float
+    by_line: dict[int, list[str]]
+
+
+def unchanged(module: str) -> Unchanged:
+    """Run the tests of a module without a change."""
+    before, lines = time.monotonic(), _Lines(module)
+    if _outcome(_targets(module), 3600, lines) != "survived":
+        raise SystemExit(f"{module}: its tests fail, see {COPY / 'output'}")
+    by_line = json.loads(lines.kept.read_text())
+    return Unchanged(time.monotonic() - before, {int(line): by_line[line] for line in by_line})
+
+
+class _Lines:
+    """A plugin of pytest that keeps which tests run which lines of a module, the quickest first."""
+
+    def __init__(self, module: str) -> None:
+        self.kept = COPY / "lines.json"
+        self._path = str(_path(module))
+        self._coverage = Coverage(data_file=None, include=[self._path], config_file=False)
+        self._seconds: Counter[str] = Counter()
+
+    def pytest_sessionstart(self) -> None:
+        self._coverage.start()
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> None:
+        self._coverage.switch_context(item.nodeid)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self._seconds[report.nodeid] += report.duration
+
+    def pytest_sessionfinish(self) -> None:
+        self._coverage.stop()
+        by_line = self._coverage.get_data().contexts_by_lineno(self._path)
+        found = {
+            line: sorted(filter(None, tests), key=lambda test: self._seconds[test])
+            for line, tests in by_line.items()
+        }
+        self.kept.write_text(json.dumps(found))
+
+
+def outcome_of(mutant: Mutant, usual: Unchanged) -> str:
     """Run the tests of a mutant: killed, survived, or timeout, which is killed too."""
     path = _path(mutant.module)
     original = path.read_text()
@@ -130,17 +173,22 @@ def outcome_of(mutant: Mutant, seconds: float) -> str:
         return "none"
     path.write_text(changed)
     try:
-        return _tests_pass(mutant.module, seconds)
+        tests = usual.by_line.get(mutant.line) or _targets(mutant.module)
+        return _outcome(tests, 300 + 4 * usual.seconds)
     finally:
         path.write_text(original)
 
 
-def _tests_pass(module: str, seconds: float) -> str:
-    """Run a module's tests in a fork."""
+def _targets(module: str) -> list[str]:
+    return [f"tests/{name}" for name in TARGETS[module]]
+
+
+def _outcome(tests: list[str], seconds: float, *plugins: object) -> str:
+    """Run tests in a fork."""
     child = os.fork()
     if not child:
         os.setpgid(0, 0)
-        os._exit(_run_tests(module))
+        os._exit(_run(tests, *plugins))
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         done, status = os.waitpid(child, os.WNOHANG)
@@ -152,9 +200,7 @@ def _tests_pass(module: str, seconds: float) -> str:
     return "timeout"
 
 
-def _run_tests(module: str) -> int:
-    import pytest
-
+def _run(tests: list[str], *plugins: object) -> int:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
     os.chdir(COPY)
     silent = os.open(COPY / "output", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
@@ -162,8 +208,8 @@ def _run_tests(module: str) -> int:
     os.dup2(silent, 2)
     sys.path.insert(0, str(COPY))
     os.environ["PYTHONPATH"] = str(COPY)
-    tests = [f"tests/{name}" for name in TARGETS[module]]
-    return pytest.main(["-x", "-p", "no:cacheprovider", "--hypothesis-profile=mutation", *tests])
+    options = ["-x", "-p", "no:cacheprovider", "--hypothesis-profile=mutation"]
+    return pytest.main([*options, *tests], plugins)
 
 
 def _path(module: str) -> Path:
@@ -186,10 +232,9 @@ def _preload() -> None:
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
     import hypothesis
     import keras
-    import pytest
     import tensorflow
 
-    assert all((keras, pytest, tensorflow))
+    assert all((keras, tensorflow))
     # An example that fails is enough, it need not be the smallest.
     phases = (hypothesis.Phase.explicit, hypothesis.Phase.generate)
     hypothesis.settings.register_profile("mutation", derandomize=True, phases=phases)
@@ -211,13 +256,12 @@ def _chosen(modules: list[str], count: int, seed: int) -> Iterator[Mutant]:
     """
     for module in modules:
         every = mutants_of(module)
-        drawn = random.Random(f"{seed} {module}").sample(list(every), len(every))
         met: Counter[int] = Counter()
         turns = {}
-        for mutant in drawn:
-            turns[mutant] = met[every[mutant]]
-            met[every[mutant]] += 1
-        yield from sorted(drawn, key=turns.__getitem__)[:count]
+        for mutant in random.Random(f"{seed} {module}").sample(every, len(every)):
+            turns[mutant] = met[mutant.line]
+            met[mutant.line] += 1
+        yield from sorted(turns, key=turns.__getitem__)[:count]
 
 
 def _report(outcomes: dict[Mutant, str]) -> None:
@@ -249,19 +293,15 @@ def main() -> None:
     started = time.monotonic()
     _copy()
     _preload()
-    chosen, known, limits = list(_chosen(typed.modules, typed.count, typed.seed)), _known(), {}
+    chosen, known = list(_chosen(typed.modules, typed.count, typed.seed)), _known()
+    usual = cache(unchanged)
     with FOUND.open("a") as file:
         for mutant in chosen:
             if mutant in known and not (typed.again and known[mutant] == "survived"):
                 continue
             if time.monotonic() - started > 60 * typed.minutes:
                 break
-            if mutant.module not in limits:
-                before = time.monotonic()
-                if _tests_pass(mutant.module, 3600) != "survived":
-                    raise SystemExit(f"{mutant.module}: its tests fail, see {COPY / 'output'}")
-                limits[mutant.module] = 30 + 4 * (time.monotonic() - before)
-            known[mutant] = outcome_of(mutant, limits[mutant.module])
+            known[mutant] = outcome_of(mutant, usual(mutant.module))
             row = {"mutant": asdict(mutant), "outcome": known[mutant]}
             print(json.dumps(row), file=file, flush=True)
             print(f"{mutant.module} {mutant.operator} {mutant.occurrence}: {known[mutant]}")
