@@ -135,6 +135,7 @@ def test_metrics_are_those_of_the_saved_model(three_rounds):
         known = [value for value in again.iou_per_class.values() if value is not None]
         assert again.miou == pytest.approx(np.mean(known))
         assert set(again.iou_per_class) == set(three_rounds.data.classes.names)
+        assert done.metrics.devices == 1
         training = done.metrics.training
         assert {name: part.epochs for name, part in training.items()} == {
             "segmentation": 2,
