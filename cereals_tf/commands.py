@@ -392,8 +392,10 @@ def exclude(
         raise UserError("--training: has no effect with --undo")
     changed = opened.include(*image) if undo else opened.exclude(*image, training=training)
     _note(f"{campaign}: {tables.exclusion_line(opened.opened, changed, undo)}")
+    if undo:
+        tables.show_progress(opened.opened)
     if asked := tables.asked_in(opened.opened, [] if undo else changed):
-        _note(f"{campaign}: regions {asked} that are asked for lie in them; to skip them:")
+        _note(f"{campaign}: regions still asked for in them: {asked}; to skip these:")
         return next_command.command_line("collect", campaign, skip=asked)
     return next_command.after_step(opened.opened)
 

@@ -67,7 +67,7 @@ class Collected:
         if self.ignored:
             most = max(self.ignored, key=lambda number: self.ignored[number])
             parts.append(
-                f"parts without a shape are ignored in regions {_listed(sorted(self.ignored))}, at "
+                f"parts without a shape are ignored in {_regions(self.ignored)}, at "
                 f"most {_percent(self.ignored[most])} of one (region {most})"
             )
         if waiting.skipped:
@@ -91,6 +91,10 @@ def _listed(numbers: Sequence[int]) -> str:
     more = len(numbers) - _MAX_LISTED
     listed = ", ".join(map(str, numbers[:_MAX_LISTED]))
     return f"{listed} and {more} more" if more > 0 else listed
+
+
+def _regions(numbers: Collection[int]) -> str:
+    return f"region{'s' * (len(numbers) > 1)} {_listed(sorted(numbers))}"
 
 
 def _percent(share: float) -> str:
@@ -187,7 +191,7 @@ def _losses(
 ) -> Iterator[str]:
     """Say what drawn work a collection would lose."""
     if given_up:
-        yield f"--skip gives up what is drawn in regions {_listed(sorted(given_up))}"
+        yield f"--skip gives up what is drawn in {_regions(given_up)}"
     by_others: dict[tuple[str, str], list[int]] = {}
     for annotation in annotations:
         was = before.get(annotation.number)
@@ -196,8 +200,8 @@ def _losses(
             by_others.setdefault(of_both, []).append(annotation.number)
     for (was_by, now_by), numbers in by_others.items():
         yield (
-            f"what {shown(now_by)} drew would replace what {shown(was_by)} drew, in regions "
-            f"{_listed(sorted(numbers))}"
+            f"what {shown(now_by)} drew would replace what {shown(was_by)} drew, in "
+            f"{_regions(numbers)}"
         )
 
 

@@ -1,18 +1,17 @@
 """Where a campaign stands: what of its rounds is out of date, and what was spent on them."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from cereals_tf.campaign.folder.campaign import Campaign, CommittedRound, regions_of
 from cereals_tf.campaign.folder.history import excluded_by
-from cereals_tf.campaign.folder.regions import Annotated
 
 BY_ORACLE = "ground truth"
 BROUGHT = "labels that were there"
 BY_PEOPLE = "people"
-ASSISTED = "people and a model"
+ASSISTED = "and a model"
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ class Standing:
 
     Attributes:
         stale: By round, why its models or its numbers are not what they would be today.
-        annotators: How many regions each kind of annotator did.
+        annotators: How many regions each annotator did, those who have no name by their kind.
         account: What was spent.
     """
 
@@ -89,17 +88,24 @@ def stale_because(campaign: Campaign, done: CommittedRound) -> list[str]:
 def _annotators(campaign: Campaign, rounds: Sequence[CommittedRound]) -> dict[str, int]:
     counts: Counter[str] = Counter()
     for done in rounds:
-        asked = {chosen.region for chosen in done.request}
-        counts.update(_annotator(campaign, region, asked) for region in done.regions)
+        if campaign.options.annotator == "oracle":
+            counts[BY_ORACLE] += len(done.regions)
+        else:
+            counts.update(_people(done))
     return dict(counts.most_common())
 
 
-def _annotator(campaign: Campaign, region: Annotated, asked: set) -> str:
-    if campaign.options.annotator == "oracle":
-        return BY_ORACLE
-    if region.region not in asked:
-        return BROUGHT
-    return ASSISTED if region.assisted else BY_PEOPLE
+def _people(done: CommittedRound) -> Iterator[str]:
+    """Yield who annotated each region of a round."""
+    annotators = done.annotations.annotators()
+    for name, region in done.named.items():
+        if name.number in annotators:
+            annotator = annotators[name.number]
+            is_place = annotator.startswith("/") or "://" in annotator
+            who = BY_PEOPLE if is_place else annotator or BY_PEOPLE
+            yield f"{who} {ASSISTED}" if region.assisted else who
+        else:
+            yield BROUGHT
 
 
 def _account(campaign: Campaign, rounds: Sequence[CommittedRound]) -> Account:

@@ -45,7 +45,7 @@ from cereals_tf.data_prep.sources.splits import (
     split_names,
     splits_of,
 )
-from cereals_tf.data_prep.text import is_unicode, shown
+from cereals_tf.data_prep.text import counted, is_unicode, shown
 
 BACKGROUND = "background"
 _WITHOUT_PIXELS = ("points", "polyline", "skeleton", "tag")
@@ -220,8 +220,8 @@ class CvatSource:
         empty = {item for item in items if not self._images[item.image].shapes}
         if not self.options.unlabelled_train:
             if empty:
-                text = f"{len(empty)} images have no shape, all of them is {self._unpainted()}"
-                self.log.remarks.append(text)
+                images = counted(len(empty), "image has no shape", "images have no shape")
+                self.log.remarks.append(f"{images}, all of them is {self._unpainted()}")
             return items
         marked = [item._replace(annotation=None) if item in empty else item for item in items]
         if not all_images:

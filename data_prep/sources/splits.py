@@ -12,6 +12,7 @@ from cereals_tf.data_prep.problems import SourceLog
 from cereals_tf.data_prep.sources.images import ImageOptions
 from cereals_tf.data_prep.sources.reading import DUPLICATES
 from cereals_tf.data_prep.sources.source import Item
+from cereals_tf.data_prep.text import counted
 
 _USUAL = {
     "train": ("train", "training"),
@@ -149,7 +150,9 @@ def splits_of(
     for split, items in parts.items():
         annotated = [item for item in items if item.annotation]
         if split == "test" and not annotated:
-            log.remarks.append(f"test has no annotations, it is left out ({len(items)} images)")
+            log.remarks.append(
+                f"test has no annotations, it is left out ({counted(len(items), 'image')})"
+            )
         elif split == "train" and (options.unlabelled_train or not annotated):
             splits[split] = _for_people(items, log)
         else:
@@ -221,8 +224,8 @@ def _divided_by_annotation(items: Sequence[Item], labelled: float) -> dict[str, 
     for (split, members), word in zip(splits.items(), ("without", "with"), strict=True):
         if not members:
             raise UserError(
-                f"--unlabelled_train: none of {len(items)} images is {word} an annotation, "
-                f"expected some: they become {split}"
+                f"--unlabelled_train: none of {counted(len(items), 'image')} is {word} an "
+                f"annotation, expected some: they become {split}"
             )
     if not labelled:
         return splits
@@ -257,5 +260,7 @@ def divided_evenly(
     for split, members in splits.items():
         if not members:
             named = named or f"--val_percent={val_percent:g}"
-            raise UserError(f"{named} of {len(items)} images leaves no image for {split}")
+            raise UserError(
+                f"{named} of {counted(len(items), 'image')} leaves no image for {split}"
+            )
     return splits

@@ -93,6 +93,19 @@ class AnnotationStore:
         """
         return {number for number in self.numbers() if self._content(number).get("skipped")}
 
+    def annotators(self) -> dict[int, str]:
+        """Return who annotated each region, '' where nobody said; see `RegionAnnotation`.
+
+        Raises:
+            UserError: A file is damaged.
+        """
+        contents = {number: self._content(number) for number in sorted(self.numbers())}
+        return {
+            number: str(content.get("annotator", ""))
+            for number, content in contents.items()
+            if not content.get("skipped")
+        }
+
     def read(self, number: int) -> RegionAnnotation | None:
         """Return the annotation of a region, None if it is skipped.
 

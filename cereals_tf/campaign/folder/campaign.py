@@ -106,11 +106,12 @@ class CommittedRound:
 
     @property
     def named(self) -> dict[RegionName, Annotated]:
-        """What was annotated in this round, by name."""
-        if not self.request:
-            return {RegionName(self.number, n): done for n, done in enumerate(self.regions)}
+        """What was annotated in this round, by name; labels that came with images come last."""
         numbers = {asked.region: n for n, asked in enumerate(self.request)}
-        return {RegionName(self.number, numbers[done.region]): done for done in self.regions}
+        return {
+            RegionName(self.number, numbers.setdefault(done.region, len(numbers))): done
+            for done in self.regions
+        }
 
     @property
     def annotations(self) -> AnnotationStore:

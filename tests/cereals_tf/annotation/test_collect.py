@@ -249,7 +249,7 @@ def test_drawn_work_is_given_up_only_if_that_is_meant(
 ):
     campaign = waiting()
     source = labelme.draw(handed_out(campaign, labelme), everything(truth_of(campaign)))
-    gives_up = "--skip gives up what is drawn in regions 1"
+    gives_up = "--skip gives up what is drawn in region 1"
     assert gives_up in refused("collect", campaign.folder, source, "--skip=1")
     collected(campaign, labelme, source)
     assert f"{gives_up}; --force if that is meant" in refused(

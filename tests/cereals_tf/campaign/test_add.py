@@ -12,7 +12,9 @@ from PIL import Image
 from cereals_tf import api
 from cereals_tf.campaign.annotators.annotator import WaitingError
 from cereals_tf.campaign.annotators.people import People
-from cereals_tf.campaign.folder.campaign import Campaign
+from cereals_tf.campaign.folder.campaign import Campaign, CommittedRound
+from cereals_tf.campaign.folder.regions import write_regions
+from cereals_tf.campaign.folder.rows import RegionName
 from cereals_tf.campaign.folder.splits import open_split
 from cereals_tf.campaign.learning.models import Models
 from cereals_tf.campaign.learning.task import SEGMENTATION
@@ -183,6 +185,9 @@ def test_labels_that_come_with_images_are_part_of_the_next_round(people, more):
     regions = People(now, now.rounds(), train).annotate(lambda: asked)
     assert sorted(region.region.image_id[:5] for region in regions) == ["july/"] * 3
     assert all(region.clicks_billed > 1 for region in regions)
+    write_regions(now.working / "regions.csv", regions)
+    done = CommittedRound(now.working.rename(people.folder / "rounds" / "001"))
+    assert [*done.named] == [RegionName(1, 1), RegionName(1, 2), RegionName(1, 3)]
 
 
 def test_images_that_are_smaller_than_a_region_are_refused(begin, tmp_path, toy_data):

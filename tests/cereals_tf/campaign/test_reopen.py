@@ -104,7 +104,7 @@ def test_where_no_round_waits_corrections_are_a_round(spoilt, draw, cereals, fol
     run_campaign(spoilt, 2, 1.0)
     assert spoilt.request() is None
     status, _, said = cereals("reopen", spoilt.folder, "--regions=0:2")
-    assert status == 0 and "round 2 waits for 1 regions in 1 images" in said
+    assert status == 0 and "round 2 waits for 1 region in 1 image;" in said
     assert following(said) == ["tasks", str(spoilt.folder), f"{spoilt.folder}-tasks-002"]
     draw(spoilt)
     done = step_campaign(spoilt)

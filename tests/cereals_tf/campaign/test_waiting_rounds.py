@@ -349,7 +349,7 @@ def test_labels_that_exist_are_round_0_as_by_the_oracle(
             path.unlink()
     options = {"unlabelled_train": True}
     prepare(tmp_path / "streets", tmp_path / "data", "cityscapes", options)
-    with pytest.raises(UserError, match=r"--cost_unit=seconds: .* the 1 images of train"):
+    with pytest.raises(UserError, match=r"--cost_unit=seconds: .* the 1 image of train"):
         begin(tmp_path / "x", tmp_path / "data", annotator="files", cost_unit="seconds")
     campaign = begin(tmp_path / "campaign", tmp_path / "data", annotator="files")
     assert step_campaign(campaign).number == 0

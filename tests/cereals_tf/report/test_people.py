@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from cereals_tf.campaign.folder.annotations import RegionAnnotation
 from cereals_tf.campaign.folder.campaign import Campaign
 from cereals_tf.campaign.folder.request import own_window
 from cereals_tf.campaign.run import step_campaign
+from cereals_tf.campaign.standing import standing
 from cereals_tf.data_prep import records
 from cereals_tf.data_prep.dataset import PreparedData
 from cereals_tf.data_prep.prepare import prepare
@@ -20,6 +22,8 @@ from cereals_tf.report.statistics import annotated_by_image, annotated_train, cl
 from cereals_tf.report.tables import duration
 from cereals_tf.report.views import acquisition_step
 from cereals_tf.trainers.split import Split
+
+ANNOTATORS = ("anna", "bob", "", "/home/carl/tasks")
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +57,15 @@ def campaign(tmp_path_factory, toy_data, begin, truth):
             part = label[window.y :, window.x :][: window.height, : window.width]
             seconds = None if place == 0 else 2.0 + place
             campaign.annotations.write(
-                RegionAnnotation(place, image_id, window, part, polygons, seconds)
+                RegionAnnotation(
+                    place,
+                    image_id,
+                    window,
+                    part,
+                    polygons,
+                    seconds,
+                    annotator=ANNOTATORS[place % len(ANNOTATORS)],
+                )
             )
         assert step_campaign(campaign).number == number
     return campaign
@@ -71,6 +83,15 @@ def test_what_nobody_knows_is_not_there(campaign, page):
     assert "None" not in page and "nan" not in page and "over its share" not in page
     assert "Nobody labelled these images" in page
     assert "ground truth" not in page.lower()
+
+
+def test_status_says_who_annotated(campaign):
+    """By name; where a file or a folder is all that is known, people did."""
+    found = Counter()
+    for done in campaign.rounds():
+        for place, _ in enumerate(done.regions):
+            found[("anna", "bob", "people", "people")[place % 4]] += 1
+    assert standing(campaign).annotators == found
 
 
 def test_costs_are_compared_in_seconds(campaign, page, read_page):

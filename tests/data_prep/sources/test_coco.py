@@ -237,7 +237,7 @@ def test_pycocotools_is_asked_for_by_name(tmp_path, monkeypatch):
         ({"images": "{split}"}, "train: no such folder"),
         (
             {"annotations": "annotations/instances_val2017.json", "images": "val2017"},
-            "--val_percent=20 of 1 images",
+            "--val_percent=20 of 1 image leaves",
         ),
     ],
 )

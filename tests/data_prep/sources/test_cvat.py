@@ -167,7 +167,7 @@ def test_images_without_shapes_are_said_or_left_to_people(tmp_path, convert):
     opened = open_source("cvat", source, HALF)
     opened.items()
     (remark,) = opened.log.remarks
-    assert remark == "1 images have no shape, all of them is of the class background"
+    assert remark == "1 image has no shape, all of them is of the class background"
     data = convert(source, tmp_path / "data", "cvat", unlabelled_train=True)
     assert [entry.image_id for entry in data.images["train"]] == ["i1"]
     assert not data.labelled("train")
