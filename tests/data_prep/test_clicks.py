@@ -109,7 +109,7 @@ def slow_region(polygons, image_height, image_width, y, x, height, width):
     return RegionClicks(vertices, intersections, corners)
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 @given(any_polygons, st.lists(st.sampled_from(ALL_REGIONS), min_size=1, max_size=5))
 def test_region_follows_the_definitions_exactly(polygons, some_regions):
     grid = click_grid(polygons, HEIGHT, WIDTH)
@@ -146,7 +146,7 @@ def slow_counted(polygons, region, counted):
     return RegionClicks(vertices, intersections, corners)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(any_polygons, st.sampled_from(ALL_REGIONS), st.integers(0, 2**32 - 1))
 def test_only_some_cells_of_a_region_count(polygons, region, seed):
     grid, (_, _, height, width) = click_grid(polygons, HEIGHT, WIDTH), region
@@ -187,7 +187,7 @@ def test_region_equals_shapely_in_general_position():
             )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(any_polygons, st.integers(1, 33), st.integers(1, 33))
 def test_vertices_of_a_tiling_add_up_and_a_whole_image_has_no_intersections(
     polygons, height, width
@@ -203,7 +203,7 @@ def test_vertices_of_a_tiling_add_up_and_a_whole_image_has_no_intersections(
     assert sum(tile.vertices for tile in tiles) == total
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.one_of(
         shapes(lattice, min_size=3), shapes(whole, min_size=3), shapes(coordinates, min_size=3)
@@ -216,7 +216,7 @@ def test_closed_polygons_cross_a_border_inside_the_image_an_even_number_of_times
             assert grid.region(y, x, height, width).intersections % 2 == 0
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(shapes(st.integers(0, 99).map(lambda k: k / 4), min_size=3))
 def test_polygons_inside_the_image_cross_every_border_an_even_number_of_times(polygons):
     grid = click_grid(polygons, HEIGHT, WIDTH)
@@ -224,7 +224,7 @@ def test_polygons_inside_the_image_cross_every_border_an_even_number_of_times(po
         assert grid.region(*region).intersections % 2 == 0
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(any_polygons, st.integers(1, 35), st.integers(1, 35), st.booleans(), st.data())
 def test_windows_equal_region_at_every_position(polygons, height, width, everywhere, data):
     grid = click_grid(polygons, height, width)
@@ -382,7 +382,7 @@ def test_windows_refuses_sizes_off_the_grid(size):
         grid.windows(*size)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.lists(st.tuples(st.floats(-4, 25), st.floats(-4, 25)), max_size=20),
     st.integers(1, 20),

@@ -44,7 +44,7 @@ polygon_lists = st.lists(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(polygon_lists, st.integers(1, 25), st.integers(1, 25))
 def test_paint_equals_the_official_tool(polygons, height, width):
     painted = paint(polygons, height, width, background=0)
@@ -92,7 +92,7 @@ def repainted(mask, polygons=None):
     return np.where(mask == IGNORE, IGNORE, paint(polygons, *mask.shape, background=IGNORE))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(masks([0, 1, 5, IGNORE]))
 def test_outlines_paint_back_the_mask_exactly(mask):
     assume(not has_crossing_diagonals(mask))
@@ -107,7 +107,7 @@ def test_outlines_paint_back_blobs_exactly():
         np.testing.assert_array_equal(repainted(mask), mask)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(masks([0, 1, 2], min_side=2, max_side=5))
 def test_outlines_paint_back_the_mask_exactly_if_any_order_does(mask):
     polygons = outline_mask(mask, IGNORE, 0)
@@ -169,7 +169,7 @@ def test_a_lone_pixel_and_a_line_are_outlined_by_two_vertices():
     ]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(masks([0, 1, 2, IGNORE]), st.sampled_from([0.0, 0.5, 1.0, 3.0]))
 @example(np.full((3, 4), IGNORE, np.uint8), 0.0)
 def test_every_component_has_one_polygon_with_vertices_on_its_class(mask, tolerance):
@@ -215,7 +215,7 @@ def test_outline_refuses_what_is_not_a_mask(mask):
         outline_mask(mask, IGNORE, 0)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(masks([0, 1, 2, IGNORE]), st.data())
 def test_agreement_counts_pixels(mask, data):
     painted = data.draw(arrays(np.uint8, mask.shape, elements=st.sampled_from([0, 1, 2, IGNORE])))

@@ -494,7 +494,7 @@ def test_negative_workers_are_refused(masks_source, tmp_path):
 
 
 @given(st.integers(1, 6), st.integers(1, 4), st.integers(0, 20), st.integers(0, 20))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_results_come_in_order_and_few_are_waiting(ahead, threads, count, consumed):
     taken = []
 
@@ -814,7 +814,7 @@ def fuzzed_annotation(cityscapes_source, tmp_path_factory):
 
 
 @given(st.sampled_from(PLACES), VALUES)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_annotations_with_any_value_anywhere_convert_or_are_refused(
     cityscapes_source, fuzzed_annotation, place, value
 ):

@@ -24,7 +24,7 @@ def write_file(tmp_path_factory):
 
 
 @given(st.lists(st.binary(max_size=300), max_size=6), st.randoms())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_records_come_from_their_offsets_in_any_order(write_file, contents, random):
     path = write_file("some", contents)
     offsets = list(record_offsets(path))

@@ -114,7 +114,7 @@ COORDINATES = st.floats(-1e6, 1e6, width=32)
         max_size=4,
     )
 )
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_polygons_come_back(drawn):
     polygons = [Polygon(class_id, np.array(points)) for class_id, points in drawn]
     record = AnnotatedImage("a", b"", "png", 1, 1, b"", polygons)

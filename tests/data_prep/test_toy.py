@@ -152,7 +152,7 @@ def test_more_images_leave_the_earlier_ones_as_they_were(toy, tmp_path):
 @given(
     st.sampled_from([*STYLES]), st.integers(64, 150), st.integers(64, 150), st.integers(0, 10**6)
 )
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_scene_of_any_size_is_covered_by_visible_polygons_inside_it(style, height, width, seed):
     image, objects = STYLES[style].draw(np.random.default_rng(seed), height, width)
     assert image.shape == (height, width, 3)

@@ -26,7 +26,7 @@ def slow(probabilities, class_ids, weights):
     return counts, right, confidences
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     seed=st.integers(0, 999),
     count=st.integers(0, 40),

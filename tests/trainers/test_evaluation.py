@@ -79,7 +79,7 @@ def test_no_class_at_all_has_no_mean():
 
 
 @given(st.integers(1, 6), st.integers(0, 40), st.integers(0, 99))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_confusion_matrix_counts_pairs_with_weight(classes, count, seed):
     rng = np.random.default_rng(seed)
     truth, predicted = rng.integers(0, classes, (2, count), np.int32)

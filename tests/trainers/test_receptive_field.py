@@ -294,7 +294,7 @@ def _check_crop(model, height, width, rows, columns):
 def test_crop_gives_what_the_whole_image_gives(networks, name):
     model = networks[name]
 
-    @settings(max_examples=8 if name in DEEP else 30, deadline=None)
+    @settings(max_examples=8 if name in DEEP else 30)
     @given(_image_and_region(900 if name in DEEP else 200))
     def check(case):
         _check_crop(model, *case)

@@ -58,7 +58,7 @@ def _inside(inner, outer):
 
 
 @given(_cases())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_every_region_counts_in_one_sample_that_sees_what_it_needs(case):
     regions, height, width, margin = case
     crop_for = _receptive_field(margin)
@@ -80,7 +80,7 @@ def test_every_region_counts_in_one_sample_that_sees_what_it_needs(case):
 
 
 @given(_cases())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_joining_two_regions_never_feeds_more_pixels(case):
     (first, *others), height, width, margin = case
     crop_for = _receptive_field(margin)
@@ -134,7 +134,7 @@ def test_auto_takes_the_image_where_crops_add_up_to_more():
 
 
 @given(_cases(), st.sampled_from([1000, 30000]))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_the_cost_of_a_step_counts_beside_the_pixels(case, step_pixels):
     regions, height, width, margin = case
     crop_for = _receptive_field(margin)

@@ -20,7 +20,7 @@ from cereals_tf.trainers.targets import (
     st.lists(st.tuples(*[st.floats(-20, 60, width=32)] * 2), max_size=20),
     st.integers(1, 15),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_click_target_is_the_click_map(height, width, points, times):
     points = np.array(points * times, np.float32).reshape(-1, 2)
     found = click_target(tf.constant(points), height, width).numpy()
@@ -29,7 +29,7 @@ def test_click_target_is_the_click_map(height, width, points, times):
 
 
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 99))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_labels_are_downscaled_to_the_centres_of_their_cells(height, width, seed):
     label = np.random.default_rng(seed).integers(0, 256, (height, width), np.uint8)
     found = downscale_label(tf.constant(label)).numpy()
@@ -44,7 +44,7 @@ def test_labels_are_downscaled_to_the_centres_of_their_cells(height, width, seed
     st.integers(1, 60),
     st.lists(st.tuples(*[st.integers(0, 7)] * 2, *[st.integers(1, 8)] * 2), max_size=4),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_positions_inside_any_region_have_weight_one(height, width, cells):
     regions = np.array(cells, np.int32).reshape(-1, 4) * 8
     inside = np.zeros((height, width), np.float32)

@@ -42,7 +42,7 @@ values = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(values, st.floats(0, 1), st.sampled_from([np.float32, np.float64]))
 def test_more_information_or_less_cost_never_lowers_the_score(pairs, alpha, dtype):
     information, cost = np.array(pairs, dtype).T

@@ -54,7 +54,7 @@ def test_every_measure_has_a_reference():
     assert set(SLOW) == set(HIGHEST) == set(ALL)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 6), st.integers(2, 7))
 def test_measures_equal_references(seed, members, classes):
     probabilities = committees(seed, members, classes)

@@ -32,7 +32,7 @@ vectors = hnp.arrays(
 )
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(vectors, st.integers(0, 99), st.data())
 def test_places_differ_and_follow_from_the_seed(features, seed, data):
     count = data.draw(st.integers(1, len(features)))

@@ -73,7 +73,7 @@ def test_regions_are_ordered_by_image_then_y_then_x():
     assert sorted(regions) == regions[::-1]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(images())
 def test_labelled_mask_equals_painted_pixels(image):
     height, width, regions = image
@@ -99,7 +99,7 @@ def test_region_that_does_not_fit(region):
         labelled_mask([region], 30, 20)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.data(), sizes, sizes)
 def test_window_grid_counts_the_windows_inside_the_image(data, height, width):
     h, w = data.draw(window_sizes(height)), data.draw(window_sizes(width))
@@ -134,7 +134,7 @@ def test_window_off_the_grid(window):
         window_grid(64, 64, 16, window)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.data(), st.integers(1, 9), st.integers(1, 9), st.booleans(), st.integers(0, 2**32 - 1))
 def test_window_sums_equal_loops(data, h, w, everywhere, seed):
     wh, ww = data.draw(st.integers(1, h)), data.draw(st.integers(1, w))
@@ -176,7 +176,7 @@ def test_value_that_is_not_finite(value):
         window_sums(values, (2, 2))
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.data(), images(), st.sampled_from(["0", "0.1", "0.25", "0.3", "0.5", "0.75", "1"]))
 def test_allowed_windows_equal_exact_rectangles(data, image, max_overlap):
     height, width, regions = image
@@ -200,7 +200,7 @@ def test_allowed_windows_equal_exact_rectangles(data, image, max_overlap):
     np.testing.assert_array_equal(found, expected)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.data(), images())
 def test_leftover_windows_are_all_that_hold_something_unlabelled(data, image):
     height, width, regions = image

@@ -22,7 +22,7 @@ signed = st.builds(lambda number, sign: number * sign, numbers, st.sampled_from(
 """No float32 below the smallest normal one: TensorFlow takes it for 0."""
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.data())
 def test_sums_are_bit_for_bit_those_of_numpy(data):
     h, w = data.draw(sizes)

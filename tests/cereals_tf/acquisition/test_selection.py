@@ -138,7 +138,7 @@ def slow_select(pool, name, price, budget, max_overlap, max_per_image):
     return regions, min(passed, default=None)
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(st.data(), st.sampled_from([0.0, 0.25, 0.5, 1.0]))
 def test_best_first_equals_brute_force(data, max_overlap):
     pool = by_place(data.draw(pools(max_overlap)))
@@ -220,7 +220,7 @@ def candidate(index, cost):
     return Chosen(Region("a", Box(8 * index, 0, 8, 8)), -float(index), 1.0, cost)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.lists(st.integers(0, 9), max_size=8), st.integers(0, 40))
 def test_budget_is_never_exceeded_and_never_saved_for_worse_regions(costs, budget):
     candidates = [candidate(index, cost) for index, cost in enumerate(costs)]
@@ -253,7 +253,6 @@ def small_steps(monkeypatch):
 
 @pytest.mark.usefixtures("small_steps")
 @settings(
-    deadline=None,
     max_examples=60,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
@@ -300,7 +299,6 @@ def test_of_scores_below_0_the_best_is_chosen_too():
 @pytest.mark.usefixtures("small_steps")
 @pytest.mark.parametrize("name", [*SELECTIONS, "power+stratified"])
 @settings(
-    deadline=None,
     max_examples=15,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
@@ -359,7 +357,7 @@ def slow_overlapping(pool, budget, max_overlap):
         yield region, 3 * score * share
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.data(), st.sampled_from([0.25, 0.5, 0.75]), st.integers(0, 2**32 - 1))
 def test_cells_that_windows_share_are_paid_once(data, max_overlap, seed):
     pool, rng = by_place(data.draw(three_pools(max_overlap))), np.random.default_rng(seed)

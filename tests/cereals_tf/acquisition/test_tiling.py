@@ -12,7 +12,7 @@ sides = st.integers(1, 90)
 lengths = st.integers(1, 12).map(lambda cells: 8 * cells)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(sides, sides, lengths, lengths, st.integers(0, 99))
 def test_every_pixel_is_in_one_tile(height, width, region_height, region_width, seed):
     painted = np.zeros((height, width), int)

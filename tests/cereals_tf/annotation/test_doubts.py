@@ -106,7 +106,7 @@ def _contains(points, x, y):
     return inside
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=3, max_size=8))
 def test_crossings_are_those_of_every_pair_of_edges(vertices):
     def side(a, b, c):

@@ -10,7 +10,7 @@ from cereals_tf.data_prep.polygons import Polygon, paint
 IDS = {"a": 0, "b": 7, "ignored": 255}
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(0, 2**32), st.integers(0, 6), st.booleans())
 def test_polygons_cover_what_they_cover_in_data_sets(seed, count, whole):
     rng = np.random.default_rng(seed)
@@ -26,7 +26,7 @@ def test_polygons_cover_what_they_cover_in_data_sets(seed, count, whole):
     np.testing.assert_array_equal(labels, np.where(expected == 100, EMPTY, expected))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 2**32), st.sampled_from([0.0, 0.02, 0.5, 1.0]))
 def test_masks_cover_their_pixels_and_lie_on_what_was_before(seed, share):
     pixels = np.random.default_rng(seed).random([13, 17]) < share

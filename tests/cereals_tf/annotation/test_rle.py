@@ -60,7 +60,7 @@ def streams(draw):
     return runs
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(streams())
 def test_any_stream_of_runs(runs):
     words = np.array([word for _, _, part in runs for word in part])

@@ -39,7 +39,7 @@ def test_file_names(image_id, stem):
     assert file_stem(image_id) == stem
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), st.text("./%#ab", min_size=1))
 def test_no_two_ids_share_a_name(one, other):
     names = [file_stem(one), file_stem(other), file_stem(one * 90), file_stem(one * 90 + other)]
@@ -76,7 +76,7 @@ def test_request_id_depends_on_every_place():
     assert request_id([first._replace(score=9.0)]) == request_id([first])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 2**32), st.integers(1, 30), st.integers(1, 30), st.integers(1, 4))
 def test_prediction_covers_its_whole_window_and_nothing_else(seed, height, width, classes):
     rng = np.random.default_rng(seed)

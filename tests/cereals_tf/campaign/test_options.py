@@ -230,7 +230,7 @@ def test_a_measure_of_ones_own_may_need_a_committee():
     assert Options.chosen(information="own:measure", committee=5).committee == 5
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.fixed_dictionaries({name: st.sampled_from(list(v)) for name, v in RIGHT.items()}))
 def test_json_and_back(chosen):
     if chosen["annotator"] == "files":
@@ -267,7 +267,6 @@ def test_wrong_json_is_refused_by_name(content, named):
         Options.of(**content)
 
 
-@settings(deadline=None)
 @given(st.integers(1, 10**9), st.sampled_from(["images", "clicks"]))
 def test_a_budget_of_whole_units(number, unit):
     options = Options.of(budget=f"{number}{unit}")
@@ -275,7 +274,6 @@ def test_a_budget_of_whole_units(number, unit):
     assert options.to_json()["budget"] == f"{number}{unit}"
 
 
-@settings(deadline=None)
 @given(st.floats(1e-6, 100), st.sampled_from(["budget", "initial"]))
 def test_an_amount_in_percent(number, name):
     options = Options.of(**{name: f"{number!r}%"})
@@ -287,7 +285,6 @@ def test_a_start_in_regions():
     assert Options.of(initial="40regions").initial == Amount(40, "regions")
 
 
-@settings(deadline=None)
 @given(st.integers(8, 5000), st.integers(8, 5000))
 def test_sizes(height, width):
     options = Options.of(image_size=f"{height}x{width}", region=f"{8 * height}")

@@ -77,7 +77,7 @@ def _resized_axis(values, target):
     return np.array(result)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(*[st.integers(1, 40)] * 4)
 def test_resizes_as_written_out(height, width, rows, columns):
     logits = _random(1, height, width, 2)

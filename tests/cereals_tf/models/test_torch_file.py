@@ -201,7 +201,7 @@ def test_other_formats_are_refused():
             read_state_dict(content)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data())
 def test_damage_is_refused_or_gives_arrays(data):
     content = bytearray(valid_file())

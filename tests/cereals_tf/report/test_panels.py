@@ -67,7 +67,7 @@ def test_panels_without_information_or_selection(step):
     assert [panel.title for panel in panels] == titles
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(1, 300), st.integers(1, 300), st.integers(0, 2**32 - 1))
 def test_large_maps_are_means_of_what_is_not_masked(height, width, seed):
     rng = np.random.default_rng(seed)

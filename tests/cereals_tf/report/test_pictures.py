@@ -20,7 +20,7 @@ def decoded(uri):
         return image
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.integers(1, 256), st.sampled_from([3, 4]), st.integers(0, 2**32 - 1))
 def test_flat_colours_are_kept_exactly(count, channels, seed):
     rng = np.random.default_rng(seed)

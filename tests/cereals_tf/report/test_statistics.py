@@ -17,7 +17,7 @@ from cereals_tf.report.statistics import class_pixels, position_maps
 from cereals_tf.trainers.split import Split
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.lists(st.tuples(st.integers(0, 6), st.floats(-3, 3)), min_size=1, max_size=30))
 def test_rank_correlation(slow_rank_correlation, pairs):
     first, second = (list(column) for column in zip(*pairs, strict=True))

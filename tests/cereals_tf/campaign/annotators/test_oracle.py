@@ -70,7 +70,7 @@ def test_click_grids_of_some_images(reader, grids):
     assert dict(click_grids(reader, [])) == {}
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(drawn=st.data())
 def test_annotation_counts_every_pixel_once(reader, grids, drawn):
     any_box = st.sampled_from(reader.images[:2]).flatmap(boxes)

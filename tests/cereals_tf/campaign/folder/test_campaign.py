@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cereals_tf.acquisition.regions import Region
@@ -79,7 +79,6 @@ def fill_working(campaign, *names):
         (campaign.working / name).write_text(f"{name} of round {len(campaign.rounds())}")
 
 
-@settings(deadline=None)
 @given(st.lists(regions, max_size=4))
 def test_regions_csv_and_back(tmp_path_factory, rows):
     path = tmp_path_factory.mktemp("regions") / "regions.csv"

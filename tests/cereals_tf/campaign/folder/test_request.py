@@ -61,7 +61,7 @@ def cells_of(data, size):
     return 8 * start, min(8 * data.draw(st.integers(start + 1, cells)), size)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.tuples(sizes, sizes), st.tuples(sizes, sizes), st.data())
 def test_windows_hold_every_label_that_training_sees(original, resized, data):
     (y, bottom), (x, right) = (cells_of(data, size) for size in resized)
@@ -77,7 +77,7 @@ def test_windows_hold_every_label_that_training_sees(original, resized, data):
         assert first >= 0 and first + count <= original[axis]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.tuples(sizes, sizes), st.tuples(sizes, sizes), st.data())
 def test_windows_are_the_smallest(original, resized, data):
     y, x = (data.draw(st.integers(0, size - 1)) for size in resized)
