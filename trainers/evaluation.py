@@ -11,6 +11,7 @@ import tensorflow as tf
 from cereals_tf.data_prep.grid import STRIDE
 from cereals_tf.data_prep.progress import Progress
 from cereals_tf.trainers.cache import Cache, sample_bytes
+from cereals_tf.trainers.graphs import kept, signature_of
 from cereals_tf.trainers.split import Record, Split
 from cereals_tf.trainers.targets import downscale_label, masked_label
 from cereals_tf.trainers.workers import ALONE, Workers
@@ -107,22 +108,11 @@ class SegmentationEvaluator:
                 truths += masked_label(label, tf.ones(tf.shape(label)), classes.ignore_id)
             return (*truths,)
 
-        @tf.function(reduce_retracing=True)
-        def confusions_of(seen: Any, *truths: tf.Tensor) -> list[tf.Tensor]:
-            logits, found = model(seen, training=False), []
-            for number, (truth, weights) in enumerate(zip(truths[::2], truths[1::2], strict=True)):
-                size = tf.shape(truth)[1:3]
-                if number:
-                    logits = tf.image.resize(logits, size, method="bilinear")
-                elif full_resolution:
-                    logits = upsample_logits(logits, *tf.unstack(size))
-                predicted = tf.argmax(logits, axis=-1, output_type=tf.int32)
-                found.append(confusion_matrix(truth, weights, predicted, len(classes)))
-            return found
-
-        kept = READ_ANEW if full_resolution else cache
-        self._batches = split_batches(split, target, "segmentation", kept, seen_as[-1], workers)
-        self._confusions_of = confusions_of
+        place = READ_ANEW if full_resolution else cache
+        self._batches = split_batches(split, target, "segmentation", place, seen_as[-1], workers)
+        self._confusions_of = kept(
+            model, _confusions_of, full_resolution, len(classes), signature_of(self._batches)
+        )
         self._shape = (len(seen_as), len(classes), len(classes))
 
     def confusions(self, description: str | None = None) -> np.ndarray:
@@ -192,23 +182,15 @@ class CostEvaluator:
         def target(record: Record) -> tuple[tf.Tensor]:
             return (split.cost(record, *split.size(record)),)
 
-        @tf.function(reduce_retracing=True)
-        def errors_of(seen: Any, clicks: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
-            costs, predicted = cost_per_click * clicks, model(seen, training=False)
-            poisson = predicted - costs * tf.math.log(predicted + keras.config.epsilon())
-            vertices = costs[:, :, :, 0]
-            squares = tf.square(predicted[:, :, :, 0] - vertices)
-            parts = (squares, poisson, vertices, tf.square(vertices))
-            return [tf.reduce_sum(tf.cast(part, tf.float64)) for part in parts], tf.size(squares)
-
         self._batches = split_batches(split, target, "cost", cache, workers=workers)
-        self._errors_of = errors_of
+        self._errors_of = kept(model, _errors_of, signature_of(self._batches))
+        self._cost_per_click = tf.constant(cost_per_click, tf.float32)
 
     def errors(self, description: str | None = None) -> CostErrors:
         """Return the means over all positions of the split."""
         totals = np.zeros(5)
         for batch in with_progress(self._batches, self._images, description):
-            sums, count = self._errors_of(*batch)
+            sums, count = self._errors_of(self._cost_per_click, *batch)
             totals += [*map(float, sums), int(count)]
         *sums, positions = self._workers.total(totals)
         return CostErrors(*(np.array(sums) / positions).tolist())
@@ -216,6 +198,49 @@ class CostEvaluator:
     def mean_squared_error(self) -> float:
         """Return the mean of (predicted - true cost)^2 of the vertices' map."""
         return self.errors().squared
+
+
+def _confusions_of(
+    model: keras.Model, full_resolution: bool, num_classes: int, signature: tuple[Any, ...]
+) -> Callable[..., list[tf.Tensor]]:
+    """Return a graph from what a model sees, labels and weights to confusion matrices.
+
+    There may be several pairs of labels and weights, each of a size of its own.
+    """
+
+    @tf.function(input_signature=signature)
+    def confusions_of(seen: Any, *truths: tf.Tensor) -> list[tf.Tensor]:
+        logits, found = model(seen, training=False), []
+        for number, (truth, weights) in enumerate(zip(truths[::2], truths[1::2], strict=True)):
+            size = tf.shape(truth)[1:3]
+            if number:
+                logits = tf.image.resize(logits, size, method="bilinear")
+            elif full_resolution:
+                logits = upsample_logits(logits, *tf.unstack(size))
+            predicted = tf.argmax(logits, axis=-1, output_type=tf.int32)
+            found.append(confusion_matrix(truth, weights, predicted, num_classes))
+        return found
+
+    return confusions_of
+
+
+def _errors_of(
+    model: keras.Model, signature: tuple[Any, ...]
+) -> Callable[..., tuple[list[tf.Tensor], tf.Tensor]]:
+    """Return a graph from a click's cost, what a model sees and clicks to sums and their count."""
+
+    @tf.function(input_signature=(tf.TensorSpec([], tf.float32), *signature))
+    def errors_of(
+        cost_per_click: tf.Tensor, seen: Any, clicks: tf.Tensor
+    ) -> tuple[list[tf.Tensor], tf.Tensor]:
+        costs, predicted = cost_per_click * clicks, model(seen, training=False)
+        poisson = predicted - costs * tf.math.log(predicted + keras.config.epsilon())
+        vertices = costs[:, :, :, 0]
+        squares = tf.square(predicted[:, :, :, 0] - vertices)
+        parts = (squares, poisson, vertices, tf.square(vertices))
+        return [tf.reduce_sum(tf.cast(part, tf.float64)) for part in parts], tf.size(squares)
+
+    return errors_of
 
 
 def split_batches(

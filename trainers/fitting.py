@@ -154,6 +154,8 @@ def count_loss() -> keras.losses.Loss:
 def compile_model(model: keras.Model, loss: keras.losses.Loss, learning_rate: float) -> None:
     """Give a model its loss and the supplement's optimizer, whose state can then be loaded.
 
+    A model that has them keeps them, and with them its traced step; the optimizer starts anew.
+
     Args:
         model: The model. If it was built in the scope of a strategy with several devices, each
             adds its part of a batch to the loss, see `cereals_tf.trainers.strategy.split_among`.
@@ -163,10 +165,22 @@ def compile_model(model: keras.Model, loss: keras.losses.Loss, learning_rate: fl
     strategy = model.distribute_strategy
     if strategy.num_replicas_in_sync > 1:
         loss = summed(loss)
+    if _is_compiled_for(model, loss):
+        for variable in model.optimizer.variables:
+            variable.assign(keras.ops.zeros_like(variable))
+        model.optimizer.learning_rate = learning_rate
+        return
     with strategy.scope():
         optimizer = FusedAdam(learning_rate, beta_1=BETA_1, beta_2=BETA_2)
         model.compile(optimizer=optimizer, loss=loss, jit_compile=False)
         model.optimizer.build(model.trainable_variables)
+
+
+def _is_compiled_for(model: keras.Model, loss: keras.losses.Loss) -> bool:
+    """Whether a model was compiled here before, for an equal loss."""
+    if not (model.compiled and isinstance(model.optimizer, FusedAdam)):
+        return False
+    return type(model.loss) is type(loss) and model.loss.get_config() == loss.get_config()
 
 
 def fit(

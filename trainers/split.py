@@ -148,9 +148,12 @@ class Split:
             stand for it.
         """
 
+        def batched(made: tf.data.Dataset) -> tf.data.Dataset:
+            # Of one image it is known then, and so to the model, that it is one.
+            return made.batch(together, drop_remainder=together == 1) if together else made
+
         def decoded(function: Callable[[Record], tuple[Any, ...]]) -> tf.data.Dataset:
-            made = mapped(self.records(image_ids), function)
-            return keep(made.batch(together) if together else made)
+            return keep(batched(mapped(self.records(image_ids), function)))
 
         if self.features is None:
             return decoded(lambda record: (self.image(record), *target(record)))
@@ -159,7 +162,7 @@ class Split:
         ids = [image_id for image_id in ids if wanted is None or image_id in wanted]
         self.features.compute(ids)
         read = self.features.read(tf.data.Dataset.from_tensor_slices(self.features.places(ids)))
-        both = tf.data.Dataset.zip((read.batch(together) if together else read, decoded(target)))
+        both = tf.data.Dataset.zip((batched(read), decoded(target)))
         return both.map(lambda seen, targets: (*seen, *targets))
 
     def _sifted(self, image_ids: Sequence[str]) -> tf.data.Dataset:

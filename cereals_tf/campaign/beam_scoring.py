@@ -8,6 +8,7 @@ import secrets
 import shutil
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -128,7 +129,7 @@ class ShareHandler(ModelHandler[int, PredictionResult, LoadedRound | None]):
         tf.config.experimental.enable_op_determinism()
         with self._failures.noted(_LOADING):
             scored = Round(Campaign.open(self._campaign))
-            return LoadedRound(scored, scored.scoring())
+            return LoadedRound(scored, ExitStack().enter_context(scored.scoring()))
         return None
 
     def run_inference(

@@ -7,8 +7,8 @@ that was interrupted goes on where it stopped. Each stage draws from a seed of i
 import json
 import platform
 import shutil
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cached_property, partial
@@ -161,16 +161,23 @@ class Round:
         Returns:
             How many images the share has.
         """
-        return self.scoring()(share) if self.pool.candidates else 0
+        if not self.pool.candidates:
+            return 0
+        with self.scoring() as score:
+            return score(share)
 
-    def scoring(self) -> Score:
-        """Load the models of the round before, and return what scores this round's pool."""
+    @contextmanager
+    def scoring(self) -> Iterator[Score]:
+        """Load the models of the round before, and give what scores this round's pool."""
         before = self.rounds[-1]
         models = self.models.as_in(self.campaign, before)
-        trained = [models.load_round(task, before) for task in TASKS]
-        scorer, train = quickest_scorer(self.campaign, models, trained, self.train)
-        pool = replace(self.pool, reader=train)
-        return partial(score_pool, pool, scorer, self.number, self.scores)
+        with ExitStack() as lent:
+            trained = [
+                lent.enter_context(models.lent(task, before.folder / task.file)) for task in TASKS
+            ]
+            scorer, train = quickest_scorer(self.campaign, models, trained, self.train)
+            pool = replace(self.pool, reader=train)
+            yield partial(score_pool, pool, scorer, self.number, self.scores)
 
     def refuse_scoring(self) -> None:
         """Raise UserError if no regions of this round are still to be chosen by score."""
@@ -281,8 +288,8 @@ class Round:
         return choose_initial(self.pool)
 
     def _choose_scored(self) -> list[Chosen]:
-        with self._clock.timed("score"):
-            self.scoring()(ALL)
+        with self._clock.timed("score"), self.scoring() as score:
+            score(ALL)
         with self._clock.timed("select"):
             budget, unit = budget_of(self.campaign.options, self.pool.images)
             price = price_in(unit, self.pool, self.scores)
@@ -333,8 +340,8 @@ class Round:
         """The round's models."""
         return Models.of(self.campaign, CommittedRound(self.folder))
 
-    def _loaded(self, task: Task) -> keras.Model:
-        return self.models.load(task, self.folder / task.file)
+    def _loaded(self, task: Task) -> AbstractContextManager[keras.Model]:
+        return self.models.lent(task, self.folder / task.file)
 
     def _pool_rank(self) -> float | None:
         """Return what was found when the regions were chosen, if anything was."""
@@ -351,16 +358,23 @@ class Round:
         return on_val, on_test[0] if on_test else None
 
     def _evaluate(self) -> None:
+        with self._loaded(SEGMENTATION) as trained:
+            metrics = self._measured(trained)
+            model, (val,) = as_taken(self.campaign, self.models, SEGMENTATION, trained, self.val)
+            write_round_events(self.campaign, metrics, model, val)
+        metrics.write(self.folder / METRICS)
+
+    def _measured(self, segmentation: keras.Model) -> Metrics:
         campaign, regions = self.campaign, self._regions
         with self._clock.timed("evaluate"):
-            segmentation = self._loaded(SEGMENTATION)
             quality, tested = self._qualities(segmentation)
-            cost, (val,) = as_taken(campaign, self.models, COST, self._loaded(COST), self.val)
             unit = campaign.options.cost_unit
             per_click = cost_per_click(self._trained_on, unit)
-            errors = CostEvaluator(cost, val, READ_ANEW, per_click).errors()
+            with self._loaded(COST) as trained:
+                cost, (val,) = as_taken(campaign, self.models, COST, trained, self.val)
+                errors = CostEvaluator(cost, val, READ_ANEW, per_click).errors()
         bill = bill_of(read_regions(self.folder / REGIONS), campaign.options)
-        metrics = Metrics(
+        return Metrics(
             round=self.number,
             **quality._asdict(),
             cost_mean_squared_error=errors.squared,
@@ -380,9 +394,6 @@ class Round:
             versions=_versions(),
             options=self.models.options.to_json(),
         )
-        shown = self.models.whole(SEGMENTATION, segmentation)
-        write_round_events(campaign, metrics, shown, self.val)
-        metrics.write(self.folder / METRICS)
 
 
 def _versions() -> dict[str, str]:

@@ -23,7 +23,7 @@ from cereals_tf.data_prep.dataset import Classes
 from cereals_tf.trainers.evaluation import upsample_logits
 from cereals_tf.trainers.events import EventFile, epoch_writer
 from cereals_tf.trainers.fitting import FitState
-from cereals_tf.trainers.split import Split
+from cereals_tf.trainers.split import Record, Split
 
 SHOWN_IMAGES = 4
 MOST_PIXELS = 512
@@ -70,7 +70,7 @@ def write_round_events(
         campaign: The campaign.
         metrics: What the round gave.
         model: The round's segmentation model.
-        val: The val split.
+        val: The val split as the model takes it.
     """
     number = metrics.round
     with EventFile(_folder(campaign) / "rounds", f"{number:03d}") as file:
@@ -90,12 +90,17 @@ def _examples(model: keras.Model, val: Split) -> Iterator[tuple[str, np.ndarray]
     """Yield (id, picture) of some val images: image, ground truth and prediction side by side."""
     ids = [entry.image_id for entry in val.images]
     places = np.unique(np.linspace(0, len(ids) - 1, min(SHOWN_IMAGES, len(ids))).astype(int))
-    for record in val.records([ids[place] for place in places]):
-        image, label = val.image(record), val.label(record).numpy()
-        logits = upsample_logits(model(image[None], training=False), *label.shape)
+    shown = [ids[place] for place in places]
+
+    def target(record: Record) -> tuple[tf.Tensor, ...]:
+        return val.image(record), val.label(record), record[records.IMAGE_ID]
+
+    for seen, image, label, image_id in val.examples(target, shown):
+        alone = tf.nest.map_structure(lambda part: part[None], seen)
+        logits = upsample_logits(model(alone, training=False), *label.shape)
         predicted = tf.argmax(logits[0], axis=-1).numpy()
-        picture = side_by_side(image.numpy(), label, predicted, val.data.classes)
-        yield bytes(record[records.IMAGE_ID].numpy()).decode(), picture
+        picture = side_by_side(image.numpy(), label.numpy(), predicted, val.data.classes)
+        yield image_id.numpy().decode(), picture
 
 
 def side_by_side(

@@ -6,10 +6,11 @@ file, so that no code in a file is run.
 """
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+import warnings
+from collections.abc import Hashable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -17,6 +18,7 @@ import keras
 import numpy as np
 
 from cereals_tf.campaign.folder.campaign import Campaign, CommittedRound
+from cereals_tf.campaign.learning.lending import lent
 from cereals_tf.campaign.learning.task import COST, TASKS, Task
 from cereals_tf.campaign.options import Options
 from cereals_tf.data_prep.dataset import Classes
@@ -48,7 +50,7 @@ class Encoder:
         Raises:
             UserError: Its file is missing or damaged.
         """
-        return self._loaded(rounded=True)
+        return _frozen(self._path, _changed(self._path), self.options)
 
     @cached_property
     def digest(self) -> str:
@@ -60,13 +62,30 @@ class Encoder:
 
     def tuned(self) -> keras.Model:
         """Return a copy to be trained further; errors as in `frozen`."""
-        return self._loaded(rounded=False)
+        return _encoder(self._path, self.options, rounded=False)
 
-    def _loaded(self, rounded: bool) -> keras.Model:
-        encoder, path = random_encoder(self.options, rounded), self.folder / ENCODER
-        with _damage_named(path):
-            encoder.load_weights(path)
-        return encoder
+    @property
+    def _path(self) -> Path:
+        return self.folder / ENCODER
+
+
+@lru_cache(maxsize=1)
+def _frozen(path: Path, changed: tuple[int, ...], options: Options) -> keras.Model:
+    """Return the frozen encoder that a file holds, the same one in round after round."""
+    return _encoder(path, options, rounded=True)
+
+
+def _changed(path: Path) -> tuple[int, ...]:
+    """Return what is another once a file is."""
+    with _damage_named(path):
+        stat = path.stat()
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns
+
+
+def _encoder(path: Path, options: Options, rounded: bool) -> keras.Model:
+    encoder = random_encoder(options, rounded)
+    _load(encoder, path)
+    return encoder
 
 
 @dataclass(frozen=True)
@@ -141,13 +160,37 @@ class Models:
             UserError: The file is missing or damaged, or a plug-in changed since it was written.
         """
         model = self.random(task)
-        with _damage_named(path):
-            model.load_weights(path)
+        _load(model, path)
         return model
 
     def load_round(self, task: Task, done: CommittedRound) -> keras.Model:
         """Load what a committed round trained for a task; errors as in `load`."""
         return self.load(task, done.folder / task.file)
+
+    @contextmanager
+    def lent(self, task: Task, path: Path) -> Iterator[keras.Model]:
+        """Lend what `load` gives, where it is used in this block alone."""
+        with self.lent_alike(task) as model:
+            _load(model, path)
+            yield model
+
+    def lent_alike(self, task: Task) -> AbstractContextManager[keras.Model]:
+        """Lend a model as `build` gives it, with any weights."""
+        return lent(self._build(task), partial(self.random, task))
+
+    def _build(self, task: Task) -> Hashable:
+        """Return what a task's model depends on.
+
+        A batch of one is traced as such. None for a plug-in, and for a head that other models are
+        built on, which it would keep alive.
+        """
+        stands = task.encoder(self.options) != "trained"
+        if task.plugin(self.options) or (stands and not all(map(self.takes_features, TASKS))):
+            return None
+        alone = self.options.batch_size == 1
+        about = task.encoder(self.options), self.options.predicts_crossings, alone
+        channels = task.channels(self.options, self.classes)
+        return (task.name, channels, *about, *_architecture(self.options).values())
 
     def whole(self, task: Task, model: keras.Model) -> keras.Model:
         """Return the model that takes images, given what was built or loaded."""
@@ -205,6 +248,12 @@ def _architecture(options: Options) -> dict:
         "normalization": options.normalizes,
         "precision": options.precision,
     }
+
+
+def _load(model: keras.Model, path: Path) -> None:
+    with _damage_named(path), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Skipping variable loading for optimizer")  # as it is new
+        model.load_weights(path)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from cereals_tf.campaign.learning.features import with_features
 from cereals_tf.campaign.learning.models import Models
 from cereals_tf.campaign.learning.task import SEGMENTATION, TASKS
 from cereals_tf.campaign.options import Options
+from cereals_tf.trainers.graphs import kept
 from cereals_tf.trainers.split import Split
 
 
@@ -49,8 +50,9 @@ def quickest_scorer(
 
 
 def _scorer(options: Options, segmentation: keras.Model, cost: keras.Model) -> Scorer:
-    return Scorer(
+    return kept(
         segmentation,
+        Scorer,
         cost,
         options.information,
         options.committee,

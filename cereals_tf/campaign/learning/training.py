@@ -15,6 +15,7 @@ from cereals_tf.campaign.folder.campaign import Campaign, CommittedRound
 from cereals_tf.campaign.folder.regions import Annotated
 from cereals_tf.campaign.learning.events import training_events
 from cereals_tf.campaign.learning.features import as_taken
+from cereals_tf.campaign.learning.lending import MOST_WEIGHTS
 from cereals_tf.campaign.learning.models import Models
 from cereals_tf.campaign.learning.task import SEGMENTATION, Task
 from cereals_tf.campaign.options import Options
@@ -74,7 +75,7 @@ class Training:
         else:
             trained = self._fit(task, self.models, task.name)
         if self.workers.lead:
-            _save_without_optimizer(trained, self.models.random(task), out)
+            _save(self.models.random(task) if trained.compiled else trained, trained, out)
         shutil.rmtree(self._cache_folder, ignore_errors=True)
         del trained  # it refers to itself
         gc.collect()
@@ -105,13 +106,27 @@ class Training:
             name: Of the training, which is that of its folder too.
             model: What to train.
         """
-        options = models.options
-        seed = derive_seed(options.seed, self.number, f"train {name}")
+        seed = derive_seed(models.options.seed, self.number, f"train {name}")
         with self.strategy.scope():
             models.seed(seed)
-            kept = model or self._first(task, models)
+            first = model or self._first(task, models)
+        if self.strategy.num_replicas_in_sync > 1 or first.count_params() > MOST_WEIGHTS:
+            self._fit_to(task, models, name, seed, first)
+            return first
+        with models.lent_alike(task) as working:
+            working.set_weights(first.get_weights())
+            self._fit_to(task, models, name, seed, working)
+            first.set_weights(working.get_weights())
+        return first
+
+    def _fit_to(
+        self, task: Task, models: Models, name: str, seed: int, trained: keras.Model
+    ) -> None:
+        """Train a model; arguments as in `_fit`, and the seed."""
+        options = models.options
+        with self.strategy.scope():
             model, (labelled, val) = as_taken(
-                self.campaign, models, task, kept, self.labelled, self.val
+                self.campaign, models, task, trained, self.labelled, self.val
             )
         with self.workers.chief_first():  # what it keeps of the images is there for the others
             data = self._data(task, options, model, labelled)
@@ -142,7 +157,6 @@ class Training:
                 workers=self.workers,
                 positions=positions,
             )
-        return kept
 
     def _first(self, task: Task, models: Models) -> keras.Model:
         """Return a task's model with the weights that its training begins with."""
@@ -193,9 +207,9 @@ class Training:
         )
 
 
-def _save_without_optimizer(model: keras.Model, fresh: keras.Model, path: Path) -> None:
-    """Save a trained model's weights in a fresh model, as the optimizer's state is not kept."""
-    fresh.set_weights(model.get_weights())
+def _save(saved: keras.Model, trained: keras.Model, path: Path) -> None:
+    """Save a trained model's weights in a model without an optimizer, whose state is not kept."""
+    saved.set_weights(trained.get_weights())
     unfinished = path.with_name(f"unfinished-{path.name}")
-    fresh.save(unfinished)
+    saved.save(unfinished)
     unfinished.replace(path)

@@ -1,0 +1,35 @@
+"""Models that are used again, with other weights, for the graphs that they bring.
+
+To build a model and trace its training, measuring and scoring takes seconds, and a round of few or
+small images takes little else. So a process keeps those models that it used last for whoever needs
+one that is built alike. The results are the same as without.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+
+import keras
+
+MOST_WEIGHTS = 4_000_000
+"""Larger models are not kept: they would fill the memory, and their steps outweigh the tracing."""
+MOST_MODELS = 4
+_idle: OrderedDict[Hashable, keras.Model] = OrderedDict()
+
+
+@contextmanager
+def lent(build: Hashable, make: Callable[[], keras.Model]) -> Iterator[keras.Model]:
+    """Lend a model for as long as the block lasts; its weights are the borrower's to set.
+
+    Args:
+        build: All that the model's architecture depends on; None: it is not known, and the model is
+            made anew.
+        make: Makes the model, where none is idle that is built so.
+    """
+    idle = _idle.pop(build, None)
+    model = make() if idle is None else idle
+    yield model
+    if build is not None and model.count_params() <= MOST_WEIGHTS:
+        _idle[build] = model
+    if len(_idle) > MOST_MODELS:
+        _idle.popitem(last=False)
