@@ -12,7 +12,6 @@ SCENES: dict[str, Any] = {"train_images": 40, "val_images": 16}
 OPTIONS = {
     "region": "32",
     "information": "entropy",
-    "fusion": "ratio",
     "initial": "4images",
     "budget": "3images",
     "epochs": 6,

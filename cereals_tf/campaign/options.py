@@ -692,7 +692,6 @@ OPTIONS = options_of(Options)
 """All options of a campaign."""
 
 _ON_PRETRAINED = {
-    "fusion": "ratio",
     "backbone": "efficientnet_lite0",
     "batch_size": 8,
     "learning_rate": 1e-2,
