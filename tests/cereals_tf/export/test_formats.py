@@ -74,7 +74,8 @@ def scorers(plugin_folder):
 
 @pytest.mark.parametrize("name", [name for name in FORMATS if name != "savedmodel"])
 @pytest.mark.parametrize(
-    "build", [pytest.param(mobilenet, marks=pytest.mark.long), paper, fast, plugin]
+    "build",
+    [*(pytest.param(build, marks=pytest.mark.long) for build in (mobilenet, paper)), fast, plugin],
 )
 def test_classes_are_the_keras_models_at_odd_sizes(
     needs, scorers, build, name, tmp_path, monkeypatch

@@ -40,7 +40,7 @@ def export(campaign, name: str, **options) -> None:
     ("name", "text"),
     [
         ("onnx", 'InferenceSession("OUT'),
-        ("openvino", "import openvino"),
+        pytest.param("openvino", "import openvino", marks=pytest.mark.long),
         ("litert", "ai_edge_litert"),
     ],
 )

@@ -146,6 +146,7 @@ def test_names_are_escaped(campaign, page, read_page, sky):
     assert sky in [row[0] for row in found.cells("classes-table")]
 
 
+@pytest.mark.long
 def test_a_second_report_replaces_the_first(copied, page):
     campaign = copied()
     report = shutil.copytree(page.parent, campaign.folder / "report")
@@ -201,6 +202,7 @@ def test_no_round_is_refused(copied):
     assert not (campaign.folder / "report").exists()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "options",
     [

@@ -103,6 +103,7 @@ def test_p95_and_c95_against_the_definition(whole):
         assert campaign["p95"] == (None if expected is None else pytest.approx(expected))
 
 
+@pytest.mark.long
 def test_first_round_that_was_adopted_is_the_one_that_would_have_been_computed(
     whole, tmp_path, toy_data, outcome
 ):
@@ -154,6 +155,7 @@ def test_estimate_is_what_others_of_the_cell_took(whole, tmp_path, toy_data):
     assert seconds_needed(out, data, planned) == pytest.approx(expected)
 
 
+@pytest.mark.long
 def test_what_was_never_run_is_tried(tmp_path, arguments, cereals):
     few = changed(arguments, informations="random", fusions="", repeats=1, rounds=1)
     few = [a for a in few if not a.startswith(("--cost", "--fusion_region", "--no_estimate"))]
