@@ -129,7 +129,8 @@ class ShareHandler(ModelHandler[int, PredictionResult, LoadedRound | None]):
         tf.config.experimental.enable_op_determinism()
         with self._failures.noted(_LOADING):
             scored = Round(Campaign.open(self._campaign))
-            return LoadedRound(scored, ExitStack().enter_context(scored.scoring()))
+            kept = ExitStack()  # never closed: a worker scores with these models to its end
+            return LoadedRound(scored, kept.enter_context(scored.scoring()))
         return None
 
     def run_inference(

@@ -7,7 +7,7 @@ that was interrupted goes on where it stopped. Each stage draws from a seed of i
 import json
 import platform
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -51,7 +51,7 @@ from cereals_tf.campaign.learning.coverage import choose_covering
 from cereals_tf.campaign.learning.events import write_round_events
 from cereals_tf.campaign.learning.features import as_taken
 from cereals_tf.campaign.learning.models import Models
-from cereals_tf.campaign.learning.quality import Quality, segmentation_qualities, training_summary
+from cereals_tf.campaign.learning.quality import segmentation_qualities, training_summary
 from cereals_tf.campaign.learning.scorer import quickest_scorer
 from cereals_tf.campaign.learning.task import COST, SEGMENTATION, TASKS, Task
 from cereals_tf.campaign.learning.training import Training
@@ -74,6 +74,7 @@ from cereals_tf.data_prep.files import write_atomically
 from cereals_tf.data_prep.progress import note, within
 from cereals_tf.data_prep.sources.reading import read_json
 from cereals_tf.trainers.evaluation import READ_ANEW, CostEvaluator
+from cereals_tf.trainers.split import Split
 from cereals_tf.trainers.workers import ALONE, Workers
 
 POOL_RANK = "pool_rank.json"
@@ -348,26 +349,26 @@ class Round:
         path = self._scratch / POOL_RANK
         return read_json(path)["rank"] if path.exists() else None
 
-    def _qualities(self, trained: keras.Model) -> tuple[Quality, Quality | None]:
-        """Measure on val and on test, where that has labels; no choice is made by test."""
-        data, measured = self.campaign.data, [self.val]
-        if "test" in data.images and data.labelled("test"):
-            measured.append(open_split(self.campaign, "test"))
-        model, splits = as_taken(self.campaign, self.models, SEGMENTATION, trained, *measured)
-        on_val, *on_test = (segmentation_qualities(model, split)[0] for split in splits)
-        return on_val, on_test[0] if on_test else None
+    def _measured_on(self) -> list[Split]:
+        """Return val, and test where that has labels; no choice is made by test."""
+        data, test = self.campaign.data, "test"
+        labelled = test in data.images and data.labelled(test)
+        return [self.val, *([open_split(self.campaign, test)] if labelled else [])]
 
     def _evaluate(self) -> None:
         with self._loaded(SEGMENTATION) as trained:
-            metrics = self._measured(trained)
-            model, (val,) = as_taken(self.campaign, self.models, SEGMENTATION, trained, self.val)
-            write_round_events(self.campaign, metrics, model, val)
+            model, splits = as_taken(
+                self.campaign, self.models, SEGMENTATION, trained, *self._measured_on()
+            )
+            metrics = self._measured(model, splits)
+            write_round_events(self.campaign, metrics, model, splits[0])
         metrics.write(self.folder / METRICS)
 
-    def _measured(self, segmentation: keras.Model) -> Metrics:
+    def _measured(self, segmentation: keras.Model, splits: Sequence[Split]) -> Metrics:
         campaign, regions = self.campaign, self._regions
         with self._clock.timed("evaluate"):
-            quality, tested = self._qualities(segmentation)
+            quality, *tests = (segmentation_qualities(segmentation, part)[0] for part in splits)
+            tested = tests[0] if tests else None
             unit = campaign.options.cost_unit
             per_click = cost_per_click(self._trained_on, unit)
             with self._loaded(COST) as trained:

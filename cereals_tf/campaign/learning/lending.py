@@ -29,7 +29,12 @@ def lent(build: Hashable, make: Callable[[], keras.Model]) -> Iterator[keras.Mod
     idle = _idle.pop(build, None)
     model = make() if idle is None else idle
     yield model
-    if build is not None and model.count_params() <= MOST_WEIGHTS:
+    if build is not None and is_small(model):
         _idle[build] = model
     if len(_idle) > MOST_MODELS:
         _idle.popitem(last=False)
+
+
+def is_small(model: keras.Model) -> bool:
+    """Whether a model is kept."""
+    return model.count_params() <= MOST_WEIGHTS
