@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cereals_tf.campaign.options import Size, optional_size
 from cereals_tf.data_prep.errors import UserError
-from cereals_tf.data_prep.files import refuse_occupied
+from cereals_tf.data_prep.files import refuse_occupied, refuse_unwritable
 from cereals_tf.data_prep.option import KeyOf, Need, Share, number, one_of
 from cereals_tf.data_prep.quiet import load_tensorflow
 from cereals_tf.data_prep.remote import folder_at, local_folder
@@ -681,6 +681,8 @@ def collect(
     server = _server(chosen, url, project, token, source)
     if not source and not skipped and server is None:
         raise UserError("collect: SOURCE is missing, expected what annotators made")
+    if problems:
+        refuse_unwritable(local_folder(problems))
     opened, log = Campaign.open(campaign), SourceLog()
     if server and chosen.live:
         from cereals_tf.annotation.tasks import request_ids

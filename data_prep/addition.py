@@ -15,6 +15,7 @@ import numpy as np
 from cereals_tf.data_prep.dataset import ImageEntry, PreparedData, addition_name, additions
 from cereals_tf.data_prep.description import Classes
 from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.files import refuse_unwritable
 from cereals_tf.data_prep.parallel import cores
 from cereals_tf.data_prep.prepare import Said, convert, listed_shards, write_here
 from cereals_tf.data_prep.problems import SourceLog
@@ -112,6 +113,8 @@ def add(
         ProblemsError: Parts of the source cannot be used, and `invalid` refuses that.
         UserError: The source cannot be used, an image's id is taken, or an image lacks labels.
     """
+    if problems:
+        refuse_unwritable(problems)
     with unpacked(folder) as inner:
         said = Said(folder, inner, note, invalid == "skip", problems)
         with said.errors_named():

@@ -202,6 +202,15 @@ def refuse_read_only(folder: Path) -> None:
         raise UserError(f"{folder}: read-only, cannot write there")
 
 
+def refuse_unwritable(file: Path) -> None:
+    """Raise UserError unless a file of this name may be made or replaced."""
+    if file.is_dir():
+        raise UserError(f"{file}: a folder, expected the name of a file")
+    if not file.parent.exists():
+        raise UserError(f"{file.parent}: no such folder")
+    refuse_read_only(file.parent)
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that it holds either its old or its new content, whatever happens."""
     partial = path.with_name(f".{path.name}.partial")

@@ -26,7 +26,11 @@ from cereals_tf.data_prep.conversion import in_processes, in_threads
 from cereals_tf.data_prep.dataset import DESCRIPTION, IMAGES, SCHEMA, ImageEntry
 from cereals_tf.data_prep.description import FORMAT_VERSION, Classes, Description
 from cereals_tf.data_prep.errors import StoppedError, UserError
-from cereals_tf.data_prep.files import resumable_folder, resumable_objects
+from cereals_tf.data_prep.files import (
+    refuse_unwritable,
+    resumable_folder,
+    resumable_objects,
+)
 from cereals_tf.data_prep.parallel import cores, ordered_map
 from cereals_tf.data_prep.problems import Problem, ProblemsError, listed, report, summary
 from cereals_tf.data_prep.progress import Progress
@@ -104,6 +108,8 @@ def prepare(
     writer = None if beam_options is None else _beam_writer(beam_options)
     if writer and folder.is_file():
         raise UserError(f"{folder}: expected a folder, which all workers see")
+    if problems:
+        refuse_unwritable(problems)
     with unpacked(folder) as inner:
         said = Said(folder, inner, note, invalid == "skip", problems)
         with said.errors_named():

@@ -52,7 +52,7 @@ class ProblemsError(UserError):
     def __str__(self) -> str:
         first, *others = self.problems
         if not others:
-            return first.text
+            return f"{first.text} (--invalid=skip leaves it out)"
         return (
             f"{first.text}; {len(self.problems)} problems in all: {summary(self.problems)} "
             "(--problems=FILE lists them, --invalid=skip leaves them out)"

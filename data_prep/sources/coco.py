@@ -1,11 +1,13 @@
 """COCO: instances as polygons or run lengths in JSON, rasterised by pycocotools."""
 
 import os
+import re
 import reprlib
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 import numpy as np
 
@@ -15,7 +17,7 @@ from cereals_tf.data_prep.option import one_of, option
 from cereals_tf.data_prep.polygons import Polygon
 from cereals_tf.data_prep.problems import InvalidError, SourceLog
 from cereals_tf.data_prep.sources.coco_masks import coco_masks, drawable_parts
-from cereals_tf.data_prep.sources.images import images_below
+from cereals_tf.data_prep.sources.images import images_below, remark_unlisted
 from cereals_tf.data_prep.sources.label_map import evenly_spaced_palette
 from cereals_tf.data_prep.sources.masks import OutlineOptions, read_tolerance
 from cereals_tf.data_prep.sources.reading import (
@@ -41,6 +43,8 @@ from cereals_tf.data_prep.text import is_unicode, shown
 IGNORE_ID = 255
 BACKGROUND = "background"
 _MAX_RUN_BITS = 30
+_SERVED = "/data/local-files/?d="
+"""What Label Studio puts before the paths of files that it does not keep itself."""
 
 
 class _Layout(NamedTuple):
@@ -158,14 +162,19 @@ class CocoSource:
         self.classes_from = str(files[-1].path)
         self.classes, self._train_ids, self.background = _classes(files[-1].path, categories)
         self._remark_crowds(files)
+        if not (options.unlabelled_train and any(not file.split for file in files)):
+            in_splits = [item.image for items in self._splits.values() for item in items]
+            pictures = [file.pictures for file in files]
+            remark_unlisted(pictures, [*in_splits, *self._images], self.log)
 
     def _files(self, layout: _Layout) -> Iterator[_File]:
         """Give the annotation files; a train split without one goes to the splits at once."""
         annotations, images = layout
         if "{split}" in images and "{split}" not in annotations:
+            found = f"found {self.options.images}" if self.options.images else "as --images=images"
             raise UserError(
                 f"--annotations={annotations} is one file for all images: expected one folder "
-                f"in --images, found {images}"
+                f"in --images, {found}"
             )
         if "{split}" not in annotations:
             path = self._folder / annotations
@@ -186,10 +195,10 @@ class CocoSource:
     def _categories(self, files: Sequence[_File]) -> dict[int, _Category]:
         """Return the categories, which all files share, but for an unused one of their kind."""
         used = {
-            entry.get("category_id")
+            _number(entry.get("category_id"))
             for file in files
             for entry in _unchecked(file, "annotations")
-            if isinstance(entry, dict) and type(entry.get("category_id")) is int
+            if isinstance(entry, dict)
         }
         first, *others = files
         entries = _entries(first.path, first.content, "categories", SourceLog())
@@ -244,7 +253,7 @@ class CocoSource:
                         "has"
                     )
                 if found := by_id[image_id]:
-                    found.annotations.append(entry)
+                    found.annotations.append({**entry, "category_id": category})
         return {image.item.image: image for image in by_id.values() if image}
 
     def _find(self, file: _File, name: Any, where: str) -> Path:
@@ -254,9 +263,10 @@ class CocoSource:
         """
         if not isinstance(name, str):
             return file_inside(file.pictures, file.pictures, name, where)
-        named = PureWindowsPath(name).as_posix()
+        served = name.partition(_SERVED)[2]
+        named = unquote(served) if served else PureWindowsPath(name).as_posix()
         parts = PurePosixPath(named).parts
-        ends = [] if ".." in parts else ["/".join(parts[i:]) for i in range(1, len(parts))]
+        ends = ["/".join(parts[i:]) for i in range(1, len(parts)) if ".." not in parts[i:]]
         places = [
             (file.pictures, file.pictures, named),
             (self._folder, file.path.parent, named),
@@ -304,7 +314,7 @@ class CocoSource:
         """See `Source.annotation`."""
         assert item.annotation
         image = self._images[item.image]
-        if image.size != [height, width]:
+        if image.size not in ([height, width], [None, None]):
             raise InvalidError(
                 OTHER_SIZE,
                 f"{item.annotation}: says [height, width] {reprlib.repr(image.size)} of "
@@ -332,6 +342,8 @@ class CocoSource:
             raise UserError(f"{where} has 'iscrowd' {reprlib.repr(crowd)}, expected 0 or 1")
         ignored = crowd and self.options.crowds == "ignore"
         class_id = IGNORE_ID if ignored else self._train_ids[entry["category_id"]]
+        if segmentation is None:
+            segmentation = []
         if isinstance(segmentation, list):
             alone = segmentation and all(type(value) in (int, float) for value in segmentation)
             several = [segmentation] if alone else segmentation
@@ -363,6 +375,12 @@ def _layout(folder: Path, options: CocoOptions) -> _Layout:
         )
         if "train" in of_images and {"train", "val"} & of_files:
             return layout
+    if not any(splits_matching(folder, layout.annotations) for layout in _LAYOUTS):
+        raise UserError(
+            f"{folder}: no JSON file where COCO and others have it, as "
+            f"{usual.annotations.replace('{split}', 'train')}: give --annotations=FILE and "
+            "--images=FOLDER"
+        )
     return usual
 
 
@@ -388,15 +406,25 @@ def _entries(
             identity = _whole(where, entry, "id")
             if identity in found:
                 raise UserError(f"{where} has the duplicate id {reprlib.repr(identity)}")
-            found[identity] = (where, entry)
+            found[identity] = (where, {**entry, "id": identity})
     return list(found.values())
 
 
 def _whole(where: str, entry: Mapping[str, Any], key: str) -> int:
-    value = entry.get(key)
-    if type(value) is not int:
-        raise UserError(f"{where} has '{key}' {reprlib.repr(value)}, expected a whole number")
-    return value
+    number = _number(entry.get(key))
+    if number is None:
+        found = reprlib.repr(entry.get(key))
+        raise UserError(f"{where} has '{key}' {found}, expected a whole number")
+    return number
+
+
+def _number(value: Any) -> int | None:
+    """Return a whole number that JSON has as such, as 1.0 or as "1"."""
+    if type(value) is int:
+        return value
+    if isinstance(value, str) and re.fullmatch("[0-9]{1,18}", value):
+        return int(value)
+    return int(value) if isinstance(value, float) and value.is_integer() else None
 
 
 def _groups(entries: Sequence[dict[str, Any]], used: Container[int]) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ from cereals_tf.data_prep.option import option
 from cereals_tf.data_prep.polygons import Polygon
 from cereals_tf.data_prep.problems import InvalidError, SourceLog
 from cereals_tf.data_prep.sources.coco_masks import coco_masks, drawable_parts
-from cereals_tf.data_prep.sources.images import images_below
+from cereals_tf.data_prep.sources.images import images_below, remark_unlisted
 from cereals_tf.data_prep.sources.label_map import (
     ClassesOptions,
     evenly_spaced_palette,
@@ -169,9 +169,11 @@ class CvatSource:
     def _listed(self, images: Sequence[CvatImage]) -> dict[str, list[Item]]:
         """Return the items of each subset."""
         items: dict[str, list[Item]] = {}
+        places = set()
         for image in images:
             with self.log.noted("images that are listed but cannot be used"):
                 place, path = self._find(image)
+                places.add(place)
                 if path in self._images:
                     first = self._images[path].where
                     raise UserError(f"{image.where} is the image {path}, as {first} is")
@@ -180,6 +182,8 @@ class CvatSource:
                 items.setdefault(image.subset, []).append(Item(key_below(place, path), path, file))
         if not items:
             raise self.log.nothing_left(f"{self._folder}: no images")
+        if not self.options.unlabelled_train:
+            remark_unlisted(places, self._images, self.log)
         return items
 
     def _places(self, subset: str) -> Iterator[Path]:

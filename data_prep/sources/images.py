@@ -5,7 +5,8 @@ as people do, a file of 16 bits or one that is stored rotated, needs an option t
 """
 
 import io
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,13 @@ from cereals_tf.data_prep.dataset import MAX_PIXELS
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.option import one_of, option
 from cereals_tf.data_prep.problems import InvalidError, SourceLog
-from cereals_tf.data_prep.sources.reading import files_below, files_by_key, read_file
+from cereals_tf.data_prep.sources.reading import (
+    files_below,
+    files_by_key,
+    is_litter,
+    read_file,
+)
+from cereals_tf.data_prep.text import counted, shown
 
 _STORED = {"PNG": "png", "JPEG": "jpeg", "MPO": "jpeg"}
 """Formats of records by Pillow's name. MPO is JPEG with further pictures behind the first."""
@@ -144,6 +151,26 @@ def images_below(
     return found
 
 
+def remark_unlisted(folders: Iterable[Path], listed: Iterable[Path], log: SourceLog) -> None:
+    """Let the log say which images of some folders are not read, as nothing lists them."""
+    known = set(map(os.path.abspath, listed))
+    for folder in sorted(set(folders)):
+        others = [path for path in _walked(folder) if os.path.abspath(path) not in known]
+        if others:
+            images = counted(len(others), "image is", "images are")
+            first = shown(Path(min(others)).name)
+            log.remarks.append(f"{folder}: {images} listed nowhere and left out, as {first}")
+
+
+def _walked(folder: Path) -> Iterator[str]:
+    """Give the image files below a folder."""
+    for place, inner, names in os.walk(folder):
+        inner[:] = [name for name in inner if not is_litter(name)]
+        for name in names:
+            if Path(name).suffix.lower() in IMAGE_SUFFIXES and not is_litter(name):
+                yield os.path.join(place, name)
+
+
 def read_image(path: Path, options: ImageOptions) -> StoredImage:
     """Read an image file; of PNG and JPEG files that stay as they are, no pixel is decoded.
 
@@ -188,6 +215,8 @@ def read_header(
             `MAX_JPEG_SCANS` scans.
     """
     where = where or str(file)
+    if isinstance(file, Path) and file.is_file() and not file.stat().st_size:
+        raise InvalidError(UNREADABLE, f"{where}: an empty file")
     with _damage_named(where, formats), Image.open(file, formats=formats) as image:
         _refuse_bomb(image, where)
         header = ImageHeader(image.format or "", image.height, image.width)

@@ -79,7 +79,8 @@ class LabelmeSource:
 
     Train may have no JSON file at all: people will annotate its images.
 
-    The image is the file that `imagePath` names; embedded `imageData` is not read.
+    The image is the file that `imagePath` names, or of that name beside the JSON file; embedded
+    `imageData` is not read.
 
     The classes are those of the classes file, or else all labels found, in the order of their
     characters with `_background_` first. The label `__ignore__` stands for the ignore id. Pixels
@@ -123,6 +124,8 @@ class LabelmeSource:
         path = self._folder / self.options.classes
         found = None
         if not os.path.lexists(path) and self.options.classes == LabelmeOptions.classes:
+            if not labels and self.log.problems:
+                raise self.log.nothing_left(f"{self._folder}: no labels")
             found = LabelSet(_FOUND, train_id_map(_classes(self._folder, labels)))
         self.classes_from, labels_as = label_set_of(self._folder, self.options, found)
         if IGNORE in labels_as.classes.names:
@@ -190,10 +193,17 @@ def _parts(folder: Path, options: LabelmeOptions) -> dict[str, list[Path]]:
 
 
 def _image_of(source: Path, path: Path, content: dict[str, Any]) -> Path:
-    name = content.get("imagePath")
-    if isinstance(name, str):
-        name = PureWindowsPath(name).as_posix()
-    return file_inside(source, path.parent, name, f"{path}: 'imagePath'")
+    """Return the image of a JSON file: where `imagePath` says, or of that name beside the file."""
+    name, where = content.get("imagePath"), f"{path}: 'imagePath'"
+    if not isinstance(name, str):
+        return file_inside(source, path.parent, name, where)
+    named = PureWindowsPath(name)
+    try:
+        return file_inside(source, path.parent, named.as_posix(), where)
+    except UserError:
+        if not named.name or not os.path.isfile(path.parent / named.name):
+            raise
+        return file_inside(source, path.parent, named.name, where)
 
 
 def _labels_in(path: Path, content: dict[str, Any]) -> set[str]:

@@ -2,9 +2,12 @@
 
 import math
 import os
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 from PIL import Image
@@ -37,6 +40,7 @@ from cereals_tf.data_prep.sources.splits import (
 MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".gif", ".jpg", ".jpeg")
 _MASK_FORMATS = ("PNG", "BMP", "TIFF", "GIF", "JPEG")
 _UNFIT = "masks of a wrong form"
+_LISTED = 10
 _STRETCHED = {"L;2": 85, "L;4": 17}
 """Factors by which Pillow multiplies values of grey of 2 or 4 bits."""
 
@@ -133,9 +137,11 @@ class MaskSource:
                 return layout._replace(
                     label_suffix=self.options.label_suffix or layout.label_suffix
                 )
+        there = sorted(path.name for path in self._folder.glob("[!.]*") if path.is_dir())
         raise UserError(
-            f"{self._folder}: neither train/images with train/labels nor images with labels: "
-            "give --images and --labels"
+            f"{self._folder}: neither train/images with train/labels nor images with labels: give "
+            "--images and --labels, with '{split}' in both for what differs between splits; "
+            f"there {'are' if there else 'is no folder'} {', '.join(there[:_LISTED])}".rstrip()
         )
 
     def _splits_in(self, pattern: str) -> set[str]:
@@ -183,6 +189,8 @@ class MaskSource:
                 folder, files_below(folder, MASK_SUFFIXES), self.log, label_ending
             ).items()
         }
+        if of_labels and not of_images.keys() & of_labels.keys():
+            _refuse_unpaired(of_images, of_labels)
         return pair(of_images, of_labels, self.log)
 
     def annotation(self, item: Item, height: int, width: int) -> Annotation:
@@ -203,6 +211,30 @@ class CamvidSource(MaskSource):
         _Layout("701_StillsRaw_full", "LabeledApproved_full", "_L"),
     )
     own_labels = CAMVID
+
+
+def _refuse_unpaired(images: Mapping[str, Path], masks: Mapping[str, Path]) -> NoReturn:
+    """Refuse images and masks none of which have one name, and say what may set them apart."""
+    image, mask = (min(found) for found in (images, masks))
+    alike = takewhile(lambda pair: pair[0] == pair[1], zip(image, mask, strict=False))
+    shared = "".join(character for character, _ in alike)
+    if shared not in (image, mask):
+        shared = re.sub(r"[\W_]*[^\W_]*$", "", shared)
+    endings = [image[len(shared) :], mask[len(shared) :]]
+    stems = [
+        {key.removesuffix(ending) for key in found if key.endswith(ending)}
+        for found, ending in zip((images, masks), endings, strict=True)
+    ]
+    known = set.intersection(*stems) - {""}
+    options = [
+        f"--{name}_suffix={ending if known else 'ENDING'}"
+        for name, ending in zip(("image", "label"), endings, strict=True)
+        if ending
+    ]
+    raise UserError(
+        f"{masks[mask]}: no mask has the name of an image, as {images[image].name}, expected "
+        f"{' '.join(options)} if that is how their names end"
+    )
 
 
 def annotation_of_mask(
@@ -248,10 +280,13 @@ def read_mask(path: Path, labels_as: LabelMap) -> np.ndarray:
         return labels_as.of_palette(pixels, palette, where)
     if image.mode in ("1", "L", "I;16", "I"):
         return labels_as.of_ids(_values(path, image, pixels), where)
-    if image.mode in ("LA", "RGB", "RGBA"):
+    deep = ";16" in _form(path)
+    if image.mode in ("LA", "RGB", "RGBA") and not deep:
         return _of_opaque(pixels, image.mode, labels_as, where)
     raise InvalidError(
-        _UNFIT, f"{path}: a mask is grey, RGB or has a palette, found mode {image.mode}"
+        _UNFIT,
+        f"{path}: a mask is grey, RGB or has a palette, found mode {image.mode}"
+        + " of 16 bits" * deep,
     )
 
 
@@ -260,10 +295,15 @@ def _values(path: Path, image: Image.Image, pixels: np.ndarray) -> np.ndarray:
     if image.mode == "1":
         return pixels.astype(np.uint8)
     if image.mode == "L":
-        with Image.open(path) as header:
-            form = str(header.tile[0][3]) if header.tile else ""
-        return pixels // _STRETCHED.get(form, 1)
+        return pixels // _STRETCHED.get(_form(path), 1)
     return pixels.astype(np.uint16)
+
+
+def _form(path: Path) -> str:
+    """Return what Pillow calls the form of the pixels in a file, as `RGB;16B`; '' if unknown."""
+    with Image.open(path) as header:
+        form = header.tile[0][3] if header.tile else ""
+    return str(form[0] if isinstance(form, tuple) else form)
 
 
 def _of_opaque(pixels: np.ndarray, mode: str, labels_as: LabelMap, where: str) -> np.ndarray:

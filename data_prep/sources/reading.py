@@ -11,6 +11,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,8 @@ _LITTER = ("@eadir", "@recycle", "#recycle", "$recycle.bin", "__macosx", "thumbs
 def unpacked(source: Path) -> Iterator[Path]:
     """Give a source's folder; a zip file is unpacked while the block runs.
 
+    Where all that a zip file holds lies in one folder, it is that folder.
+
     Raises:
         UserError: The zip file is damaged or has a password.
     """
@@ -47,8 +50,14 @@ def unpacked(source: Path) -> Iterator[Path]:
                 archive.extractall(folder)
         except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError) as error:
             raise UserError(f"{source}: cannot be unpacked: {error}") from None
-        inner = Path(folder, source.stem)
-        yield inner if inner.is_dir() else Path(folder)
+        yield _innermost(Path(folder))
+
+
+def _innermost(folder: Path) -> Path:
+    """Return the folder below which the content of a folder begins to branch."""
+    names = [name for name in os.listdir(folder) if not is_litter(name)]
+    only = folder / names[0] if len(names) == 1 else folder
+    return _innermost(only) if only != folder and only.is_dir() else folder
 
 
 def files_below(folder: Path, suffixes: Sequence[str]) -> list[Path]:
@@ -167,6 +176,8 @@ def folders_matching(folder: Path, pattern: str, split: str = "") -> dict[str, P
 
 def splits_matching(folder: Path, pattern: str) -> list[str]:
     """Return the names that `{split}` can stand for, in a pattern as of `folders_matching`."""
+    if "{split}" not in pattern:
+        return []
     return sorted({match["split"] for _, match in _matches(folder, pattern)})
 
 
@@ -251,6 +262,8 @@ def _are_points(points: list[Any]) -> bool:
 def file_inside(source: Path, folder: Path, name: Any, where: str) -> Path:
     """Return the file that an annotation names, relative to a folder of the source.
 
+    Where it is not there, it is the one file whose name has other capitals, as some systems allow.
+
     Raises:
         UserError: No such file, or a name that leads out of the source; `where` begins the message.
     """
@@ -263,9 +276,34 @@ def file_inside(source: Path, folder: Path, name: Any, where: str) -> Path:
     inner = os.path.relpath(target, root)
     spelled = (source / unicodedata.normalize(form, inner) for form in ("NFC", "NFD"))
     path = next((path for path in (source / inner, *spelled) if os.path.isfile(path)), None)
+    path = path or _of_other_capitals(source / inner)
     if path is None:
         raise UserError(f"{where} names the file {shown(name)}, which is no file in {folder}")
     return path
+
+
+def _of_other_capitals(path: Path) -> Path | None:
+    """Return the file beside a path whose name has other capitals, if there is one alone."""
+    try:
+        changed = path.parent.stat().st_mtime_ns
+        names = _names_in(path.parent, changed).get(_folded(path.name), [])
+    except OSError:
+        return None
+    found = [path.parent / name for name in names if os.path.isfile(path.parent / name)]
+    return found[0] if len(found) == 1 else None
+
+
+@lru_cache(maxsize=8)
+def _names_in(folder: Path, changed: int) -> dict[str, list[str]]:
+    """Return the names in a folder that was changed at a time, by what is left of capitals."""
+    found: dict[str, list[str]] = {}
+    for name in os.listdir(folder):
+        found.setdefault(_folded(name), []).append(name)
+    return found
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def outline_object(mask: np.ndarray, class_id: int, tolerance: float) -> list[Polygon]:

@@ -119,6 +119,8 @@ def open_source(
     """
     found = kind_named(kind, ADDED_KINDS if as_one else KINDS)
     options = found.checked(given)
+    if folder.is_file():
+        raise UserError(f"{folder}: a file, expected a folder or a zip file")
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
     if as_one and isinstance(options, SplitOptions):

@@ -1,5 +1,6 @@
 """Which images of a source are in which split, and with which annotation."""
 
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -259,8 +260,11 @@ def divided_evenly(
     }
     for split, members in splits.items():
         if not members:
+            least = f", expected {math.ceil(100 / len(items))} or more" * (
+                not named and split == "val"
+            )
             named = named or f"--val_percent={val_percent:g}"
             raise UserError(
-                f"{named} of {counted(len(items), 'image')} leaves no image for {split}"
+                f"{named} of {counted(len(items), 'image')} leaves no image for {split}{least}"
             )
     return splits

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from cereals_tf.data_prep.description import Classes
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.problems import SourceLog
+from cereals_tf.data_prep.sources.images import images_below, remark_unlisted
 from cereals_tf.data_prep.sources.label_map import (
     ClassesOptions,
     Colour,
@@ -31,6 +32,7 @@ from cereals_tf.data_prep.sources.splits import (
     DividedOptions,
     divided,
     known_splits,
+    pair,
     split_names,
     splits_of,
 )
@@ -56,17 +58,19 @@ class _Listed(NamedTuple):
 class VocSource:
     """`JPEGImages`, `SegmentationClass` and the lists `ImageSets/Segmentation/{train,val}.txt`.
 
-    They lie in the source or in its `VOCdevkit/VOC2012`. Only listed images are read; one list of
-    another name is divided into train and val. A mask has ids in grey or in a palette, or the
-    classes' colours. Train may have no mask at all: people will annotate its images.
+    They lie in the source or in the latest year of its `VOCdevkit`. Only listed images are read;
+    one list of another name is divided into train and val, where with `unlabelled_train` images
+    that it does not have are train. A mask has ids in grey or in a palette, or the classes'
+    colours. Train may have no mask at all: people will annotate its images.
 
     The classes are those of the classes file, or of CVAT's `labelmap.txt`, or else VOC's, whose
     void (255) is ignored. Polygons are the masks' contours, simplified at `tolerance` pixels.
     """
 
     def __init__(self, folder: Path, options: VocOptions) -> None:
-        inner = folder / "VOCdevkit" / "VOC2012"
-        self._folder = inner if inner.is_dir() else folder
+        years = sorted(folder.glob("VOCdevkit/VOC[0-9]*"))
+        self._folder = years[-1] if years else folder
+        self._images = self._folder / "JPEGImages"
         self.options = options
         self.log = SourceLog()
         path = self._folder / _LABELS
@@ -82,13 +86,22 @@ class VocSource:
                 raise UserError(f"{self._folder / part}: no such folder")
         lists = {path.stem for path in (self._folder / _LISTS).glob("[!.]*.txt")}
         if len(lists) == 1 and not known_splits(lists, self.options):
-            return divided(self._listed_items(lists, True, {}), self.options, self.log)
+            items = self._listed_items(lists, True, {})
+            if self.options.unlabelled_train:
+                every = pair(images_below(self._images, self.log), {}, self.log)
+                listed = {item.image_id for item in items}
+                items += [item for item in every if item.image_id not in listed]
+            else:
+                remark_unlisted([self._images], [item.image for item in items], self.log)
+            return divided(items, self.options, self.log)
         names = split_names(lists, self.options, str(self._folder / _LISTS / "{split}.txt"))
         seen: dict[str, str] = {}
         parts = {
             split: self._listed_items(of_split, split != "val", seen)
             for split, of_split in names.items()
         }
+        listed = [item.image for items in parts.values() for item in items]
+        remark_unlisted([self._images], listed, self.log)
         return splits_of(parts, self.options, self.log)
 
     def _listed_items(
@@ -117,8 +130,8 @@ class VocSource:
         return os.path.isfile(self._folder / "SegmentationClass" / f"{name}.png")
 
     def _item(self, name: str, where: str, masked: bool) -> Item:
-        images, masks = (self._folder / part for part in ("JPEGImages", "SegmentationClass"))
-        names = [f"{name}{suffix}" for suffix in _SUFFIXES]
+        images, masks = self._images, self._folder / "SegmentationClass"
+        names = [f"{name}{form}" for suffix in _SUFFIXES for form in (suffix, suffix.upper())]
         found = next((file for file in names if os.path.isfile(images / file)), names[0])
         image = file_inside(images, images, found, where)
         mask = file_inside(masks, masks, f"{name}.png", where) if masked else None

@@ -826,10 +826,10 @@ BAD_NAMES = {
         _edit(_SHAPES, "imagePath", to="..\\..\\outside\\secret.png"),
         "not inside",
     ),
-    "an imagePath of a drive": ("labelme", _edit(_SHAPES, "imagePath", to="C:\\a.png"), "a.json"),
+    "an imagePath of a drive": ("labelme", _edit(_SHAPES, "imagePath", to="C:\\z.png"), "a.json"),
     "an imagePath of a server": (
         "labelme",
-        _edit(_SHAPES, "imagePath", to="\\\\server\\share\\a.png"),
+        _edit(_SHAPES, "imagePath", to="\\\\server\\share\\z.png"),
         "not inside",
     ),
 }

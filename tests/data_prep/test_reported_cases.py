@@ -7,6 +7,7 @@ import json
 import unicodedata
 import zipfile
 
+import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -419,3 +420,169 @@ def test_lists_of_voc_may_name_files(tmp_path, convert):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"\ufeff{name}\r\n\r\n")
     assert list(_labels(convert(tmp_path, tmp_path / "out", "voc"))) == ["a"]
+
+
+# The same thing in other tools' words.
+
+
+def _as_text(content):
+    for entry in [*content["images"], *content["annotations"]]:
+        entry |= {name: str(entry[name]) for name in ("id", "image_id") if name in entry}
+
+
+def _as_floats(content):
+    for entry in content["annotations"]:
+        entry |= {name: float(entry[name]) for name in ("id", "image_id", "category_id")}
+
+
+def _of_unknown_size(content):
+    for image in content["images"]:
+        del image["height"], image["width"]
+
+
+def _of_label_studio(content):
+    first, second = content["images"]
+    first["file_name"] = "..\\..\\label-studio\\data\\media\\upload\\1\\a.png"
+    second["file_name"] = "/data/local-files/?d=streets/b%2Epng"
+
+
+def _of_other_capitals(content):
+    content["images"][0]["file_name"] = "A.PNG"
+
+
+@pytest.mark.parametrize(
+    "spelled", [_as_text, _as_floats, _of_unknown_size, _of_label_studio, _of_other_capitals]
+)
+def test_coco_is_read_as_other_tools_spell_it(tmp_path, convert, spelled):
+    data = convert(_coco(tmp_path / "source", spelled), tmp_path / "data", "coco", **ALL)
+    assert data.split("train").pixels_per_class["car"] == 64
+    assert {*_labels(data), *_labels(data, "val")} == {"a", "b"}
+
+
+def test_an_image_that_labelme_saw_elsewhere_lies_beside_its_file(tmp_path, convert):
+    for stem, place in (("a", "C:\\photos\\"), ("b", "../photos/")):
+        _labelme(tmp_path / "source", stem=stem)
+        path = tmp_path / "source" / f"{stem}.json"
+        _json(path, json.loads(path.read_text()) | {"imagePath": f"{place}{stem}.png"})
+    data = convert(tmp_path / "source", tmp_path / "data", "labelme", val_percent=50.0)
+    assert [*_labels(data), *_labels(data, "val")] == ["a", "b"]
+
+
+def test_the_only_folder_of_a_zip_file_is_the_source(tmp_path):
+    _coco(tmp_path / "source")
+    archive = tmp_path / "download (1).zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        for path in (tmp_path / "source").rglob("*.*"):
+            file.write(path, f"exports/job 3/{path.relative_to(tmp_path / 'source')}")
+        file.writestr("__MACOSX/exports/._all.json", b"")
+    prepare(archive, tmp_path / "data", "coco", ALL)
+    assert json.loads((tmp_path / "data/dataset.json").read_text())["splits"]["val"]["images"] == 1
+
+
+def _unlisted_coco(folder):
+    _coco(folder)
+    _image(folder / "images" / "c.png")
+    return "coco", ALL
+
+
+def _unlisted_voc(folder):
+    for name in "abc":
+        _image(folder / "JPEGImages" / f"{name}.JPG")
+    for name in "ab":
+        _image(folder / "SegmentationClass" / f"{name}.png", NOISE[..., 0] % 2)
+    (folder / "ImageSets/Segmentation").mkdir(parents=True)
+    (folder / "ImageSets/Segmentation/default.txt").write_text("a\nb  \r\n")
+    return "voc", {"val_percent": 50.0}
+
+
+def _unlisted_cvat(folder):
+    label = "<meta><task><labels><label><name>car</name></label></labels></task></meta>"
+    box = '<box label="car" xtl="1" ytl="1" xbr="9" ybr="9"/>'
+    images = "".join(
+        f'<image id="{i}" name="{name}.png" width="{WIDTH}" height="{HEIGHT}">{box}</image>'
+        for i, name in enumerate("ab")
+    )
+    for name in "abc":
+        _image(folder / "images" / f"{name}.png")
+    (folder / "annotations.xml").write_text(f"<annotations>{label}{images}</annotations>")
+    return "cvat", {"val_percent": 50.0}
+
+
+@pytest.mark.parametrize("kind", [_unlisted_coco, _unlisted_voc, _unlisted_cvat])
+def test_images_that_no_list_names_are_counted_or_left_to_people(tmp_path, convert, kind):
+    name, options = kind(tmp_path / "source")
+    said = []
+    prepare(tmp_path / "source", tmp_path / "data", name, options, note=said.append)
+    assert len(said) == 1
+    assert "1 image is listed nowhere and left out, as 'c." in said[0]
+    del options["val_percent"]
+    data = convert(tmp_path / "source", tmp_path / "people", name, **options, unlabelled_train=True)
+    assert {split: [e.image_id for e in data.images[split]] for split in data.splits} == {
+        "train": ["c"],
+        "val": ["a", "b"],
+    }
+
+
+def test_one_folder_of_images_may_have_a_file_for_each_split(tmp_path, convert):
+    for split in ("train", "val"):
+        _coco(tmp_path, names=(f"{split}.png",), name=f"of_{split}.json")
+    options = {"annotations": "of_{split}.json", "images": "images"}
+    assert list(_labels(convert(tmp_path, tmp_path / "data", "coco", **options))) == ["train"]
+
+
+@pytest.mark.parametrize(
+    ("image", "mask", "said"),
+    [
+        ("x{}_sat.png", "x{}_mask.png", "--image_suffix=_sat --label_suffix=_mask if"),
+        ("x{}.png", "x{}_L.png", "expected --label_suffix=_L if"),
+        ("x{}.jpg", "x{}.jpg.png", "expected --label_suffix=.jpg if"),
+        ("x{}.png", "other{}.png", "--image_suffix=ENDING --label_suffix=ENDING if"),
+    ],
+)
+def test_suffixes_that_set_masks_apart_are_found_out(tmp_path, convert, image, mask, said):
+    for number in range(2):
+        _image(tmp_path / "images" / image.format(number))
+        _image(tmp_path / "labels" / mask.format(number), NOISE[..., 0] % 2)
+    _json(tmp_path / "classes.json", {"names": ["road", "car"]})
+    with pytest.raises(UserError, match=said) as caught:
+        prepare(tmp_path, tmp_path / "data", "masks", {"val_percent": 50.0})
+    if "ENDING" not in said:
+        words = [word[2:].split("=") for word in str(caught.value).split() if word[:2] == "--"]
+        data = convert(tmp_path, tmp_path / "data", "masks", val_percent=50.0, **dict(words))
+        assert list(_labels(data)) == ["x0"]
+
+
+def test_colours_of_16_bits_are_no_mask(tmp_path):
+    for split in ("train", "val"):
+        _image(tmp_path / split / "images" / "a.png")
+        path = tmp_path / split / "labels" / "a.png"
+        path.parent.mkdir()
+        cv2.imwrite(str(path), NOISE.astype(np.uint16) % 2)
+    _json(tmp_path / "classes.json", {"names": ["road", "car"]})
+    with pytest.raises(ProblemsError, match="found mode RGB of 16 bits"):
+        prepare(tmp_path, tmp_path / "data", "masks")
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "said"),
+    [
+        ("coco", {}, "give --annotations=FILE and --images=FOLDER"),
+        ("coco", {"annotations": "all.json"}, "expected one folder in --images, as --images="),
+        ("coco", ALL | {"val_percent": 1.0}, "leaves no image for val, expected 50 or more"),
+        ("masks", {}, "no such classes file"),
+    ],
+)
+def test_what_is_missing_is_told(tmp_path, kind, options, said):
+    _coco(tmp_path / "source")
+    with pytest.raises(UserError, match=said):
+        prepare(tmp_path / "source", tmp_path / "data", kind, options)
+
+
+def test_what_cannot_be_is_refused_before_anything_is_read(tmp_path):
+    _coco(tmp_path / "source")
+    for problems, said in ((tmp_path, "a folder"), (tmp_path / "no/p.csv", "no such folder")):
+        with pytest.raises(UserError, match=said):
+            prepare(tmp_path / "source", tmp_path / "data", "coco", ALL, problems=problems)
+    with pytest.raises(UserError, match="a file, expected a folder or a zip file"):
+        prepare(tmp_path / "source/all.json", tmp_path / "data", "coco", ALL)
+    assert not (tmp_path / "data").exists()

@@ -422,7 +422,7 @@ def test_masks_of_no_image_are_refused_and_so_is_a_folder_without_masks(tmp_path
     assert "none of 1 image is with an annotation, expected some: they become val" in message
     _mask(tmp_path / "source" / "labels" / "b.png")
     message = _refused(tmp_path / "source", "masks", unlabelled_train=True)
-    assert "labels/b.png: annotation without an image" in message
+    assert "labels/b.png: no mask has the name of an image, as a.png" in message
 
 
 @pytest.mark.parametrize("stem", ["IMG_0", "IMG_2"])
