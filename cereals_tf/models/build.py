@@ -47,9 +47,13 @@ def build_model(
     """
     with _dtype_policy(precision):
         if model is not None:
-            option = "--cost_model" if name == "cost" else "--model"
-            return build_plugin(model, channels, name, option)
+            return build_plugin(model, channels, name, option_of(name))
         return fcn8s(channels, backbone, width_multiplier, normalization, name=name)
+
+
+def option_of(name: str) -> str:
+    """Return the option that takes a plug-in for the model of this name."""
+    return "--cost_model" if name == "cost" else "--model"
 
 
 def build_encoder(

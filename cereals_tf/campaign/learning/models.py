@@ -23,9 +23,10 @@ from cereals_tf.campaign.learning.task import COST, TASKS, Task
 from cereals_tf.campaign.options import Options
 from cereals_tf.data_prep.dataset import Classes
 from cereals_tf.data_prep.errors import UserError
-from cereals_tf.models.build import build_encoder, build_head, build_model
+from cereals_tf.models.build import build_encoder, build_head, build_model, option_of
 from cereals_tf.models.head import on_encoder
 from cereals_tf.models.weights import load_backbone_weights
+from cereals_tf.plugin import load_function
 
 ENCODER = "encoder.keras"
 """The encoder's file in a campaign's folder."""
@@ -181,14 +182,15 @@ class Models:
     def _build(self, task: Task) -> Hashable:
         """Return what a task's model depends on.
 
-        A batch of one is traced as such. None for a plug-in, and for a head that other models are
-        built on, which it would keep alive.
+        A batch of one is traced as such. None for a head that other models are built on, which it
+        would keep alive.
         """
         stands = task.encoder(self.options) != "trained"
-        if task.plugin(self.options) or (stands and not all(map(self.takes_features, TASKS))):
+        if stands and not all(map(self.takes_features, TASKS)):
             return None
-        alone = self.options.batch_size == 1
-        about = task.encoder(self.options), self.options.predicts_crossings, alone
+        plugin = task.plugin(self.options)
+        kind = load_function(plugin, option_of(task.name)) if plugin else task.encoder(self.options)
+        about = kind, self.options.predicts_crossings, self.options.batch_size == 1
         channels = task.channels(self.options, self.classes)
         return (task.name, channels, *about, *_architecture(self.options).values())
 

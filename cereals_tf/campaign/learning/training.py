@@ -15,7 +15,7 @@ from cereals_tf.campaign.folder.campaign import Campaign, CommittedRound
 from cereals_tf.campaign.folder.regions import Annotated
 from cereals_tf.campaign.learning.events import training_events
 from cereals_tf.campaign.learning.features import as_taken
-from cereals_tf.campaign.learning.lending import is_small
+from cereals_tf.campaign.learning.lending import can_be_lent
 from cereals_tf.campaign.learning.models import Models
 from cereals_tf.campaign.learning.task import SEGMENTATION, Task
 from cereals_tf.campaign.options import Options
@@ -110,7 +110,7 @@ class Training:
         with self.strategy.scope():
             models.seed(seed)
             first = model or self._first(task, models)
-        if self.strategy.num_replicas_in_sync > 1 or not is_small(first):
+        if self.strategy.num_replicas_in_sync > 1 or not can_be_lent(first):
             self._fit_to(task, models, name, seed, first)
             return first
         with models.lent_alike(task) as working:

@@ -13,6 +13,7 @@ from cereals_tf.acquisition.scorer import Scorer
 from cereals_tf.campaign.bill import correction
 from cereals_tf.campaign.folder.campaign import OPTIONS_FILE, ROUND_FILES, Campaign
 from cereals_tf.campaign.folder.splits import open_split
+from cereals_tf.campaign.learning import lending
 from cereals_tf.campaign.learning.coverage import choose_covering
 from cereals_tf.campaign.learning.features import FOLDER, with_features
 from cereals_tf.campaign.learning.models import ENCODER, Models
@@ -75,7 +76,8 @@ def start(data, weights):
 
 @pytest.fixture(scope="module")
 def fast(tmp_path_factory, start):
-    """Two rounds of fast, and one of best. Not to be changed."""
+    """Two rounds of fast by models that nobody used before, and one of best. Not to be changed."""
+    lending._idle.clear()
     campaign = start(tmp_path_factory.mktemp("fast") / "campaign")
     run_campaign(campaign, 2, 1.0)
     step_campaign(campaign, recipe="best")
@@ -94,6 +96,15 @@ def test_a_round_keeps_heads_and_the_campaign_its_encoder(fast, data):
     (kept,) = (data / FOLDER).iterdir()
     assert kept.name.startswith("mobilenet-")
     assert {path.name.split("-")[0] for path in kept.iterdir()} == {"train", "val"}
+
+
+def test_heads_that_were_used_before_give_the_same(tmp_path, fast, start, outcome, weights_of):
+    again = start(tmp_path / "again")
+    run_campaign(again, 2, 1.0)
+    assert len(lending._idle) == 2
+    first, second = (campaign.round(1) for campaign in (fast, again))
+    assert outcome(first.folder) == outcome(second.folder)
+    assert all(map(np.array_equal, weights_of(fast, first), weights_of(again, second)))
 
 
 def test_what_is_promised_of_chosen_regions_is_corrected(fast):

@@ -137,7 +137,9 @@ def litert_runner(path):
 RUNNERS = {"onnx": onnx_runner, "openvino": openvino_runner, "litert": litert_runner}
 
 
-@pytest.mark.parametrize("name", RUNNERS)
+@pytest.mark.parametrize(
+    "name", ["onnx", pytest.param("openvino", marks=pytest.mark.long), "litert"]
+)
 def test_files_of_a_campaign_that_resizes(needs, counting, name, tmp_path):
     """Confidence, score maps and the description; images are resized in the file.
 
