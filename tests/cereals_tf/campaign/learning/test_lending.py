@@ -60,6 +60,35 @@ def test_unknown_and_large_models_are_not_kept(build, monkeypatch):
     assert not lending._idle
 
 
+class Counting(keras.layers.Layer):
+    """A layer of somebody's own."""
+
+    def call(self, inputs):
+        return inputs
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+
+@pytest.mark.parametrize(
+    "layer, is_kept",
+    [
+        (keras.layers.Dense(1, activation="relu", kernel_regularizer="l2"), True),
+        (keras.Sequential([keras.layers.Dropout(0.5)]), True),
+        (keras.layers.TimeDistributed(keras.layers.Dense(1)), True),
+        (Counting(), False),
+        (keras.Sequential([Counting()]), False),
+        (keras.layers.TimeDistributed(Counting()), False),
+        (keras.layers.Lambda(lambda inputs: inputs), False),
+    ],
+)
+def test_kept_are_models_of_keras_own_layers(layer, is_kept):
+    entry = keras.Input((2, 2))
+    with lent("a", lambda: keras.Model(entry, layer(entry))):
+        pass
+    assert bool(lending._idle) == is_kept
+
+
 def test_no_more_are_kept_than_are_used_in_turn():
     for units in range(1, 10):
         with lent(units, lambda units=units: dense(units)):
