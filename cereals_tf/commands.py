@@ -597,24 +597,30 @@ def tasks(
         raise UserError("tasks: OUT is missing, expected a folder for the tasks")
     opened = Campaign.open(campaign)
     load_tensorflow()
+    from cereals_tf.annotation.handed_out import HandOut, note_hand_out
     from cereals_tf.annotation.handout import hand_out, outgoing_tasks, overlap_of
     from cereals_tf.campaign.folder.waiting import refuse_not_waiting
 
+    asked = refuse_not_waiting(opened)
+    numbers = only or asked.missing
+    to = HandOut(asked.round, numbers, format)
     if server and chosen.live:
         outgoing = outgoing_tasks(opened, preannotate, only)
         pushed = chosen.live.push(server, outgoing, opened.data.classes)
         new, before = counted(pushed.new, "new region"), counted(pushed.before, "was", "were")
         _note(f"{server.url}/projects/{pushed.project}: {new} to annotate, {before} there")
+        note_hand_out(opened, replace(to, url=server.url, project=str(pushed.project)))
         return next_command.command_line(
             "collect", campaign, format=format, url=server.url, project=pushed.project
         )
     folder = local_folder(out)
     count = hand_out(opened, folder, chosen, preannotate, only)
     _note(f"{out}: {counted(count, 'region')} to annotate; {chosen.advice(folder)}")
+    note_hand_out(opened, replace(to, folder=str(folder.absolute())))
     if overlap:
-        asked, other = refuse_not_waiting(opened), folder.with_name(f"{folder.name}-second")
+        other = folder.with_name(f"{folder.name}-second")
         drawn_twice = overlap_of(asked, SHARE.of(overlap), opened.options.seed)
-        if among := [number for number in drawn_twice if number in (only or asked.missing)]:
+        if among := [number for number in drawn_twice if number in numbers]:
             hand_out(opened, other, chosen, preannotate, among, second=True)
             again = next_command.command_line(
                 "collect", campaign, chosen.result(other), format=format

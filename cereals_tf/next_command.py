@@ -6,6 +6,7 @@ from itertools import count, takewhile
 from pathlib import Path
 
 from cereals_tf.annotation.formats import FORMATS, format_of
+from cereals_tf.annotation.handed_out import last_hand_out
 from cereals_tf.campaign.folder.campaign import Campaign
 from cereals_tf.campaign.folder.rows import RegionName
 from cereals_tf.campaign.folder.waiting import Waiting, waiting
@@ -46,6 +47,9 @@ def after_step(campaign: Campaign) -> str:
     asked = waiting(campaign)
     if asked is None or not asked.missing:
         return command_line("step", campaign.folder)
+    if made := last_hand_out(campaign, asked.round, asked.missing):
+        words, options = made.result
+        return command_line("collect", campaign.folder, *words, **options)
     again = {*asked.missing} <= asked.redraws.keys() and len(asked.redraws) < len(asked.request)
     suffix = f"tasks-{asked.round:03}{'-again' if again else ''}"
     handed_out = [tasks for tasks in _existing(campaign.folder, suffix) if format_of(tasks)]

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
+from cereals_tf.campaign.folder.annotators import short_names
 from cereals_tf.campaign.folder.campaign import Campaign, CommittedRound
 from cereals_tf.campaign.folder.waiting import waiting
 from cereals_tf.campaign.standing import standing
@@ -235,7 +236,8 @@ def show_agreement(campaign: Campaign, agreed: "Agreement") -> None:
     title = f"{campaign.folder}: IoU between annotators, {regions} drawn twice"
     table = Table(title=title, title_justify="left")
     table.add_column("class")
-    columns = {"all": agreed.all, **agreed.by_annotator}
+    names = short_names(agreed.by_annotator)
+    columns = {"all": agreed.all, **{names[by]: iou for by, iou in agreed.by_annotator.items()}}
     for heading in columns:
         table.add_column(heading, justify="right")
     for place, name in enumerate(campaign.data.classes.names):

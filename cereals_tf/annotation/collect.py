@@ -11,6 +11,7 @@ from cereals_tf.annotation.drawn import EMPTY, Drawn, Shape, painted
 from cereals_tf.annotation.holes import Hole, draw_holes
 from cereals_tf.annotation.tasks import label_ids, labels_digest, request_ids, to_second
 from cereals_tf.campaign.folder.annotations import RegionAnnotation
+from cereals_tf.campaign.folder.annotators import short_names
 from cereals_tf.campaign.folder.campaign import Campaign
 from cereals_tf.campaign.folder.request import own_window
 from cereals_tf.campaign.folder.waiting import Waiting, refuse_not_waiting
@@ -198,7 +199,8 @@ def _losses(
         if was and was.annotator not in ("", annotation.annotator) and not _same(annotation, was):
             of_both = was.annotator, annotation.annotator
             by_others.setdefault(of_both, []).append(annotation.number)
-    for (was_by, now_by), numbers in by_others.items():
+    for pair, numbers in by_others.items():
+        was_by, now_by = map(short_names(pair).__getitem__, pair)
         yield (
             f"what {shown(now_by)} drew would replace what {shown(was_by)} drew, in "
             f"{_regions(numbers)}"

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from cereals_tf.campaign.folder.annotators import is_place
 from cereals_tf.campaign.folder.campaign import Campaign, CommittedRound, regions_of
 from cereals_tf.campaign.folder.history import excluded_by
 
@@ -101,8 +102,7 @@ def _people(done: CommittedRound) -> Iterator[str]:
     for name, region in done.named.items():
         if name.number in annotators:
             annotator = annotators[name.number]
-            is_place = annotator.startswith("/") or "://" in annotator
-            who = BY_PEOPLE if is_place else annotator or BY_PEOPLE
+            who = BY_PEOPLE if is_place(annotator) else annotator or BY_PEOPLE
             yield f"{who} {ASSISTED}" if region.assisted else who
         else:
             yield BROUGHT

@@ -232,3 +232,28 @@ def test_images_that_tools_would_turn_go_out_as_they_are_stored(begin, tmp_path)
     shown = Image.open(io.BytesIO(task.image_encoded))
     assert 0x0112 not in shown.getexif()
     np.testing.assert_array_equal(np.asarray(shown), pixels)
+
+
+def test_what_comes_next_is_where_the_missing_regions_went(
+    waiting, labelme, cereals, following, tmp_path, monkeypatch
+):
+    campaign = waiting()
+    monkeypatch.chdir(tmp_path)
+    shares = {"for anna": "0,2", "for ben": "1"}
+    for out, numbers in shares.items():
+        assert cereals("tasks", "campaign", out, f"--regions={numbers}")[0] == 0
+    with (campaign.folder / "handed_out.jsonl").open("a") as file:
+        file.write('\n{"round": 0, "regio')
+
+    def comes_next(command="status"):
+        return following(cereals(command, "campaign")[2])
+
+    assert comes_next() == ["collect", "campaign", "for ben", "--format=labelme"]
+    assert comes_next("step") == comes_next()
+    assert cereals("collect", "campaign", "--skip=1")[0] == 0
+    assert comes_next() == ["collect", "campaign", "for anna", "--format=labelme"]
+    shutil.rmtree("for anna")
+    assert comes_next() == ["tasks", "campaign", "campaign-tasks-000"]
+    monkeypatch.chdir(campaign.folder)
+    assert cereals("tasks", campaign.folder, tmp_path / "all", "--format=cvat")[0] == 0
+    assert following(cereals("status", campaign.folder)[2])[2] == f"{tmp_path}/all/export.zip"

@@ -6,9 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cereals_tf.campaign.folder.campaign import Campaign
-from cereals_tf.campaign.folder.rows import RegionName
-from cereals_tf.campaign.reopen import reopen
+from cereals_tf.campaign.folder.campaign import Campaign, CommittedRound
 from cereals_tf.campaign.review import review
 from cereals_tf.campaign.run import step_campaign
 from cereals_tf.data_prep.toy import write_toy
@@ -32,13 +30,17 @@ def written(tmp_path):
     return copy
 
 
-@pytest.mark.parametrize(("name", "number"), [("oracle", 1), ("people", 0)])
-def test_the_next_round_is_the_one_that_0_1_gave(written, outcome, name, number):
-    """Another processor rounds otherwise, so numbers need not agree to the last digit."""
-    campaign = written(name)
-    done = step_campaign(campaign)
-    assert done is not None and done.number == number
-    regions, metrics = outcome(done.folder)
+@pytest.fixture
+def as_0_1_had_it(outcome):
+    """Checks a round; another processor rounds otherwise, so the last digits need not agree."""
+
+    def check(done: CommittedRound, name: str) -> None:
+        _check(*outcome(done.folder), name)
+
+    return check
+
+
+def _check(regions: str, metrics: dict, name: str) -> None:
     expected = json.loads((WRITTEN / "expected" / f"{name}-metrics.json").read_text())
     rows, expected_rows = (
         [line.split(",") for line in text.splitlines()]
@@ -57,35 +59,91 @@ def test_the_next_round_is_the_one_that_0_1_gave(written, outcome, name, number)
         assert metrics[key] == expected[key]
     for model, training in expected["training"].items():
         assert metrics["training"][model]["losses"] == pytest.approx(training["losses"], rel=1e-3)
-    if name == "people":
-        assert reopen(campaign, [RegionName(0, 0)]).redraws == {0: (0, 0)}
-        assert campaign.request()[0].region == done.regions[0].region
-    else:
-        assert {each.region for each in review(campaign, 5)} <= {
-            each.region for each in done.regions
-        }
 
 
-def test_it_is_changed_by_every_command(written, cereals, snapshot, tmp_path):
-    campaign = written("oracle")
-    folder, rounds = campaign.folder, snapshot(campaign.folder / "rounds")
-    first, second, *_ = (entry.image_id for entry in campaign.data.images["train"])
-    write_toy(tmp_path / "new", train_images=1, val_images=1, height=64, width=96, seed=3)
-    data = (tmp_path / "data").rename(tmp_path / "moved")
-    for line in (
-        ("move", folder, f"--data={data}"),
-        ("set", folder, "--epochs=2", "--region=24"),
-        ("exclude", folder, first, second),
-        ("exclude", folder, "--undo", second),
-        ("add", folder, tmp_path / "new", "--dataset=cityscapes", "--prefix=new/"),
-        ("add", folder, "--add_class=tram"),
-        ("status", folder),
-    ):
-        status, _, err = cereals(*line)
+@pytest.fixture
+def done_well(cereals):
+    """Runs a command line that must be done; returns what it said."""
+
+    def run(*arguments) -> str:
+        status, out, err = cereals(*arguments)
         assert status == 0, err
-    now = Campaign.open(folder)
-    assert (now.options.epochs, now.options.region) == (2, (24, 24))
-    assert now.excluded == {first: False}
-    assert len(now.data.images["train"]) == len(now.data_at(0).images["train"]) + 2
-    assert now.classes.names == (*now.classes_at(0).names, "tram")
-    assert now.options_at(0) == campaign.options and snapshot(folder / "rounds") == rounds
+        return out + err
+
+    return run
+
+
+@pytest.fixture
+def changed(written, done_well, tmp_path):
+    """Opens one of the campaigns after every command that changes it without new labels."""
+
+    def change(name: str, *classes: str) -> Campaign:
+        campaign = written(name)
+        first, second, *_ = (entry.image_id for entry in campaign.data.images["train"])
+        write_toy(tmp_path / "new", train_images=1, val_images=1, height=64, width=96, seed=3)
+        data = (tmp_path / "data").rename(tmp_path / "moved")
+        for command, *line in (
+            ("move", f"--data={data}"),
+            ("set", "--epochs=1", "--region=24", "--budget=3%"),
+            ("exclude", first, second),
+            ("exclude", "--undo", second),
+            ("add", tmp_path / "new", "--dataset=cityscapes", "--prefix=new/"),
+            *(("add", f"--add_class={added}") for added in classes),
+            ("status",),
+        ):
+            done_well(command, campaign.folder, *line)
+        now = Campaign.open(campaign.folder)
+        then, later = 0, now.to_choose
+        assert now.options_at(then) == campaign.options
+        assert (now.options_at(later).epochs, str(now.options_at(later).region)) == (1, "24")
+        assert now.excluded_at(later) == {first: False}
+        known, grown = (now.data_at(number).images["train"] for number in (then, later))
+        assert len(grown) == len(known) + 2
+        assert now.classes_at(later).names == (*now.classes_at(then).names, *classes)
+        return now
+
+    return change
+
+
+def test_the_next_round_is_the_one_that_0_1_gave(written, as_0_1_had_it):
+    campaign = written("oracle")
+    done = step_campaign(campaign)
+    assert done is not None and done.number == 1
+    as_0_1_had_it(done, "oracle")
+    assert {each.region for each in review(campaign, 5)} <= {each.region for each in done.regions}
+
+
+def test_it_is_changed_by_every_command(changed, snapshot):
+    campaign = changed("oracle", "tram")
+    stored = snapshot(WRITTEN / "oracle" / "rounds")
+    assert snapshot(campaign.folder / "rounds") == stored
+
+
+def test_one_of_people_is_changed_by_every_command_and_goes_on(
+    changed, done_well, as_0_1_had_it, snapshot, tmp_path
+):
+    folder, tasks = changed("people").folder, tmp_path / "tasks"
+    done_well("step", folder)
+    first = Campaign.open(folder).round(0)
+    as_0_1_had_it(first, "people")
+    before = snapshot(first.folder)
+    assert "region" in done_well("review", folder, "--folds=0")
+    done_well("reopen", folder, "--regions=0:0")
+    done_well("tasks", folder, tasks, "--overlap=50%")
+    for path in [*tasks.glob("*.json"), *tmp_path.glob("tasks-second/*.json")]:
+        content = json.loads(path.read_text())
+        whole = {"label": "road", "points": [[-1, -1], [97, -1], [97, 65], [-1, 65]]}
+        content["shapes"].append(whole | {"shape_type": "polygon"})
+        path.write_text(json.dumps(content))
+    done_well("collect", folder, tasks)
+    assert "drawn by a second annotator" in done_well("collect", folder, tmp_path / "tasks-second")
+    done_well("collect", folder, "--skip=0", "--force")
+    skipped = Campaign.open(folder).request()[0].region.image_id
+    said = done_well("exclude", folder, skipped, "--undo")
+    assert "waits for 1 of" in said
+    done_well("collect", folder, "--skip=0")
+    done_well("step", folder)
+    campaign = Campaign.open(folder)
+    assert snapshot(first.folder) == before and len(campaign.rounds()) == 2
+    assert campaign.round(1).metrics.options["epochs"] == 1
+    assert "waits" in done_well("status", folder)
