@@ -21,6 +21,8 @@ from cereals_tf.export.formats import FORMATS, QUANTIZE
 from cereals_tf.trainers.choices import STRATEGIES
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from cereals_tf.annotation.formats import Format as Tool
     from cereals_tf.annotation.server import Server
 
@@ -696,7 +698,7 @@ def collect(
 
         drawings = chosen.live.pull(server, request_ids(refuse_not_waiting(opened)), log)
     else:
-        drawings = chosen.read_drawings(local_folder(source), log) if source else []
+        drawings = chosen.read_drawings(_work_in(source, chosen), log) if source else []
     came_from = server.url if server else str(local_folder(source).resolve())
     drawings = [
         replace(drawn, annotator=annotator or drawn.annotator or came_from) for drawn in drawings
@@ -803,7 +805,8 @@ def review(
     if json:
         _print_json(tables.review_summary(opened, reviewed, agreed))
         return None
-    tables.show_review(opened, reviewed[:most])
+    if reviewed:
+        tables.show_review(opened, reviewed[:most])
     if left_out := len(first_names(opened)) - len(reviewed):
         regions = counted(left_out, "region is", "regions are")
         _note(f"{campaign}: {regions} not judged: no model without them, or no label")
@@ -955,6 +958,17 @@ def version() -> None:
 
     others = f"TensorFlow {version_of('tensorflow')}, Keras {version_of('keras')}"
     print(f"cereals {__version__}, {others}")
+
+
+def _work_in(source: str, tool: "Tool") -> "Path":
+    """Return the file or folder of what annotators made: of tasks, where the tool exports it to."""
+    from cereals_tf.annotation.formats import format_of
+
+    place = local_folder(source)
+    if not place.exists():
+        raise UserError(f"{source}: no such file or folder, expected what annotators made")
+    result = tool.result(place) if format_of(place) == tool.name else place
+    return result if result.exists() else place
 
 
 def _live(format: str) -> bool:

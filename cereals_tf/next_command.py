@@ -77,9 +77,11 @@ def _tasks(asked: Waiting, again: Sequence[int]) -> str:
 
 
 def after_review(campaign: Campaign, doubted: Sequence[RegionName]) -> str | None:
-    """Return what has regions drawn again; None where people have no say."""
-    if campaign.options.annotator == "oracle" or not doubted:
+    """Return what has regions drawn again, if any are doubted; None where people have no say."""
+    if campaign.options.annotator == "oracle":
         return None
+    if not doubted:
+        return after_step(campaign)
     return command_line("reopen", campaign.folder, regions=",".join(map(str, doubted)))
 
 

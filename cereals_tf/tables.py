@@ -166,13 +166,16 @@ def changed_words(campaign: Campaign, number: int) -> str:
     before = campaign.options_at(number - 1).to_json()
     changed = changed_options(campaign, number)
     words = [f"--{name}={form} (was {before[name]})" for name, form in changed.items()]
-    for change in campaign.changes:
-        if change.round == number:
-            words += [f"the images of {name} more" for name in change.added]
-            words += [f"the class {name!r} more" for name in change.classes]
-            gone, back = (counted(len(of), "image") for of in (change.excluded, change.included))
-            words += [f"without {gone}"] if change.excluded else []
-            words += [f"{back} again"] if change.included else []
+    of_round = [change for change in campaign.changes if change.round == number]
+    words += [f"the images of {name} more" for change in of_round for name in change.added]
+    words += [f"the class {name!r} more" for change in of_round for name in change.classes]
+    out, now = campaign.excluded_at(number - 1), campaign.excluded_at(number)
+    gone = {image_id for image_id, never in now.items() if out.get(image_id) is not never}
+    brief = {image_id for change in of_round for image_id in change.excluded} - out.keys()
+    included = {image_id for change in of_round for image_id in change.included}
+    back = included - now.keys() - brief
+    words += [f"without {counted(len(gone), 'image')}"] if gone else []
+    words += [f"{counted(len(back), 'image')} again"] if back else []
     return ", ".join(words)
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from cereals_tf.annotation.formats import FORMATS, format_of
 from cereals_tf.campaign.folder.campaign import Campaign
+from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.files import refuse_read_only
 
 NOTES = "handed_out.jsonl"
 """File in a campaign's folder that gets a line whenever tasks were written."""
@@ -51,8 +53,10 @@ class HandOut:
 
 def note_hand_out(campaign: Campaign, made: HandOut) -> None:
     """Note that regions were handed out, if the campaign's folder can be written."""
-    with suppress(OSError), (campaign.folder / NOTES).open("a") as file:
-        file.write(f"\n{json.dumps(asdict(made))}")  # after a line that may be cut off
+    with suppress(OSError, UserError):
+        refuse_read_only(campaign.folder)
+        with (campaign.folder / NOTES).open("a") as file:
+            file.write(f"\n{json.dumps(asdict(made))}")  # after a line that may be cut off
 
 
 def last_hand_out(campaign: Campaign, round: int, missing: Collection[int]) -> HandOut | None:

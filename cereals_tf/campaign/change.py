@@ -60,10 +60,10 @@ def set_options(campaign: Campaign, given: Mapping[str, Any]) -> Campaign:
     with held(campaign) as now:
         number = now.to_choose
         before = now.options_at(number)
-        after = fitted_to_pool(before.altered(**given), open_split(now, "train"))
-        after = with_absolute_paths(after)
-        check_acquisition(after, now.classes)
-        check_models(Models.at(now.folder, after, now.classes))
+        train, classes = open_split(now, "train", number), now.classes_at(number)
+        after = with_absolute_paths(fitted_to_pool(before.altered(**given), train))
+        check_acquisition(after, classes)
+        check_models(Models.at(now.folder, after, classes))
         changed = after.differences(before)
         return now.change(Change(number, changed)) if changed else now
 
@@ -97,7 +97,7 @@ def exclude_images(
     """
     with held(campaign) as now:
         number, before = now.to_choose, now.excluded_at(now.to_choose)
-        train = [entry.image_id for entry in now.data.images["train"]]
+        train = [entry.image_id for entry in now.data_at(number).images["train"]]
         named = _named(now, images, train)
         new = [image_id for image_id in named if before.get(image_id) is not training]
         after = before | dict.fromkeys(new, training)

@@ -142,6 +142,17 @@ def test_seconds_come_from_label_studio(waiting, labelstudio, handed_out, collec
     assert seconds == {0: 10.5, 1: 11.5, 2: 12.5}
 
 
+def test_the_folder_of_tasks_stands_for_the_export_in_it(
+    waiting, labelstudio, handed_out, collected, refused, truth_of
+):
+    campaign = waiting()
+    out = handed_out(campaign, labelstudio)
+    said = refused("collect", campaign.folder, out / "export.json", "--format=labelstudio")
+    assert "export.json: no such file or folder, expected what annotators made" in said
+    labelstudio.draw(out, everything(truth_of(campaign))).rename(out / "export.json")
+    assert "3 of 3 regions are annotated" in collected(campaign, labelstudio, out)
+
+
 def test_region_without_a_shape_is_missing(waiting, tool, handed_out, collected, truth_of):
     campaign = waiting()
     first = campaign.request()[1].region.image_id

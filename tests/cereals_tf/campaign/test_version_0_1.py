@@ -85,9 +85,9 @@ def changed(written, done_well, tmp_path):
         for command, *line in (
             ("move", f"--data={data}"),
             ("set", "--epochs=1", "--region=24", "--budget=3%"),
-            ("exclude", first, second),
-            ("exclude", "--undo", second),
             ("add", tmp_path / "new", "--dataset=cityscapes", "--prefix=new/"),
+            ("exclude", first, second, "new/*"),
+            ("exclude", "--undo", second, "new/*"),
             *(("add", f"--add_class={added}") for added in classes),
             ("status",),
         ):
@@ -113,8 +113,10 @@ def test_the_next_round_is_the_one_that_0_1_gave(written, as_0_1_had_it):
     assert {each.region for each in review(campaign, 5)} <= {each.region for each in done.regions}
 
 
-def test_it_is_changed_by_every_command(changed, snapshot):
+def test_it_is_changed_by_every_command(changed, done_well, snapshot):
     campaign = changed("oracle", "tram")
+    said = done_well("status", campaign.folder)
+    assert "the class 'tram' more, without 1 image\n" in said
     stored = snapshot(WRITTEN / "oracle" / "rounds")
     assert snapshot(campaign.folder / "rounds") == stored
 
