@@ -50,7 +50,7 @@ def load_tensorflow() -> None:
         os.dup2(notes.fileno(), 2)
         try:
             import tensorflow  # noqa: F401
-        except BaseException:
+        except Exception:
             notes.seek(0)
             os.write(screen, notes.read())
             raise

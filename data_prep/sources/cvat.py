@@ -161,7 +161,11 @@ class CvatSource:
     def _files(self) -> list[Path]:
         if self.options.annotations:
             return [self._folder / self.options.annotations]
-        found = sorted(path for path in self._folder.glob("*.xml") if not is_litter(path.name))
+        found = sorted(
+            path
+            for path in self._folder.iterdir()
+            if path.suffix.lower() == ".xml" and not is_litter(path.name)
+        )
         if not found:
             raise UserError(f"{self._folder}: no XML file of CVAT for images (see --annotations)")
         return found

@@ -41,6 +41,7 @@ from cereals_tf.data_prep.text import shown
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 _LISTS = "ImageSets/Segmentation"
 _LABELS = "labelmap.txt"
+_MASKS = "SegmentationClass"
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class VocSource:
     def __init__(self, folder: Path, options: VocOptions) -> None:
         years = sorted(folder.glob("VOCdevkit/VOC[0-9]*"))
         self._folder = years[-1] if years else folder
-        self._images = self._folder / "JPEGImages"
+        self._images, self._masks = (self._folder / name for name in ("JPEGImages", _MASKS))
         self.options = options
         self.log = SourceLog()
         path = self._folder / _LABELS
@@ -81,7 +82,7 @@ class VocSource:
 
     def items(self) -> dict[str, list[Item]]:
         """See `Source.items`."""
-        for part in ("JPEGImages", "SegmentationClass", _LISTS):
+        for part in (self._images.name, _MASKS, _LISTS):
             if not (self._folder / part).is_dir():
                 raise UserError(f"{self._folder / part}: no such folder")
         lists = {path.stem for path in (self._folder / _LISTS).glob("[!.]*.txt")}
@@ -127,10 +128,10 @@ class VocSource:
         return items
 
     def _has_mask(self, name: str) -> bool:
-        return os.path.isfile(self._folder / "SegmentationClass" / f"{name}.png")
+        return any(os.path.isfile(self._masks / f"{name}{form}") for form in (".png", ".PNG"))
 
     def _item(self, name: str, where: str, masked: bool) -> Item:
-        images, masks = self._images, self._folder / "SegmentationClass"
+        images, masks = self._images, self._masks
         names = [f"{name}{form}" for suffix in _SUFFIXES for form in (suffix, suffix.upper())]
         found = next((file for file in names if os.path.isfile(images / file)), names[0])
         image = file_inside(images, images, found, where)

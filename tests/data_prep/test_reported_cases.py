@@ -489,7 +489,7 @@ def _unlisted_voc(folder):
     for name in "abc":
         _image(folder / "JPEGImages" / f"{name}.JPG")
     for name in "ab":
-        _image(folder / "SegmentationClass" / f"{name}.png", NOISE[..., 0] % 2)
+        _image(folder / "SegmentationClass" / f"{name}.PNG", NOISE[..., 0] % 2)
     (folder / "ImageSets/Segmentation").mkdir(parents=True)
     (folder / "ImageSets/Segmentation/default.txt").write_text("a\nb  \r\n")
     return "voc", {"val_percent": 50.0}
@@ -504,7 +504,7 @@ def _unlisted_cvat(folder):
     )
     for name in "abc":
         _image(folder / "images" / f"{name}.png")
-    (folder / "annotations.xml").write_text(f"<annotations>{label}{images}</annotations>")
+    (folder / "annotations.XML").write_text(f"<annotations>{label}{images}</annotations>")
     return "cvat", {"val_percent": 50.0}
 
 

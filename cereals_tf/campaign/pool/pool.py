@@ -114,7 +114,8 @@ def resolve_region(region: RegionSize, images: Sequence[ImageEntry]) -> RegionSi
         if region.height > entry.height or region.width > entry.width:
             raise UserError(
                 f"--region={region}: larger than the image {entry.image_id!r} of "
-                f"{entry.height}x{entry.width} pixels"
+                f"{entry.height}x{entry.width} pixels, expected smaller ones, --region=image, or "
+                "--image_size=HxW"
             )
     return region
 
