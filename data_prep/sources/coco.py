@@ -4,6 +4,7 @@ import os
 import re
 import reprlib
 from collections.abc import Container, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, NamedTuple
@@ -233,7 +234,8 @@ class CocoSource:
                         f"{where} has the image {key!r}, also the image of {places[key]}"
                     )
                 places[key] = where
-                size = [entry.get("height"), entry.get("width")]
+                stated = [entry.get("height"), entry.get("width")]
+                size = [value if (n := _number(value)) is None else n for value in stated]
                 by_id[entry["id"]] = _Image(Item(key, image, file.path), size)
         if not by_id:
             raise self.log.nothing_left(f"{file.path}: no images")
@@ -275,6 +277,9 @@ class CocoSource:
         ]
         for root, place, candidate in places:
             if os.path.isfile(place / candidate):
+                return file_inside(root, place, candidate, where)
+        for root, place, candidate in places:
+            with suppress(UserError):
                 return file_inside(root, place, candidate, where)
         return file_inside(file.pictures, file.pictures, named, where)
 
@@ -450,8 +455,9 @@ def _read_categories(file: _File, left_out: Container[int]) -> dict[int, _Catego
         name = entry.get("name")
         if entry["id"] in left_out:
             continue
-        if not isinstance(name, str) or not name or not is_unicode(name):
+        if not isinstance(name, str) or not name.strip() or not is_unicode(name):
             raise UserError(f"{where} has the name {reprlib.repr(name)}, expected text")
+        name = name.strip()
         if name in names:
             raise UserError(f"{where} has the duplicate name {shown(name)}")
         names.add(name)

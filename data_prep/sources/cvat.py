@@ -4,6 +4,7 @@ import math
 import re
 import reprlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PureWindowsPath
 from types import ModuleType
@@ -208,6 +209,9 @@ class CvatSource:
         for place in places:
             if (place / name).is_file():
                 return place, file_inside(place, place, name, image.where)
+        for place in places:
+            with suppress(UserError):
+                return place, file_inside(place, place, name, image.where)
         return last, file_inside(last, last, name, image.where)
 
     def items(self) -> dict[str, list[Item]]:
@@ -389,6 +393,8 @@ def read_xml(path: Path, where: str = "") -> ElementTree.Element:
         UserError: It cannot be read, or is another kind of file.
     """
     content, where = read_file(path), where or str(path)
+    if not content:
+        raise InvalidError(UNREADABLE, f"{where}: an empty file")
     try:
         if b"<!DOCTYPE" in content or b"<!ENTITY" in content:
             raise UserError(f"{where}: has a document type, expected a file that CVAT wrote")

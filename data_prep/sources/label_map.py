@@ -4,6 +4,7 @@ import reprlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from cereals_tf.data_prep.option import option
 from cereals_tf.data_prep.problems import InvalidError
 from cereals_tf.data_prep.sources.reading import read_json
 from cereals_tf.data_prep.sources.splits import SplitOptions
-from cereals_tf.data_prep.text import is_unicode, shown
+from cereals_tf.data_prep.text import counted, is_unicode, shown
 
 Colour = tuple[int, int, int]
 OTHERS = "others"
@@ -23,6 +24,7 @@ OTHERS = "others"
 
 _UNKNOWN = "masks with unknown ids or colours"
 _IDS = 65536
+_FIELDS = ("names", "ids", "palette", "colours", "ignored", "ignore_id")
 
 
 @dataclass(frozen=True)
@@ -97,10 +99,10 @@ class LabelMap:
         nearest = np.minimum(np.searchsorted(codes, found), len(codes) - 1)
         missed = codes[nearest] != found
         if missed.any() and not self.others:
+            pixels_have = counted(int(missed.sum()), "pixel has", "pixels have")
             raise InvalidError(
                 _UNKNOWN,
-                f"{where}: {missed.sum()} pixels have the colour of no class, as "
-                f"{pixels[missed][0].tolist()}",
+                f"{where}: {pixels_have} the colour of no class, as {pixels[missed][0].tolist()}",
             )
         return np.where(missed, self.classes.ignore_id, ids[nearest]).astype(np.uint8)
 
@@ -150,8 +152,9 @@ class LabelMap:
         Raises:
             InvalidError: It stands for nothing; `where` begins the message.
         """
-        if isinstance(name, str) and name in self.names:
-            return self.names[name]
+        for spelled in (name, name.strip()) if isinstance(name, str) else ():
+            if spelled in self.names:
+                return self.names[spelled]
         if self.others:
             return self.classes.ignore_id
         found = shown(name) if isinstance(name, str) else reprlib.repr(name)
@@ -198,6 +201,9 @@ def read_label_map(path: Path) -> LabelMap:
     if not path.exists():
         raise UserError(f"{path}: no such classes file (see --classes)")
     content = read_json(path)
+    for name in content.keys() - {*_FIELDS}:
+        if near := get_close_matches(name, _FIELDS, n=1, cutoff=0.75):
+            raise UserError(f"{path}: has the field {shown(name)}, did you mean {near[0]!r}?")
     names = _names(path, content.get("names"))
     ignore_id = content.get("ignore_id", 255)
     if type(ignore_id) is not int or not len(names) <= ignore_id <= 255:

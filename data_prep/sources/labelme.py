@@ -212,7 +212,7 @@ def _labels_in(path: Path, content: dict[str, Any]) -> set[str]:
     for where, shape in shapes_of(path, content):
         with suppress(UserError):
             _geometry(where, shape)
-            labels.add(label_of(where, shape))
+            labels.add(label_of(where, shape).strip())
     return labels
 
 
@@ -249,7 +249,7 @@ def label_of(where: str, shape: dict[str, Any]) -> str:
         UserError: It has none; `where` begins the message.
     """
     label = shape.get("label")
-    if not isinstance(label, str) or not label or not is_unicode(label):
+    if not isinstance(label, str) or not label.strip() or not is_unicode(label):
         raise UserError(f"{where} has label {reprlib.repr(label)}, expected a name")
     return label
 

@@ -435,6 +435,16 @@ def _as_floats(content):
         entry |= {name: float(entry[name]) for name in ("id", "image_id", "category_id")}
 
 
+def _of_sizes_in_text(content):
+    for image in content["images"]:
+        image |= {name: str(image[name]) for name in ("height", "width")}
+
+
+def _of_blanks_in_names(content):
+    for category in content["categories"]:
+        category["name"] += " "
+
+
 def _of_unknown_size(content):
     for image in content["images"]:
         del image["height"], image["width"]
@@ -447,11 +457,16 @@ def _of_label_studio(content):
 
 
 def _of_other_capitals(content):
-    content["images"][0]["file_name"] = "A.PNG"
+    first, second = content["images"]
+    first["file_name"], second["file_name"] = "A.PNG", "upload/B.PNG"
 
 
 @pytest.mark.parametrize(
-    "spelled", [_as_text, _as_floats, _of_unknown_size, _of_label_studio, _of_other_capitals]
+    "spelled",
+    [
+        *(_as_text, _as_floats, _of_sizes_in_text, _of_unknown_size, _of_blanks_in_names),
+        *(_of_label_studio, _of_other_capitals),
+    ],
 )
 def test_coco_is_read_as_other_tools_spell_it(tmp_path, convert, spelled):
     data = convert(_coco(tmp_path / "source", spelled), tmp_path / "data", "coco", **ALL)
@@ -461,11 +476,13 @@ def test_coco_is_read_as_other_tools_spell_it(tmp_path, convert, spelled):
 
 def test_an_image_that_labelme_saw_elsewhere_lies_beside_its_file(tmp_path, convert):
     for stem, place in (("a", "C:\\photos\\"), ("b", "../photos/")):
-        _labelme(tmp_path / "source", stem=stem)
+        shape = {"label": "road ", "points": CAR, "shape_type": "polygon"}
+        _labelme(tmp_path / "source", shape, stem=stem)
         path = tmp_path / "source" / f"{stem}.json"
         _json(path, json.loads(path.read_text()) | {"imagePath": f"{place}{stem}.png"})
     data = convert(tmp_path / "source", tmp_path / "data", "labelme", val_percent=50.0)
     assert [*_labels(data), *_labels(data, "val")] == ["a", "b"]
+    assert data.classes.names == ("road", "sky")
 
 
 def test_the_only_folder_of_a_zip_file_is_the_source(tmp_path):
@@ -499,7 +516,7 @@ def _unlisted_cvat(folder):
     label = "<meta><task><labels><label><name>car</name></label></labels></task></meta>"
     box = '<box label="car" xtl="1" ytl="1" xbr="9" ybr="9"/>'
     images = "".join(
-        f'<image id="{i}" name="{name}.png" width="{WIDTH}" height="{HEIGHT}">{box}</image>'
+        f'<image id="{i}" name="{name}.PNG" width="{WIDTH}" height="{HEIGHT}">{box}</image>'
         for i, name in enumerate("ab")
     )
     for name in "abc":
@@ -570,10 +587,14 @@ def test_colours_of_16_bits_are_no_mask(tmp_path):
         ("coco", {"annotations": "all.json"}, "expected one folder in --images, as --images="),
         ("coco", ALL | {"val_percent": 1.0}, "leaves no image for val, expected 50 or more"),
         ("masks", {}, "no such classes file"),
+        ("masks", {"classes": "typo.json"}, "has the field 'pallete', did you mean 'palette'"),
+        ("cvat", {"annotations": "empty.xml"}, "empty.xml: an empty file"),
     ],
 )
 def test_what_is_missing_is_told(tmp_path, kind, options, said):
     _coco(tmp_path / "source")
+    (tmp_path / "source/empty.xml").write_bytes(b"")
+    _json(tmp_path / "source/typo.json", {"names": ["road", "car"], "pallete": []})
     with pytest.raises(UserError, match=said):
         prepare(tmp_path / "source", tmp_path / "data", kind, options)
 

@@ -210,7 +210,7 @@ def test_what_stands_for_nothing_is_refused_or_ignored(tmp_path):
     strange = COLOURS[np.minimum(MASK, 2)]
     strange[0, 0] = 1, 2, 3
     image = Image.fromarray(strange)
-    with pytest.raises(UserError, match=r"mask\.png: 1 pixels .* no class, as \[1, 2, 3\]"):
+    with pytest.raises(UserError, match=r"mask\.png: 1 pixel has .* no class, as \[1, 2, 3\]"):
         _read(tmp_path, image)
     with pytest.raises(UserError, match="an RGB mask, expected 'palette'"):
         _read(tmp_path, image, WITHOUT_COLOURS)
