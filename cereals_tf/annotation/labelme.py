@@ -171,7 +171,7 @@ def _drawings_in(path: Path) -> Drawn:
     log = SourceLog()
     for where, shape in shapes_of(path, content):
         with log.noted(INVALID_SHAPES):
-            label = label_of(where, shape)
+            label = label_of(where, shape).strip()
             if label == REGION:
                 _refuse_foreign(where, shape, asked)
                 continue

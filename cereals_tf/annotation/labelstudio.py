@@ -178,8 +178,11 @@ def read_drawings(source: Path, log: SourceLog) -> list[Drawn]:
     Raises:
         UserError: It is no such export.
     """
+    encoded = read_file(source)
+    if not encoded:
+        raise UserError(f"{source}: an empty file")
     try:
-        content = json.loads(read_file(source))
+        content = json.loads(encoded)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{source}: broken JSON: {error}") from None
     if not isinstance(content, list):

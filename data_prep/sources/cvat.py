@@ -331,7 +331,8 @@ def outline_of(shape: Shape) -> np.ndarray:
         return _rotated(outline, x, y, shape)
     raise InvalidError(
         "shapes without an area",
-        f"{shape.where} is a {shape.kind}, expected one with an area: {', '.join(_AREAS)}",
+        f"{shape.where} is of the type {shape.kind}, expected one with an area: "
+        f"{', '.join(_AREAS)}",
     )
 
 

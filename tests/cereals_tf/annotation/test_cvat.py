@@ -171,7 +171,7 @@ def test_exports_as_cvat_gives_them(export, tmp_path, form):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (shape("polyline", points=TRIANGLE), "is a polyline, expected one with an area"),
+        (shape("polyline", points=TRIANGLE), "is of the type polyline, expected one with an area"),
         (shape("polygon", points="1,2;3"), "has the points '1,2;3'"),
         (shape("polygon", points="1,2;3,4"), "has 2 points"),
         (shape("polygon", points="1,2;nan,4;5,6"), "has 3 points"),

@@ -196,7 +196,7 @@ def test_every_kind_of_shape_with_an_area(path, edit):
 
 def test_later_shapes_lie_on_earlier_ones(path, edit):
     square = [[0, 0], [20, 0], [20, 20], [0, 20]]
-    edit(shapes=[shape("road", points=square), shape("日本", points=square)])
+    edit(shapes=[shape("road", points=square), shape(" 日本 ", points=square)])
     (drawn,) = read(path)
     assert (painted(drawn.shapes, IDS, 60, 90)[:21, :21] == 2).all()
 

@@ -176,7 +176,7 @@ def test_images_without_shapes_are_said_or_left_to_people(tmp_path, convert):
 @pytest.mark.parametrize(
     ("shape", "message"),
     [
-        (_shape("points", points="1,2"), "is a points, expected one with an area"),
+        (_shape("points", points="1,2"), "is of the type points, expected one with an area"),
         (_shape("polygon", points="1,2;3,4"), "expected [x, y, x, y, ...] of three points"),
         (_shape("polygon", points="1,2;3,4;nan,2"), "has the coordinate nan"),
         (_shape("polygon", "truck", points="1,2;3,4;5,2"), "has the unknown class name"),
