@@ -112,7 +112,7 @@ def test_a_quick_run_measures_everything(tmp_path):
     assert len(set(measured)) == len(measured)
     assert {what.split(",")[0].split()[0] for what, _ in measured} == {"prepare", "read", "verify"}
     for suffix in ("png", "jpg"):
-        assert sum(what.endswith(suffix) for what, _ in measured) == 8
+        assert sum(what.endswith(suffix) for what, _ in measured) == 10
 
 
 @pytest.mark.long
@@ -122,7 +122,7 @@ def test_other_groups_run_to_their_end(tmp_path):
     done = subprocess.run([*command, f"--out={out}"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     groups = json.loads(out.read_bytes())["groups"]
-    assert set(groups) == {"model", "selection"}
+    assert set(groups) == {"model", "selection", "encoders"}
     for group in groups.values():
         assert group["rows"]
         assert all(math.isfinite(row["value"]) for row in group["rows"])

@@ -93,7 +93,7 @@ class Features:
             return
         entries = [entry for file in missing for entry in file.entries]
         self._announce(sum(map(self._record_bytes, entries)))
-        encode = tf.function(self.encoder(), reduce_retracing=True)
+        encode = _encoding(self.encoder())
         with Progress(
             desc=f"features of {self.split.name}", total=len(entries), unit="image"
         ) as bar:
@@ -211,6 +211,12 @@ class Features:
                 f"{self.folder}: features cannot be written ({reason}); --cache=FOLDER keeps them "
                 "elsewhere, --cache=none not at all"
             ) from None
+
+
+def _encoding(encoder: keras.Model) -> Callable[[tf.Tensor], tuple[tf.Tensor, ...]]:
+    """Return the encoder as one graph for images of all sizes, whichever come first."""
+    images = tf.TensorSpec([None, None, None, 3], tf.uint8)
+    return tf.function(lambda batch: encoder(batch, training=False), input_signature=[images])
 
 
 @contextmanager

@@ -8,11 +8,12 @@ with the same weights as one that was not.
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile
 
 import keras
@@ -23,6 +24,7 @@ from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.files import write_atomically
 from cereals_tf.data_prep.progress import Progress, note
 from cereals_tf.trainers.adam import FusedAdam
+from cereals_tf.trainers.graphs import kept, signature_of
 from cereals_tf.trainers.normalization import fused_normalization
 from cereals_tf.trainers.randomness import derive_seed, reseed
 from cereals_tf.trainers.strategy import split_among, summed
@@ -275,10 +277,21 @@ def _epoch_training(
     def train(batches: tf.data.Dataset) -> float:
         if replicas > 1 or positions is not None:
             batches = split_among(batches, replicas, positions)
+        model.train_function = kept(model, _step_for, model.optimizer, signature_of(batches))
         progress = _StepProgress(bar)
         return model.fit(batches, shuffle=False, verbose=0, callbacks=[progress]).history["loss"][0]
 
     return train
+
+
+def _step_for(model: keras.Model, *traced_for: Hashable) -> Callable[..., Any]:
+    """Return a step to be traced for one optimizer and one kind of batches.
+
+    Keras's own would be traced for all kinds that it has seen, and the last bits of what it
+    computes may depend on that.
+    """
+    model.make_train_function(force=True)
+    return model.train_function
 
 
 def _refuse_other_folder(folder: Path, state: FitState, workers: Workers) -> None:

@@ -293,6 +293,33 @@ def test_all_labelled_positions_count_alike_or_those_of_a_step(tmp_path):
 
 
 @pytest.mark.parametrize("scale", [np.nan, 1e30])
+class _Noting(keras.layers.Layer):
+    """Notes the shapes that it is traced for."""
+
+    def __init__(self):
+        super().__init__()
+        self.shapes = []
+
+    def call(self, inputs):
+        self.shapes.append((*inputs.shape,))
+        return inputs
+
+
+def test_a_step_is_traced_for_its_batches_whatever_the_model_was_trained_on_before(tmp_path):
+    noting = _Noting()
+    image = keras.Input((None, None, 3))
+    model = keras.Model(image, keras.layers.Conv2D(1, 3, padding="same")(noting(image)))
+    noting.shapes.clear()
+    for number, side in enumerate((8, 16, 8)):
+
+        def epoch(seed, side=side):
+            parts = (np.ones((STEPS, 1, side, side, n), "float32") for n in (3, 1))
+            return tf.data.Dataset.from_tensor_slices((*parts, np.ones((STEPS, 1, side, side))))
+
+        _fit(model, lambda: 1.0, tmp_path / str(number), epochs=1, epoch_data=epoch)
+    assert noting.shapes == [(1, 8, 8, 3), (1, 16, 16, 3)]
+
+
 def test_divergence_is_the_user_s_to_mend(tmp_path, scale):
     def epoch_data(seed):
         diverging = (tmp_path / "state.json").exists()
