@@ -292,7 +292,6 @@ def test_all_labelled_positions_count_alike_or_those_of_a_step(tmp_path):
     assert found == pytest.approx([mean_of_steps, mean_of_all])
 
 
-@pytest.mark.parametrize("scale", [np.nan, 1e30])
 class _Noting(keras.layers.Layer):
     """Notes the shapes that it is traced for."""
 
@@ -320,6 +319,7 @@ def test_a_step_is_traced_for_its_batches_whatever_the_model_was_trained_on_befo
     assert noting.shapes == [(1, 8, 8, 3), (1, 16, 16, 3)]
 
 
+@pytest.mark.parametrize("scale", [np.nan, 1e30])
 def test_divergence_is_the_user_s_to_mend(tmp_path, scale):
     def epoch_data(seed):
         diverging = (tmp_path / "state.json").exists()
