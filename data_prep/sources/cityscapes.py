@@ -42,6 +42,7 @@ __all__ = ["CLASSES", "LABELS", "CityscapesOptions", "CityscapesSource"]
 
 CLASSES = CITYSCAPES.labels.classes
 _IMAGE = "_leftImg8bit"
+_ANNOTATIONS = ("gtFine", "gtCoarse")
 _FORMS = (("polygons", ".json"), ("labelIds", ".png"), ("labelTrainIds", ".png"))
 """What the names of annotations end in, the best for clicks first."""
 
@@ -51,7 +52,7 @@ class CityscapesOptions(ClassesOptions, OutlineOptions):
     """How Cityscapes is read."""
 
     annotations: str = option(
-        "gtFine", "Which annotations, gtFine or gtCoarse.", one_of("gtFine", "gtCoarse")
+        "gtFine", "Which annotations, gtFine or gtCoarse.", one_of(*_ANNOTATIONS)
     )
     images: str = option("leftImg8bit", "Folder of the images in SOURCE, of a folder per split.")
     image_suffix: str = option(
@@ -85,7 +86,9 @@ class CityscapesSource:
         """See `Source.items`."""
         for folder in (self._images, self._annotations):
             if not folder.is_dir():
-                raise UserError(f"{folder}: no such folder")
+                others = [name for name in _ANNOTATIONS if folder.with_name(name).is_dir()]
+                hint = f", there is --annotations={others[0]}" if others else ""
+                raise UserError(f"{folder}: no such folder{hint * (folder == self._annotations)}")
         found = splits_matching(self._images, "{split}")
         names = split_names(found, self.options, str(self._images / "{split}"))
         parts = {

@@ -260,9 +260,8 @@ def divided_evenly(
     }
     for split, members in splits.items():
         if not members:
-            least = f", expected {math.ceil(100 / len(items))} or more" * (
-                not named and split == "val"
-            )
+            enough = f"{math.ceil(100 / len(items))} or more" if len(items) > 1 else "two images"
+            least = f", expected {enough}" * (not named and split == "val")
             named = named or f"--val_percent={val_percent:g}"
             raise UserError(
                 f"{named} of {counted(len(items), 'image')} leaves no image for {split}{least}"

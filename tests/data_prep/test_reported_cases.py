@@ -586,6 +586,8 @@ def test_colours_of_16_bits_are_no_mask(tmp_path):
         ("coco", {}, "give --annotations=FILE and --images=FOLDER"),
         ("coco", {"annotations": "all.json"}, "expected one folder in --images, as --images="),
         ("coco", ALL | {"val_percent": 1.0}, "leaves no image for val, expected 50 or more"),
+        ("coco", ALL | {"annotations": "one.json"}, "leaves no image for val, expected two images"),
+        ("cityscapes", {}, "gtFine: no such folder, there is --annotations=gtCoarse"),
         ("masks", {}, "no such classes file"),
         ("masks", {"classes": "typo.json"}, "has the field 'pallete', did you mean 'palette'"),
         ("cvat", {"annotations": "empty.xml"}, "empty.xml: an empty file"),
@@ -593,6 +595,9 @@ def test_colours_of_16_bits_are_no_mask(tmp_path):
 )
 def test_what_is_missing_is_told(tmp_path, kind, options, said):
     _coco(tmp_path / "source")
+    _coco(tmp_path / "source", names=("a.png",), name="one.json")
+    for folder in ("leftImg8bit", "gtCoarse"):
+        (tmp_path / "source" / folder).mkdir()
     (tmp_path / "source/empty.xml").write_bytes(b"")
     _json(tmp_path / "source/typo.json", {"names": ["road", "car"], "pallete": []})
     with pytest.raises(UserError, match=said):
