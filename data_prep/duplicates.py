@@ -48,7 +48,7 @@ def near_duplicates(
         names, codes = list(hashes), np.stack([*hashes.values()])
         found = {}
         for image_id, code in _hashes(new, bar).items():
-            differing = np.bitwise_count(codes ^ code).sum(axis=1)
+            differing = np.unpackbits((codes ^ code).view(np.uint8), axis=1).sum(axis=1)
             if differing.min() <= MOST_DIFFERENT:
                 found[image_id] = names[int(differing.argmin())]
     return found

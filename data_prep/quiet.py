@@ -34,22 +34,15 @@ def stderr_to(log: TextIO) -> Iterator[TextIO]:
             logging.getLogger().removeHandler(handler)
 
 
-def load_tensorflow() -> None:
-    """Import TensorFlow without the notes that it writes to stderr whatever its log level.
-
-    They are shown after all if the import fails. Its later warnings, as of functions that are
-    traced for one model after another, are no news to the user either.
-    """
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    if "tensorflow" in sys.modules:
-        return
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+@contextmanager
+def notes_kept_back() -> Iterator[None]:
+    """Keep what libraries write to stderr off the screen, but where they fail."""
     sys.stderr.flush()
     screen = os.dup(2)
     with tempfile.TemporaryFile() as notes:
         os.dup2(notes.fileno(), 2)
         try:
-            import tensorflow  # noqa: F401
+            yield
         except Exception:
             notes.seek(0)
             os.write(screen, notes.read())
@@ -57,3 +50,16 @@ def load_tensorflow() -> None:
         finally:
             os.dup2(screen, 2)
             os.close(screen)
+
+
+def load_tensorflow() -> None:
+    """Import TensorFlow without the notes that it writes to stderr whatever its log level.
+
+    Its later warnings, as of functions that are traced for one model after another, are no news to
+    the user either.
+    """
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    if "tensorflow" not in sys.modules:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        with notes_kept_back():
+            import tensorflow  # noqa: F401

@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.progress import note
+from cereals_tf.data_prep.quiet import notes_kept_back
 from cereals_tf.trainers.cluster import read_cluster
 
 Item = TypeVar("Item")
@@ -169,7 +170,8 @@ def _joined(index: int, count: int) -> Workers:
     if index == 0 and count > 1:
         note(f"waits until all {count} workers are there")
     try:
-        return Workers(index, tf.distribute.MultiWorkerMirroredStrategy())
+        with notes_kept_back():
+            return Workers(index, tf.distribute.MultiWorkerMirroredStrategy())
     except RuntimeError:
         raise UserError(
             "--strategy=multiworker: must be opened before TensorFlow is used for anything else"

@@ -89,7 +89,7 @@ def _indexed(image: Image.Image) -> Image.Image:
     pixels = np.asarray(image.convert("RGBA")).view(np.uint32)[..., 0]
     colours, places = np.unique(pixels, return_inverse=True)
     palette = colours.view(np.uint8).reshape(-1, 4)[:, : len(image.mode)]
-    indexed = Image.fromarray(places.astype(np.uint8))
+    indexed = Image.fromarray(places.reshape(pixels.shape).astype(np.uint8))  # flat in NumPy 1
     indexed.putpalette(palette.tobytes(), image.mode)
     return indexed
 

@@ -98,6 +98,7 @@ def test_a_round_keeps_heads_and_the_campaign_its_encoder(fast, data):
     assert {path.name.split("-")[0] for path in kept.iterdir()} == {"train", "val"}
 
 
+@pytest.mark.long
 def test_heads_that_were_used_before_give_the_same(tmp_path, fast, start, outcome, weights_of):
     again = start(tmp_path / "again")
     run_campaign(again, 2, 1.0)
