@@ -31,7 +31,7 @@ def lent(build: Hashable, make: Callable[[], keras.Model]) -> Iterator[keras.Mod
     idle = _idle.pop(build, None)
     model = make() if idle is None else idle
     yield model
-    if build is not None and can_be_lent(model):
+    if build is not None and (idle is not None or can_be_lent(model)):
         _idle[build] = model
     if len(_idle) > MOST_MODELS:
         _idle.popitem(last=False)
