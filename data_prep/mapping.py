@@ -1,4 +1,7 @@
-"""Datasets whose elements are computed in parallel."""
+"""Datasets whose elements are computed by functions that are traced as they are.
+
+Python's `if` and loops in them are not of tensors: to look for such takes longer than to trace.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,9 +10,17 @@ import tensorflow as tf
 
 
 def mapped(dataset: tf.data.Dataset, function: Callable[..., Any]) -> tf.data.Dataset:
-    """Apply a function to every element, in parallel, in the elements' order.
+    """Apply a function to every element, in parallel, in the elements' order."""
+    return dataset.map(as_it_is(function), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
-    The function is traced as it is: Python's `if` and loops in it are not of tensors.
-    """
-    as_it_is = tf.autograph.experimental.do_not_convert(function)
-    return dataset.map(as_it_is, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+
+def flat_mapped(
+    dataset: tf.data.Dataset, function: Callable[..., tf.data.Dataset]
+) -> tf.data.Dataset:
+    """Put the elements of a dataset that a function makes of it in every element's place."""
+    return dataset.flat_map(as_it_is(function))
+
+
+def as_it_is(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Keep TensorFlow from rewriting a function before it traces it."""
+    return tf.autograph.experimental.do_not_convert(function)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from cereals_tf.data_prep.mapping import as_it_is, flat_mapped
 from cereals_tf.data_prep.remote import RemotePath
 
 _HEADER_BYTES = 8
@@ -56,6 +57,6 @@ def read_at(places: tf.data.Dataset) -> tf.data.Dataset:
             byte_offsets=offset[None],
         )
         records = tf.data.experimental.from_variant(rest_of_file, tf.TensorSpec([], tf.string))
-        return records.take(1).map(lambda record: (record, *others))
+        return records.take(1).map(as_it_is(lambda record: (record, *others)))
 
-    return places.flat_map(read)
+    return flat_mapped(places, read)

@@ -8,7 +8,7 @@ with the same weights as one that was not.
 
 import json
 import math
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -188,7 +188,7 @@ def _is_compiled_for(model: keras.Model, loss: keras.losses.Loss) -> bool:
 def fit(
     model: keras.Model,
     objective: Objective,
-    epoch_data: Callable[[int], tf.data.Dataset],
+    epochs: Callable[[Sequence[int]], tf.data.Dataset],
     steps: int,
     options: FitOptions,
     seed: int,
@@ -203,8 +203,8 @@ def fit(
         model: The model, with its initial weights. Compiled here. Built in the scope of a
             `tf.distribute` strategy, it is trained on all devices of it, which split each batch.
         objective: Loss, metric and direction.
-        epoch_data: Maps a seed to one epoch of (images, targets, weights).
-        steps: Steps in an epoch, for the progress bar.
+        epochs: Maps seeds to as many epochs of (images, targets, weights), one after the other.
+        steps: Steps in an epoch.
         options: Epochs, patience, learning rate.
         seed: Every epoch's order and dropout are drawn from it.
         folder: Holds the checkpoints; training continues from what is there.
@@ -237,12 +237,13 @@ def fit(
             desc=objective.name, total=total, initial=state.epoch * steps, bar_format=BAR_FORMAT
         ) as bar,
     ):
-        train = _epoch_training(model, loss, workers, bar, positions)
+        seeds = [derive_seed(seed, epoch, objective.name) for epoch in range(options.epochs)]
+        batches = epochs(seeds[state.epoch :])
+        train = _epoch_training(model, loss, workers, batches, steps, positions, bar.update)
         while not state.finished(options, objective.higher_is_better):
-            epoch_seed = derive_seed(seed, state.epoch, objective.name)
-            reseed(model, epoch_seed)
+            reseed(model, seeds[state.epoch])
             model.optimizer.learning_rate = options.rate(state.epoch)
-            mean = train(epoch_data(epoch_seed))
+            mean = train()
             if not math.isfinite(mean):
                 raise UserError(
                     f"--learning_rate={options.learning_rate:g}: training of the {objective.name} "
@@ -266,20 +267,28 @@ def _epoch_training(
     model: keras.Model,
     loss: keras.losses.Loss,
     workers: Workers,
-    bar: Progress,
+    batches: tf.data.Dataset,
+    steps: int,
     positions: float | None,
-) -> Callable[[tf.data.Dataset], float]:
-    """Return what trains a compiled model on the batches of an epoch and gives the mean loss."""
+    on_step: Callable[[], object],
+) -> Callable[[], float]:
+    """Return what trains a compiled model on the next epoch of batches and gives the mean loss."""
     if workers.count > 1:
-        return partial(JointTraining(model, loss, workers, positions).epoch, on_step=bar.update)
+        joint = JointTraining(model, loss, workers, batches, positions)
+        return partial(joint.epoch, steps, on_step)
     replicas = model.distribute_strategy.num_replicas_in_sync
+    if replicas > 1 or positions is not None:
+        batches = split_among(batches, replicas, positions)
+    step = kept(model, _step_for, model.optimizer, signature_of(batches))
+    given = iter(model.distribute_strategy.experimental_distribute_dataset(batches))
 
-    def train(batches: tf.data.Dataset) -> float:
-        if replicas > 1 or positions is not None:
-            batches = split_among(batches, replicas, positions)
-        model.train_function = kept(model, _step_for, model.optimizer, signature_of(batches))
-        progress = _StepProgress(bar)
-        return model.fit(batches, shuffle=False, verbose=0, callbacks=[progress]).history["loss"][0]
+    def train() -> float:
+        model.reset_metrics()
+        mean = math.nan
+        for _ in range(steps):
+            mean = step(given)["loss"]
+            on_step()
+        return float(mean)
 
     return train
 
@@ -310,15 +319,6 @@ def standing(objective: Objective, state: FitState) -> str:
         f"{objective.metric_name} {state.metrics[-1]:.4g}, best {best:.4g}, epoch {state.epoch}, "
         f"loss {state.losses[-1]:.3g}"
     )
-
-
-class _StepProgress(keras.callbacks.Callback):
-    def __init__(self, bar: Progress) -> None:
-        super().__init__()
-        self._bar = bar
-
-    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        self._bar.update()
 
 
 class _Checkpoints:

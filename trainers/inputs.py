@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from cereals_tf.data_prep import records
 from cereals_tf.data_prep.grid import STRIDE, Box, cells
-from cereals_tf.data_prep.mapping import mapped
+from cereals_tf.data_prep.mapping import as_it_is, flat_mapped, mapped
 from cereals_tf.data_prep.random_access import columns, read_at
 from cereals_tf.trainers.augment import augment_cost, augment_label
 from cereals_tf.trainers.cache import Cache, sample_bytes
@@ -79,30 +79,40 @@ class TrainingData:
         one_size = len({(crop.height, crop.width) for crop in crops}) == 1
         self._batched = tf.data.Dataset.batch if one_size else tf.data.Dataset.padded_batch
 
-    def epoch(self, seed: int) -> tf.data.Dataset:
-        """Return one epoch of (image uint8 [B,H,W,3], target [B,h,w,...], weight float32 [B,h,w]).
+    def epochs(self, seeds: Sequence[int]) -> tf.data.Dataset:
+        """Return epochs of (image uint8 [B,H,W,3], target [B,h,w,...], weight float32 [B,h,w]).
 
-        Where features stand for the images, they take their place, as a tuple.
-        The order depends on the seed and on TensorFlow's global seed, which `fit` sets: to set it
-        here would make TensorFlow optimise its graphs anew in every epoch.
+        Where features stand for the images, they take their place, as a tuple. They come from one
+        dataset, as TensorFlow takes longer to build and optimise one than to read a small epoch.
+
+        Args:
+            seeds: One for each epoch, below 2^63. The order depends on it and on TensorFlow's
+                global seed, which `fit` sets (to set it here would make TensorFlow optimise its
+                graphs anew); a global seed of 0 is an error of TensorFlow's.
+
+        Returns:
+            The batches of the first seed's epoch, of the second's and so on, `steps` of each.
         """
+        seeded = tf.data.Dataset.from_tensor_slices(tf.constant(seeds, tf.int64, [len(seeds)]))
+        batches = flat_mapped(seeded, self._epoch).prefetch(tf.data.AUTOTUNE)
+        return batches.apply(tf.data.experimental.assert_cardinality(len(seeds) * self.steps))
+
+    def _epoch(self, seed: tf.Tensor) -> tf.data.Dataset:
         samples = self._drawn(partial(self._shuffle, seed))
         if self._augment:
             samples = mapped(samples.enumerate(), partial(self._augmented, seed))
         # For a batch of one it is known then, and so to the model, that it is one.
-        batches = self._batched(samples, self._batch_size, drop_remainder=self._batch_size == 1)
-        batches = batches.prefetch(tf.data.AUTOTUNE)
-        return batches.apply(tf.data.experimental.assert_cardinality(self.steps))
+        return self._batched(samples, self._batch_size, drop_remainder=self._batch_size == 1)
 
-    def _shuffle(self, seed: int, samples: tf.data.Dataset) -> tf.data.Dataset:
+    def _shuffle(self, seed: Any, samples: tf.data.Dataset) -> tf.data.Dataset:
         order = samples.shuffle(self._count, seed=seed, reshuffle_each_iteration=self._again)
         return order.repeat().take(self._batch_size * self.steps) if self._again else order
 
     def _augmented(
-        self, seed: int, number: tf.Tensor, sample: tuple[tf.Tensor, ...]
+        self, seed: tf.Tensor, number: tf.Tensor, sample: tuple[tf.Tensor, ...]
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Return another view of a sample, which is drawn from the epoch's seed and its number."""
-        seeds = tf.stack([tf.constant(seed % 2**63, tf.int64), number])
+        seeds = tf.stack([seed, number])
         if self._target == "cost":
             image, cost, weight = sample
             return augment_cost(image, cost, weight, seeds)
@@ -162,11 +172,14 @@ class TrainingData:
             return plan[1], *self._decode(record, plan[0])
 
         def cut(rows: tf.Tensor, *whole: tf.Tensor) -> tf.data.Dataset:
-            return tf.data.Dataset.from_tensor_slices(rows).map(lambda row: _cut(row, *whole))
+            parts = tf.data.Dataset.from_tensor_slices(rows)
+            return parts.map(as_it_is(lambda row: _cut(row, *whole)))
 
         both = tf.data.Dataset.zip((self._split.records(image_ids), plan))
         decoded: tf.data.Dataset = mapped(both, decode)
-        return mapped(decoded, lambda rows, *whole: whole) if self._whole else decoded.flat_map(cut)
+        if self._whole:
+            return mapped(decoded, lambda rows, *whole: whole)
+        return flat_mapped(decoded, cut)
 
     def _featured(self, size: int) -> Callable[[Draw], tf.data.Dataset]:
         """Return what `_source` returns, where features stand for the images.

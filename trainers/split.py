@@ -13,7 +13,7 @@ import tensorflow as tf
 from cereals_tf.data_prep import records
 from cereals_tf.data_prep.dataset import IMAGES, ImageEntry, PreparedData
 from cereals_tf.data_prep.errors import UserError
-from cereals_tf.data_prep.mapping import mapped
+from cereals_tf.data_prep.mapping import as_it_is, mapped
 from cereals_tf.data_prep.random_access import columns, read_at, record_offsets
 from cereals_tf.data_prep.remote import RemotePath
 from cereals_tf.trainers.features import Features
@@ -163,7 +163,7 @@ class Split:
         self.features.compute(ids)
         read = self.features.read(tf.data.Dataset.from_tensor_slices(self.features.places(ids)))
         both = tf.data.Dataset.zip((batched(read), decoded(target)))
-        return both.map(lambda seen, targets: (*seen, *targets))
+        return both.map(as_it_is(lambda seen, targets: (*seen, *targets)))
 
     def _sifted(self, image_ids: Sequence[str]) -> tf.data.Dataset:
         """Read all records and return those of the given images, in order."""

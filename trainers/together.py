@@ -21,6 +21,7 @@ class JointTraining:
         model: A compiled model in plain variables, equal at all workers.
         loss: A mean over weighted positions, or their sum.
         workers: All of them.
+        batches: Of all epochs, the same at all workers.
         positions: See `fitting.fit`.
     """
 
@@ -29,9 +30,11 @@ class JointTraining:
         model: keras.Model,
         loss: keras.losses.Loss,
         workers: Workers,
+        batches: tf.data.Dataset,
         positions: float | None = None,
     ) -> None:
-        self._workers, self._positions = workers, positions
+        self._workers = workers
+        self._batches = iter(workers.parts(split_among(batches, workers.count, positions)))
         self._averages = list(_averages(model))
         total, weights, optimizer = summed(loss), model.trainable_variables, model.optimizer
 
@@ -50,13 +53,11 @@ class JointTraining:
 
         self._step = step
 
-    def epoch(self, batches: tf.data.Dataset, on_step: Callable[[], object]) -> float:
-        """Train on the batches of an epoch, the same at all workers, and return the mean loss."""
-        parts = self._workers.parts(split_among(batches, self._workers.count, self._positions))
-        steps = iter(parts)
+    def epoch(self, steps: int, on_step: Callable[[], object]) -> float:
+        """Train on so many batches, those of an epoch, and return the mean loss."""
         losses, sizes = [], []
-        for _ in range(int(parts.cardinality())):
-            loss, size = self._step(steps)
+        for _ in range(steps):
+            loss, size = self._step(self._batches)
             losses.append(loss)
             sizes.append(size)
             on_step()

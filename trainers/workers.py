@@ -17,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from cereals_tf.data_prep.errors import UserError
+from cereals_tf.data_prep.mapping import as_it_is
 from cereals_tf.data_prep.progress import note
 from cereals_tf.data_prep.quiet import notes_kept_back
 from cereals_tf.trainers.cluster import read_cluster
@@ -99,7 +100,7 @@ class Workers:
             first = self.index * size
             return tf.nest.map_structure(lambda whole: whole[first : first + size], batch)
 
-        return batches.map(part)
+        return batches.map(as_it_is(part))
 
     def follow_chief(self, variables: Sequence[keras.Variable]) -> None:
         """Give variables the values that they have at the chief."""

@@ -37,6 +37,7 @@ from cereals_tf.trainers.inputs import TrainingData
 from cereals_tf.trainers.samples import Sample
 from cereals_tf.trainers.split import Split
 
+TRIAL_SEED = 1
 TRIAL_STEPS = 10
 FORWARD = 1 / 3
 """Of the time of a training step, what goes into its forward pass."""
@@ -159,6 +160,7 @@ def initial_images(options: Options, train: Split, known: Sequence[Chosen] = ())
 def _step(campaign: Campaign, models: Models, task: Task, val: Split) -> float:
     """Return the seconds of a training step."""
     options = models.options
+    models.seed(TRIAL_SEED)
     model, (val,) = as_taken(campaign, models, task, models.build(task), val)
     whole = {entry.image_id: Box(0, 0, entry.height, entry.width) for entry in val.images}
     few = dict(islice(whole.items(), options.batch_size))
@@ -172,9 +174,9 @@ def _step(campaign: Campaign, models: Models, task: Task, val: Split) -> float:
         TRIAL_STEPS,
     )
     compile_model(model, task.loss(options), options.learning_rate)
-    model.fit(data.epoch(0), shuffle=False, verbose=0)
+    model.fit(data.epochs([0]), shuffle=False, verbose=0)
     started = time.monotonic()
-    model.fit(data.epoch(1), shuffle=False, verbose=0)
+    model.fit(data.epochs([1]), shuffle=False, verbose=0)
     return (time.monotonic() - started) / data.steps
 
 

@@ -199,7 +199,7 @@ def _first_epoch(reader: Split) -> tf.data.Dataset:
     boxes = {entry.image_id: Box(0, 0, entry.height, entry.width) for entry in reader.images}
     regions = {image_id: [box] for image_id, box in boxes.items()}
     samples = {image_id: [Sample(box, box)] for image_id, box in boxes.items()}
-    return TrainingData(reader, "segmentation", regions, samples).epoch(seed=0)
+    return TrainingData(reader, "segmentation", regions, samples).epochs([0])
 
 
 def _exhaust(dataset: tf.data.Dataset) -> None:

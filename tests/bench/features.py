@@ -32,7 +32,7 @@ from cereals_tf.trainers.split import Split
 from tests.bench.measure import Row, interleaved, per_image
 from tests.bench.scoring import Size, memory_row, score_afresh
 
-SEED = 0
+SEED = 1
 
 
 FULL = Size(128, 256, 512, 200, 2000, 20, 3)
@@ -102,7 +102,7 @@ def _training(folder: Path, size: Size) -> Row:
     compile_model(head, segmentation_loss(), 1e-2)
     split = with_features(campaign, open_split(campaign, "train"), models)
     data = _training_data(split, campaign.options.batch_size)
-    batches = list(data.epoch(SEED))
+    batches = list(data.epochs([SEED]))
     seen = [np.concatenate([batch[0][level] for batch in batches]) for level in range(3)]
     labels, weights = (np.concatenate([batch[part] for batch in batches]) for part in (1, 2))
 
@@ -111,7 +111,7 @@ def _training(folder: Path, size: Size) -> Row:
         head.fit(tuple(seen), labels, sample_weight=weights, **arguments)
 
     def from_disk() -> None:
-        head.fit(data.epoch(SEED), shuffle=False, verbose=0)
+        head.fit(data.epochs([SEED]), shuffle=False, verbose=0)
 
     seconds = interleaved({"ours": from_disk, "arrays": on_arrays}, size.repeats)
     what = f"epoch of a head, {size.height}x{size.width}, features from disk"

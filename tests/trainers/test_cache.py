@@ -50,7 +50,7 @@ def _training_data(reader, cache, target="segmentation", train_on="crop", min_st
 def _epochs(training, seeds=(3, 4, 3)):
     """The batches of some epochs, as `fit` asks for them."""
     tf.random.set_seed(1)
-    return [[part.numpy() for part in batch] for seed in seeds for batch in training.epoch(seed)]
+    return [[part.numpy() for part in batch] for batch in training.epochs(seeds)]
 
 
 def _assert_same(found, expected):
@@ -156,7 +156,7 @@ def test_auto_takes_memory_for_what_fits_into_its_share():
 def test_size_of_a_sample_is_that_of_its_tensors(data):
     for target in ("segmentation", "cost"):
         training = _training_data(Split(data, "train"), Cache(), target, "mask")
-        for batch in training.epoch(0):
+        for batch in training.epochs([0]):
             assert sum(part.numpy().nbytes for part in batch) == sample_bytes(40, 200)
 
 

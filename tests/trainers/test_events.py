@@ -99,19 +99,20 @@ def test_tensorboard_itself_reads_them(tmp_path):
     assert plugins == {"val/a": "images"}
 
 
-def fitted(folder, on_epoch, epoch_data, epochs=4):
+def fitted(folder, on_epoch, metrics=(5.0, 4.0, 3.0, 2.0), epochs=4):
     """Train a model of one weight."""
     keras.utils.set_random_seed(3)
     model = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Conv2D(1, 1)])
-    measure = iter([5.0, 4.0, 3.0, 2.0, 1.0]).__next__
+    measure = iter(metrics).__next__
     objective = Objective("cost", cost_loss(), "MSE", measure, False)
     options = FitOptions(epochs, 9, 0.125)
-    return fit(model, objective, epoch_data, 1, options, 7, folder, on_epoch), model
+    return fit(model, objective, batches, 1, options, 7, folder, on_epoch), model
 
 
-def batches(seed):
+def batches(seeds):
     images = np.random.default_rng(0).normal(size=(1, 1, 8, 8, 1)).astype("float32")
-    weights = np.ones((1, 1, 8, 8), "float32")
+    images = np.repeat(images, len(seeds), axis=0)
+    weights = np.ones((len(seeds), 1, 8, 8), "float32")
     return tf.data.Dataset.from_tensor_slices((images, images, weights))
 
 
@@ -119,22 +120,18 @@ def test_an_interrupted_training_shows_every_epoch_once(tmp_path):
     class InterruptionError(Exception):
         pass
 
-    calls = []
-
-    def interrupted(seed):
-        calls.append(seed)
-        if len(calls) == 3:
-            raise InterruptionError
-        return batches(seed)
+    def interrupted():
+        yield from (5.0, 4.0)
+        raise InterruptionError
 
     def writer(file):
         return epoch_writer(file, "cost", "MSE", lambda epoch: 0.125)
 
     with pytest.raises(InterruptionError), EventFile(tmp_path / "events", "cost") as file:
-        fitted(tmp_path / "checkpoints", writer(file), interrupted)
+        fitted(tmp_path / "checkpoints", writer(file), interrupted())
     assert len(points(tmp_path / "events")["cost/loss"]) == 2
     with EventFile(tmp_path / "events", "cost") as file:
-        state, _ = fitted(tmp_path / "checkpoints", writer(file), batches)
+        state, _ = fitted(tmp_path / "checkpoints", writer(file))
     assert state.epoch == 4
     assert points(tmp_path / "events") == expected(state.losses, state.metrics, 0.125)
 
@@ -142,8 +139,8 @@ def test_an_interrupted_training_shows_every_epoch_once(tmp_path):
 def test_a_training_is_the_same_with_and_without_events(tmp_path):
     with EventFile(tmp_path / "events", "cost") as file:
         write = epoch_writer(file, "cost", "MSE", lambda epoch: 0.125)
-        state, model = fitted(tmp_path / "shown", write, batches)
-    plain, other = fitted(tmp_path / "hidden", None, batches)
+        state, model = fitted(tmp_path / "shown", write)
+    plain, other = fitted(tmp_path / "hidden", None)
     assert state == plain
     for one, two in zip(model.get_weights(), other.get_weights(), strict=True):
         np.testing.assert_array_equal(one, two)

@@ -192,7 +192,7 @@ def test_samples_have_features_for_images(features, encoder, tmp_path, target, w
     def batches(split):
         data = TrainingData(split, target, boxes, samples, 2, Cache(way, tmp_path / "cache"), 2)
         tf.random.set_seed(3)
-        return list(data.epoch(5))
+        return list(data.epochs([5]))
 
     images, found = batches(features.split), batches(seen_by_head(features))
     assert len(images) == len(found) == 2

@@ -5,6 +5,8 @@ import math
 import os
 import shutil
 import signal
+from functools import reduce
+from itertools import chain, count, repeat
 
 import keras
 import numpy as np
@@ -48,8 +50,21 @@ def _epoch(seed, scale=1.0):
     return tf.data.Dataset.from_tensor_slices(parts)
 
 
+def _each(epoch):
+    """What `fit` takes for epochs that are made one by one."""
+
+    def epochs(seeds):
+        first, *others = [epoch(seed) for seed in seeds or [0]]
+        return reduce(tf.data.Dataset.concatenate, others, first).take(len(seeds) * STEPS)
+
+    return epochs
+
+
+EPOCHS = _each(_epoch)
+
+
 def _fit(
-    model, measure, folder, epochs=50, patience=3, higher=True, epoch_data=_epoch, rate=0.01, **more
+    model, measure, folder, epochs=50, patience=3, higher=True, epoch_data=EPOCHS, rate=0.01, **more
 ):
     objective = Objective("cost", cost_loss(), "score", measure, higher)
     options = FitOptions(epochs, patience, rate)
@@ -240,7 +255,7 @@ def test_every_epoch_has_the_learning_rate_of_its_schedule(tmp_path, schedule):
 
     objective = Objective("cost", cost_loss(), "score", measure, True)
     options = FitOptions(6, 9, 0.02, schedule)
-    fit(model, objective, _epoch, STEPS, options, 7, tmp_path)
+    fit(model, objective, EPOCHS, STEPS, options, 7, tmp_path)
     assert rates == pytest.approx(expected, rel=1e-6)
     remark = FitState([0.0] * 6, [1.0, *[0.0] * 5]).remark(options, True)
     assert (remark is None) == (schedule == "cosine")
@@ -269,8 +284,8 @@ def test_all_labelled_positions_count_alike_or_those_of_a_step(tmp_path):
     """The model predicts 0, and stays so."""
     targets = np.array([0.0, 0.0, 0.0, 8.0], "float32").reshape(STEPS, 1, 1, 1, 1)
     weights = np.zeros((STEPS, 1, 8, 8), "float32")
-    for step, count in enumerate((10, 20, 30, 4)):
-        weights[step].flat[:count] = 1
+    for step, labelled in enumerate((10, 20, 30, 4)):
+        weights[step].flat[:labelled] = 1
     images = np.zeros((STEPS, 1, 8, 8, 3), "float32")
     batches = tf.data.Dataset.from_tensor_slices((images, targets, weights))
     image = keras.Input((8, 8, 3))
@@ -283,7 +298,7 @@ def test_all_labelled_positions_count_alike_or_those_of_a_step(tmp_path):
             lambda: 0.0,
             folder,
             1,
-            epoch_data=lambda seed: batches,
+            epoch_data=lambda seeds: batches,
             rate=0.0,
             positions=positions,
         )
@@ -315,18 +330,19 @@ def test_a_step_is_traced_for_its_batches_whatever_the_model_was_trained_on_befo
             parts = (np.ones((STEPS, 1, side, side, n), "float32") for n in (3, 1))
             return tf.data.Dataset.from_tensor_slices((*parts, np.ones((STEPS, 1, side, side))))
 
-        _fit(model, lambda: 1.0, tmp_path / str(number), epochs=1, epoch_data=epoch)
+        _fit(model, lambda: 1.0, tmp_path / str(number), epochs=1, epoch_data=_each(epoch))
     assert noting.shapes == [(1, 8, 8, 3), (1, 16, 16, 3)]
 
 
 @pytest.mark.parametrize("scale", [np.nan, 1e30])
 def test_divergence_is_the_user_s_to_mend(tmp_path, scale):
+    scales = chain([1.0], repeat(scale))
+
     def epoch_data(seed):
-        diverging = (tmp_path / "state.json").exists()
-        return _epoch(seed, scale if diverging else 1.0)
+        return _epoch(seed, next(scales))
 
     with pytest.raises(UserError, match=r"--learning_rate=0\.01: .* cost .* epoch 2"):
-        _fit(_model(0), lambda: 0.0, tmp_path, epoch_data=epoch_data)
+        _fit(_model(0), lambda: 0.0, tmp_path, epoch_data=_each(epoch_data))
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == ["epoch-0000.npz", "state.json"]
 
@@ -335,7 +351,7 @@ def test_steps_without_weight_change_no_loss_to_nan(tmp_path):
     def epoch_data(seed):
         return _epoch(seed).map(lambda image, target, weight: (image, target, 0 * weight))
 
-    state = _fit(_model(0), lambda: 0.0, tmp_path, epochs=2, epoch_data=epoch_data)
+    state = _fit(_model(0), lambda: 0.0, tmp_path, epochs=2, epoch_data=_each(epoch_data))
     assert state.losses == [0.0, 0.0]
 
 
@@ -385,11 +401,16 @@ def _struck_in(folder, epoch):
         with tf.control_dependencies([tf.py_function(strike, [step], tf.int64)]):
             return tuple(map(tf.identity, batch))
 
-    def epoch_data(seed):
-        data = _epoch(seed)
-        return data.enumerate().map(pass_on) if _finished_epochs(folder) == epoch else data
+    def epochs(seeds):
+        numbers = count(_finished_epochs(folder))
 
-    return epoch_data
+        def epoch_data(seed):
+            data = _epoch(seed)
+            return data.enumerate().map(pass_on) if next(numbers) == epoch else data
+
+        return _each(epoch_data)(seeds)
+
+    return epochs
 
 
 def _stored(path):
@@ -450,7 +471,11 @@ def _half_model(seed, policy):
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_interrupted_training_in_mixed_precision_ends_the_same(tmp_path, policy):
     """The gradients overflow at first, so that float16 has to lower the scale of its loss."""
-    run = {"epochs": len(METRICS), "patience": 9, "epoch_data": lambda seed: _epoch(seed, 30.0)}
+    run = {
+        "epochs": len(METRICS),
+        "patience": 9,
+        "epoch_data": _each(lambda seed: _epoch(seed, 30.0)),
+    }
     calm, struck = tmp_path / "calm", tmp_path / "struck"
     undisturbed, disturbed = _half_model(0, policy), _half_model(0, policy)
     expected = _fit(undisturbed, _measure_from(calm), calm, **run)

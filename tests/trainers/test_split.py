@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 from cereals_tf.data_prep import records
@@ -113,7 +114,8 @@ def test_training_sees_the_overlay(readers, tmp_path, target, cache):
         "segmentation": [label[4::8, 4::8][:4, :6] for label in map(labels.get, "ac")],
         "cost": [costs[name][..., None] for name in "ac"],
     }[target]
-    found = [value[0].numpy() for _, value, _ in data.epoch(3)]
+    tf.random.set_seed(1)
+    found = [value[0].numpy() for _, value, _ in data.epochs([3])]
     assert len(found) == 2
     for value in expected:
         rows, columns = value.shape[:2]

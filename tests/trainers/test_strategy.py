@@ -52,8 +52,10 @@ weights = (rng.random((7, 8, 8)) < np.linspace(0, 1, 7)[:, None, None]).astype("
 data = tf.data.Dataset.from_tensor_slices((images, labels, weights))
 
 def epoch(seed):
-    order = data.shuffle(7, seed=seed, reshuffle_each_iteration=False)
-    return order.batch(4).apply(tf.data.experimental.assert_cardinality(2))
+    return data.shuffle(7, seed=seed, reshuffle_each_iteration=False).batch(4)
+
+def epochs(seeds):
+    return tf.data.Dataset.from_tensor_slices(tf.constant(seeds, tf.int64)).flat_map(epoch)
 
 def train(name, strike_at=None):
     model, done = build(), []
@@ -64,7 +66,7 @@ def train(name, strike_at=None):
             raise KeyboardInterrupt
         return float(infer())
     objective = Objective("test", segmentation_loss(), "sum", measure, True)
-    state = fit(model, objective, epoch, 2, FitOptions(3, 9, 0.01), 7, Path(folder, name))
+    state = fit(model, objective, epochs, 2, FitOptions(3, 9, 0.01), 7, Path(folder, name))
     return state, [*model.get_weights(), *map(np.array, model.optimizer.variables)]
 
 state, arrays = train("calm")

@@ -148,7 +148,7 @@ class Training:
             fit(
                 model,
                 goal,
-                data.epoch,
+                data.epochs,
                 data.steps,
                 how,
                 seed,

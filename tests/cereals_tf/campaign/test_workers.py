@@ -35,11 +35,11 @@ if sys.argv.pop() == "dies":
     load_tensorflow()
     from cereals_tf.trainers.together import JointTraining
     train, epochs = JointTraining.epoch, []
-    def epoch(self, batches, on_step):
+    def epoch(self, steps, on_step):
         epochs.append(self)
         if len(epochs) == 2:
             os.kill(os.getpid(), signal.SIGKILL)
-        return train(self, batches, on_step)
+        return train(self, steps, on_step)
     JointTraining.epoch = epoch
 cli.console()
 """
