@@ -404,6 +404,11 @@ def print_table(table: Table) -> None:
     _Screen(soft_wrap=False, markup=False, emoji=False).print(table)
 
 
+def screen_width() -> int:
+    """Return how many columns the terminal has, 80 where stdout is none."""
+    return _Screen().width
+
+
 class _Screen(Console):
     """Leaves a closed pipe to its caller."""
 

@@ -36,7 +36,7 @@ from cereals_tf.reproduce.outcomes import Outcome, by_cell, read_outcomes
 from cereals_tf.reproduce.page import grid_page
 from cereals_tf.reproduce.results import cell_rows, round_rows, to_json
 from cereals_tf.reproduce.table import tables, to_latex, to_markdown, to_terminal
-from cereals_tf.tables import format_duration, print_table
+from cereals_tf.tables import format_duration, print_table, screen_width
 
 GRID = "grid.json"
 OPTIONS = "options"
@@ -76,7 +76,8 @@ def reproduce(
     outcomes = read_outcomes(out, data, planned, grid.split)
     write_results(out, outcomes, len(planned), described)
     for table in tables(by_cell(outcomes)):
-        print_table(to_terminal(table))
+        for part in to_terminal(table, screen_width()):
+            print_table(part)
     missing = len(planned) - sum(len(o.rounds) >= o.planned.rounds for o in outcomes)
     if missing:
         text = f"{out}: {missing} of {len(planned)} campaigns are unfinished"

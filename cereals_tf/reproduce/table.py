@@ -1,8 +1,9 @@
 """The grid's tables, as text: Markdown, LaTeX, and for the terminal."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from rich.cells import cell_len
 from rich.table import Table as RichTable
 
 from cereals_tf.report.tables import clock
@@ -202,14 +203,28 @@ def _latex_table(table: Table) -> str:
     )
 
 
-def to_terminal(table: Table) -> RichTable:
-    """Return a table for the terminal."""
-    shown = RichTable(title=table.title, title_justify="left")
-    for place, heading in enumerate(table.header):
-        shown.add_column(heading, justify="right" if place else "left", overflow="fold")
-    for row in table.rows:
-        shown.add_row(*row)
-    return shown
+def to_terminal(table: Table, width: int) -> Iterator[RichTable]:
+    """Return a table for a terminal of so many columns, in parts that fit where it does not."""
+    for number, places in enumerate(_parts(table, width)):
+        shown = RichTable(title=None if number else table.title, title_justify="left")
+        for place in places:
+            shown.add_column(table.header[place], justify="right" if place else "left")
+        for row in table.rows:
+            shown.add_row(*(row[place] for place in places))
+        yield shown
+
+
+def _parts(table: Table, width: int) -> list[list[int]]:
+    """Return the columns of each part, the first column in all of them."""
+    columns = zip(table.header, *table.rows, strict=True)
+    needed = [max(map(cell_len, column)) + 3 for column in columns]
+    parts = [[0]]
+    for place in range(1, len(needed)):
+        used = 1 + sum(needed[other] for other in parts[-1])
+        if used + needed[place] > width and len(parts[-1]) > 1:
+            parts.append([0])
+        parts[-1].append(place)
+    return parts
 
 
 def _escaped(texts: Sequence[str], escape: Callable[[str], str]) -> list[str]:

@@ -1,10 +1,12 @@
 import csv
 import io
+import re
 import statistics
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from cereals_tf.campaign.options import Options
 from cereals_tf.reproduce.comparison import (
@@ -26,7 +28,7 @@ from cereals_tf.reproduce.outcomes import (
 )
 from cereals_tf.reproduce.paper import paper_value
 from cereals_tf.reproduce.results import cell_rows, round_rows, to_json
-from cereals_tf.reproduce.table import tables, to_latex, to_markdown
+from cereals_tf.reproduce.table import tables, to_latex, to_markdown, to_terminal
 
 INFORMATIONS = ("entropy", "random", "random_grid")
 GRID = Grid(INFORMATIONS, ("image", "1/4"), ("ratio",), "1/4", ("gt", "est"), 3, 2)
@@ -216,6 +218,24 @@ def test_markdown(outcomes):
     assert f"{row} 0.605 ± 0.005 | 0:05:00 |" in text
     assert "| campaign | lead over random_grid | lead over random | lead over none |" in text
     assert "| +0.310 ± 0.025 |" in text
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_a_terminal_shows_every_number_whole_in_parts_as_wide_as_it_is(outcomes, width):
+    for table in tables(by_cell(outcomes)):
+        parts = list(to_terminal(table, width))
+        shown = io.StringIO()
+        for part in parts:
+            Console(file=shown, width=width).print(part)
+        lines = shown.getvalue().splitlines()
+        assert max(map(len, lines)) <= width
+        body = [re.split(" *│ *", line)[1:-1] for line in lines if line.startswith("│")]
+        assert len(body) == len(parts) * len(table.rows)
+        for number, row in enumerate(table.rows):
+            found = body[number :: len(table.rows)]
+            assert {line[0] for line in found} == {row[0]}
+            assert [text for line in found for text in line[1:]] == [*row[1:]]
+    assert (len(parts) == 1) == (width == 200)
 
 
 def test_latex_escapes_what_latex_would_read(outcomes):
