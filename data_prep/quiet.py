@@ -23,33 +23,36 @@ def stderr_to(log: TextIO) -> Iterator[TextIO]:
     """
     handler = logging.StreamHandler(log)  # while there is one, libraries do not add their own
     logging.getLogger().addHandler(handler)
-    sys.stderr.flush()
-    with os.fdopen(os.dup(2), "w", buffering=1) as screen:
-        os.dup2(log.fileno(), 2)
-        try:
+    try:
+        with _redirected(log.fileno()) as screen:
             yield screen
-        finally:
-            sys.stderr.flush()
-            os.dup2(screen.fileno(), 2)
-            logging.getLogger().removeHandler(handler)
+    finally:
+        logging.getLogger().removeHandler(handler)
 
 
 @contextmanager
 def notes_kept_back() -> Iterator[None]:
     """Keep what libraries write to stderr off the screen, but where they fail."""
-    sys.stderr.flush()
-    screen = os.dup(2)
-    with tempfile.TemporaryFile() as notes:
-        os.dup2(notes.fileno(), 2)
+    with tempfile.TemporaryFile() as notes, _redirected(notes.fileno()) as screen:
         try:
             yield
         except Exception:
             notes.seek(0)
-            os.write(screen, notes.read())
+            os.write(screen.fileno(), notes.read())
             raise
+
+
+@contextmanager
+def _redirected(file: int) -> Iterator[TextIO]:
+    """Send what this process writes to stderr to a file; yields what writes to the screen."""
+    sys.stderr.flush()
+    with os.fdopen(os.dup(2), "w", buffering=1) as screen:
+        os.dup2(file, 2)
+        try:
+            yield screen
         finally:
-            os.dup2(screen, 2)
-            os.close(screen)
+            sys.stderr.flush()
+            os.dup2(screen.fileno(), 2)
 
 
 def load_tensorflow() -> None:

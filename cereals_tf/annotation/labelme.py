@@ -34,7 +34,7 @@ from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.files import write_atomically
 from cereals_tf.data_prep.problems import SourceLog
 from cereals_tf.data_prep.sources.labelme import drawn_shape, label_of, shapes_of
-from cereals_tf.data_prep.sources.reading import INVALID_SHAPES, files_below, read_json
+from cereals_tf.data_prep.sources.reading import INVALID_SHAPES, files_below, read_object
 from cereals_tf.data_prep.text import shown
 
 LABELS = "labels.txt"
@@ -164,7 +164,7 @@ def read_drawings(source: Path, log: SourceLog) -> list[Drawn]:
 
 
 def _drawings_in(path: Path) -> Drawn:
-    content = read_json(path)
+    content = read_object(path)
     asked = _asked(path, content)
     height, width = asked["size"]
     shapes = []

@@ -42,7 +42,7 @@ from cereals_tf.data_prep.problems import SourceLog
 from cereals_tf.data_prep.sources.reading import (
     INVALID_SHAPES,
     outline_object,
-    read_file,
+    read_json,
     read_points,
 )
 
@@ -178,13 +178,7 @@ def read_drawings(source: Path, log: SourceLog) -> list[Drawn]:
     Raises:
         UserError: It is no such export.
     """
-    encoded = read_file(source)
-    if not encoded:
-        raise UserError(f"{source}: an empty file")
-    try:
-        content = json.loads(encoded)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{source}: broken JSON: {error}") from None
+    content = read_json(source)
     if not isinstance(content, list):
         raise UserError(
             f"{source}: expected a list of tasks, Label Studio's export as JSON, found "

@@ -72,7 +72,7 @@ from cereals_tf.campaign.stopwatch import Stopwatch
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.files import write_atomically
 from cereals_tf.data_prep.progress import note, within
-from cereals_tf.data_prep.sources.reading import read_json
+from cereals_tf.data_prep.sources.reading import read_object
 from cereals_tf.trainers.evaluation import READ_ANEW, CostEvaluator
 from cereals_tf.trainers.split import Split
 from cereals_tf.trainers.workers import ALONE, Workers
@@ -347,7 +347,7 @@ class Round:
     def _pool_rank(self) -> float | None:
         """Return what was found when the regions were chosen, if anything was."""
         path = self._scratch / POOL_RANK
-        return read_json(path)["rank"] if path.exists() else None
+        return read_object(path)["rank"] if path.exists() else None
 
     def _measured_on(self) -> list[Split]:
         """Return val, and test where that has labels; no choice is made by test."""

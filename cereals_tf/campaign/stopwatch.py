@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from cereals_tf.data_prep.files import write_atomically
-from cereals_tf.data_prep.sources.reading import read_json
+from cereals_tf.data_prep.sources.reading import read_object
 
 
 class Stopwatch:
@@ -20,7 +20,7 @@ class Stopwatch:
     @property
     def seconds(self) -> dict[str, float]:
         """The seconds of each stage so far, by its name."""
-        return read_json(self._path) if self._path.exists() else {}
+        return read_object(self._path) if self._path.exists() else {}
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:

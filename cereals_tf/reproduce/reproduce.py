@@ -25,7 +25,7 @@ from cereals_tf.data_prep.dataset import PreparedData
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.files import write_atomically
 from cereals_tf.data_prep.remote import RemotePath
-from cereals_tf.data_prep.sources.reading import read_json
+from cereals_tf.data_prep.sources.reading import read_object
 from cereals_tf.report.page import PAGE
 from cereals_tf.report.pictures import stacked_png
 from cereals_tf.reproduce.campaigns import CAMPAIGNS, complete_grid
@@ -170,7 +170,7 @@ def read_grid(path: Path, grid: Grid, base: Options) -> tuple[Grid, Options]:
     Raises:
         UserError: The file cannot be read, or has something that is no part of a grid.
     """
-    content = read_json(path)
+    content = read_object(path)
     options = content.pop(OPTIONS, {})
     known = {field.name: field for field in fields(Grid)}
     for name, value in content.items():

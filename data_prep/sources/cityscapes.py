@@ -31,7 +31,7 @@ from cereals_tf.data_prep.sources.reading import (
     checked_id,
     files_below,
     files_by_key,
-    read_json,
+    read_object,
     read_points,
     splits_matching,
 )
@@ -154,7 +154,7 @@ class CityscapesSource:
             of_train_ids = item.annotation.stem.endswith("TrainIds") and self.classes is CLASSES
             labels_as = CITYSCAPES_TRAIN_IDS.labels if of_train_ids else self._labels_as
             return annotation_of_mask(item, height, width, labels_as, self.options.tolerance)
-        content = read_json(item.annotation)
+        content = read_object(item.annotation)
         stated = [content.get("imgHeight"), content.get("imgWidth")]
         if stated != [height, width]:
             raise InvalidError(

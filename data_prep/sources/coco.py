@@ -27,7 +27,7 @@ from cereals_tf.data_prep.sources.reading import (
     file_inside,
     key_below,
     outline_object,
-    read_json,
+    read_object,
     splits_matching,
 )
 from cereals_tf.data_prep.sources.source import Annotation, Item
@@ -179,7 +179,7 @@ class CocoSource:
             )
         if "{split}" not in annotations:
             path = self._folder / annotations
-            yield _File("", path, read_json(path), self._folder / images)
+            yield _File("", path, read_object(path), self._folder / images)
             return
         found = {name for part in layout for name in splits_matching(self._folder, part)}
         place = str(self._folder / annotations)
@@ -187,7 +187,7 @@ class CocoSource:
             for name in names:
                 path, pictures = (self._folder / part.replace("{split}", name) for part in layout)
                 if split == "val" or os.path.lexists(path):
-                    yield _File(split, path, read_json(path), pictures)
+                    yield _File(split, path, read_object(path), pictures)
                 elif split == "train":
                     self._splits[split] = pair(images_below(pictures, self.log), {}, self.log)
                 else:

@@ -14,7 +14,7 @@ from cereals_tf.data_prep.description import Classes
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.option import option
 from cereals_tf.data_prep.problems import InvalidError
-from cereals_tf.data_prep.sources.reading import read_json
+from cereals_tf.data_prep.sources.reading import read_object
 from cereals_tf.data_prep.sources.splits import SplitOptions
 from cereals_tf.data_prep.text import counted, is_unicode, shown
 
@@ -200,7 +200,7 @@ def read_label_map(path: Path) -> LabelMap:
     """
     if not path.exists():
         raise UserError(f"{path}: no such classes file (see --classes)")
-    content = read_json(path)
+    content = read_object(path)
     for name in content.keys() - {*_FIELDS}:
         if near := get_close_matches(name, _FIELDS, n=1, cutoff=0.75):
             raise UserError(f"{path}: has the field {shown(name)}, did you mean {near[0]!r}?")

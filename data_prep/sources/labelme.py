@@ -35,7 +35,7 @@ from cereals_tf.data_prep.sources.reading import (
     files_below,
     key_below,
     outline_object,
-    read_json,
+    read_object,
     read_points,
     splits_matching,
 )
@@ -139,7 +139,7 @@ class LabelmeSource:
         for path in files:
             with self.log.noted("annotation files that cannot be used"):
                 damaged.add(path.with_suffix(""))
-                content = read_json(path)
+                content = read_object(path)
                 image = _image_of(self._folder, path, content)
                 if image in items:
                     raise UserError(f"{path}: annotates {image}, as {items[image].annotation} does")
@@ -163,7 +163,7 @@ class LabelmeSource:
     def annotation(self, item: Item, height: int, width: int) -> Annotation:
         """See `Source.annotation`."""
         assert item.annotation
-        content = read_json(item.annotation)
+        content = read_object(item.annotation)
         stated = [content.get("imageHeight"), content.get("imageWidth")]
         if stated not in ([height, width], [None, None]):
             raise InvalidError(

@@ -212,23 +212,32 @@ def read_file(path: Path, kind: str = UNREADABLE) -> bytes:
         raise InvalidError(kind, f"{path}: cannot be read: {error.strerror}") from None
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON file that holds an object.
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
 
     Raises:
-        InvalidError: It cannot be read, is broken or holds something else.
+        InvalidError: It cannot be read or is broken.
     """
     encoded = read_file(path)
     if not encoded:
         raise InvalidError(UNREADABLE, f"{path}: an empty file")
     try:
-        content = json.loads(encoded)
+        return json.loads(encoded)
     except UnicodeDecodeError as error:
         raise InvalidError(
             UNREADABLE, f"{path}: expected text in UTF-8, the byte {error.start} is none"
         ) from None
     except (ValueError, RecursionError) as error:
         raise InvalidError(UNREADABLE, f"{path}: broken JSON: {error}") from None
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Read a JSON file that holds an object.
+
+    Raises:
+        InvalidError: It cannot be read, is broken or holds something else.
+    """
+    content = read_json(path)
     if not isinstance(content, dict):
         raise InvalidError(
             UNREADABLE, f"{path}: expected an object, found {type(content).__name__}"

@@ -40,7 +40,7 @@ from cereals_tf.data_prep.files import (
     write_atomically,
 )
 from cereals_tf.data_prep.remote import RemotePath, folder_at
-from cereals_tf.data_prep.sources.reading import read_json
+from cereals_tf.data_prep.sources.reading import read_object
 
 FORMAT_VERSION = 1
 DESCRIPTION = "campaign.json"
@@ -127,7 +127,7 @@ class CommittedRound:
     def own_options(self) -> dict[str, Any]:
         """The options that the round has in place of the campaign's, in their written forms."""
         path = self.folder / OPTIONS_FILE
-        return read_json(path) if path.exists() else {}
+        return read_object(path) if path.exists() else {}
 
     @cached_property
     def metrics(self) -> Metrics:
@@ -208,7 +208,7 @@ class Campaign:
         path = folder / DESCRIPTION
         if not path.is_file():
             raise UserError(f"{folder}: not a campaign, it has no {DESCRIPTION}")
-        content = read_json(path)
+        content = read_object(path)
         if content.get("format_version") != FORMAT_VERSION:
             found = content.get("format_version")
             raise UserError(f"{path}: format version {found}, expected {FORMAT_VERSION}")
@@ -359,7 +359,7 @@ class Campaign:
         """
         if change.round == len(self.rounds()):
             shutil.rmtree(self.working / SCRATCH, ignore_errors=True)
-        before = read_json(self.folder / DESCRIPTION)
+        before = read_object(self.folder / DESCRIPTION)
         changes = [*before.get("changes", ()), change.to_json()]
         classes = asdict(self.recorded_classes or self.data_at(0).classes)
         return self._rewritten({"classes": classes, "changes": changes})
@@ -383,7 +383,7 @@ class Campaign:
 
     def _rewritten(self, parts: dict[str, Any]) -> "Campaign":
         path = self.folder / DESCRIPTION
-        write_atomically(path, _written({**read_json(path), **parts}))
+        write_atomically(path, _written({**read_object(path), **parts}))
         return Campaign.open(self.folder)
 
     @property

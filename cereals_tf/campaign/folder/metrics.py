@@ -8,7 +8,7 @@ from typing import Any
 
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.files import write_atomically
-from cereals_tf.data_prep.sources.reading import read_json
+from cereals_tf.data_prep.sources.reading import read_object
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class Metrics:
         Raises:
             UserError: The file is missing or damaged.
         """
-        content = read_json(path)
+        content = read_object(path)
         try:
             known: dict[str, Any] = {
                 field.name: content[field.name]

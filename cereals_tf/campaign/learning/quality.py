@@ -15,7 +15,7 @@ from cereals_tf.campaign.learning.task import Task
 from cereals_tf.data_prep.damage import damage_named
 from cereals_tf.data_prep.dataset import PreparedData
 from cereals_tf.data_prep.errors import UserError
-from cereals_tf.data_prep.sources.reading import read_json
+from cereals_tf.data_prep.sources.reading import read_object
 from cereals_tf.trainers.evaluation import Iou, SegmentationEvaluator, iou
 from cereals_tf.trainers.fitting import FitState
 from cereals_tf.trainers.split import Split
@@ -105,6 +105,6 @@ def _or_none(values: Iterable[float]) -> list[float | None]:
 
 def training_summary(scratch: Path, task: Task) -> Training:
     """Return how a task's training went, from what it left."""
-    state = FitState(**read_json(scratch / task.name / "state.json"))
+    state = FitState(**read_object(scratch / task.name / "state.json"))
     best_epoch = state.best_epoch(task.higher_is_better) + 1
     return Training(state.epoch, best_epoch, state.losses, state.metrics)
