@@ -1,6 +1,7 @@
-"""The layering that the folders promise, read from the imports."""
+"""What holds in all folders: imports go one way, values cannot be changed. Read from the source."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,13 @@ WINGS = {
 """The wings of a campaign, each of which may know those before it; what is in no wing knows all."""
 
 
+@cache
+def nodes(path):
+    return list(ast.walk(ast.parse(path.read_text())))
+
+
 def imported(path):
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -54,3 +60,18 @@ def test_the_wings_of_a_campaign_know_only_those_before_them(wing):
 def test_models_use_keras_alone():
     for path in (ROOT / "cereals_tf" / "models").rglob("*.py"):
         assert not [name for name in imported(path) if name.startswith("tensorflow")], path
+
+
+GROWING = {"CvatImage", "FitState", "Slot", "SourceLog", "_Image"}
+"""The dataclasses that are filled or counted up as the work goes on; all others are values."""
+
+
+def test_values_cannot_be_changed():
+    changeable = set()
+    for path in (path for folder in FOLDERS.values() for path in folder.rglob("*.py")):
+        for node in nodes(path):
+            decorators = map(ast.unparse, getattr(node, "decorator_list", []))
+            made = [each for each in decorators if each.startswith("dataclass")]
+            if made and "frozen=True" not in made[0]:
+                changeable.add(node.name)
+    assert changeable == GROWING

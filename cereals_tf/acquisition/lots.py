@@ -1,10 +1,9 @@
 """Lots: numbers that are drawn for the windows of an image, each from its seed and place alone."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import numpy as np
+import numpy as np
 
 _ALL_BITS = 2**64 - 1
 
@@ -32,13 +31,11 @@ class Lots:
         lots = (lots ^ lots >> 27) * 0x94D049BB133111EB & _ALL_BITS
         return lots ^ lots >> 31
 
-    def exponential(self, shape: tuple[int, int]) -> "np.ndarray":
+    def exponential(self, shape: tuple[int, int]) -> np.ndarray:
         """Return a number of the exponential distribution for each window, float32 above 0.
 
         Args:
             shape: of the grid of windows.
         """
-        import numpy as np
-
         drawn = np.random.default_rng(self.seed).standard_exponential(shape, np.float32)
         return np.maximum(drawn, np.float32(2**-24))

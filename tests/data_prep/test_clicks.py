@@ -8,7 +8,14 @@ import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cereals_tf.data_prep.clicks import ClickGrid, RegionClicks, click_grid, click_map
+from cereals_tf.data_prep.clicks import (
+    ClickGrid,
+    RegionClicks,
+    click_grid,
+    click_map,
+    may_click_in,
+)
+from cereals_tf.data_prep.grid import Box
 from cereals_tf.data_prep.polygons import Polygon
 
 HEIGHT, WIDTH = 25, 40
@@ -56,8 +63,12 @@ def shapes(coordinate, min_size=1, max_size=7):
 any_polygons = st.one_of(shapes(lattice), shapes(whole), shapes(anywhere), shapes(coordinates))
 
 
+def exact(points):
+    return [(Fraction(x), Fraction(y)) for x, y in points]
+
+
 def exact_edges(shape):
-    points = [(Fraction(x), Fraction(y)) for x, y in shape.points.tolist()]
+    points = exact(shape.points.tolist())
     following = points[1:] + (points[:1] if len(points) > 2 else [])
     return list(zip(points, following, strict=False))
 
@@ -227,10 +238,11 @@ def test_polygons_inside_the_image_cross_every_border_an_even_number_of_times(po
 @settings(max_examples=60)
 @given(any_polygons, st.integers(1, 35), st.integers(1, 35), st.booleans(), st.data())
 def test_windows_equal_region_at_every_position(polygons, height, width, everywhere, data):
-    grid = click_grid(polygons, height, width)
+    rng = np.random.default_rng(data.draw(st.integers(0, 99)))
+    large = polygon(*rng.uniform(-10, [width + 10, height + 10], (6, 2)))
+    grid = click_grid([*polygons, large], height, width)
     window_height = data.draw(st.sampled_from([8, 16, 32, height]))
     window_width = data.draw(st.sampled_from([8, 24, 40, width]))
-    rng = np.random.default_rng(data.draw(st.integers(0, 99)))
     counted = rng.random(grid.vertices.shape) < (1 if everywhere else 0.6)
     windows = grid.windows(window_height, window_width, None if everywhere else counted)
     ys, xs = (
@@ -323,6 +335,34 @@ def test_crossings_next_to_a_grid_corner_are_not_rounded_onto_it(y):
     found = [np.argwhere(click_grid([p], 25, 24).vertical_crossings) for p in (above, below)]
     assert found[0].tolist() == [[row - 1, 1]]
     assert found[1].tolist() == ([[row, 1]] if y < 25 else [])
+
+
+def test_crossings_that_rounding_would_move_across_a_grid_corner_are_settled_exactly():
+    """Those of lines that pass (8, 8) as closely as float64 allows."""
+    rng = np.random.default_rng(0)
+    start = rng.uniform(0, 8, (1000, 2))
+    end = start + (8 - start) * rng.uniform(1.2, 3, (1000, 1))
+    heights = []
+    for (xa, ya), (xb, yb) in map(exact, np.stack([start, end], 1).tolist()):
+        heights.append(ya + (8 - xa) * (yb - ya) / (xb - xa))
+    rounded = start[:, 1] + (8 - start[:, 0]) * np.divide(*(end - start).T[::-1])
+    above = np.array([height <= 8 for height in heights])
+    assert (above != (rounded <= 8)).any()
+    grid = click_grid([polygon(*line) for line in np.stack([start, end], 1)], 16, 16)
+    assert grid.vertical_crossings[:, 1].tolist() == [above.sum(), 1000 - above.sum()]
+
+
+def test_what_may_have_clicks_is_told_by_the_bounding_box():
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        centre = rng.uniform(-9, [WIDTH + 9, HEIGHT + 9])
+        shape = polygon(*(centre + rng.uniform(-6, 6, (3, 2))))
+        grid = click_grid([shape], HEIGHT, WIDTH)
+        bounds = shapely.MultiPoint(shape.points.clip(0, [WIDTH - 1, HEIGHT - 1])).envelope
+        for y, x, height, width in ALL_REGIONS:
+            found = may_click_in(Box(y, x, height, width), shape.points, HEIGHT, WIDTH)
+            assert found == bounds.intersects(shapely.box(x, y, x + width, y + height))
+            assert found or grid.region(y, x, height, width) == (0, 0, 0)
 
 
 def test_no_polygons():

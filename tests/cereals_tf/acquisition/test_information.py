@@ -93,6 +93,14 @@ def test_committee_of_one(name):
 
 
 @pytest.mark.parametrize("name", ALL)
+def test_measures_that_accept_logits_give_the_same_for_them(name):
+    measure = information.MEASURES[name]
+    logits = np.random.default_rng(0).normal(size=(4, 5, 5, 3)).astype(np.float32)
+    of_logits, found = map(measure.function, (logits, keras.ops.softmax(logits)))
+    assert np.allclose(of_logits, found, atol=1e-3) == measure.accepts_logits
+
+
+@pytest.mark.parametrize("name", ALL)
 def test_not_a_number_stays_visible(name):
     probabilities = committees(3, 4, 5)
     probabilities[2, 1, 1] = np.nan

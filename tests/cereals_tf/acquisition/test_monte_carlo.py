@@ -315,6 +315,12 @@ def test_has_dropout_and_leaves_the_model_as_it_was(architecture):
     np.testing.assert_array_equal(model(IMAGES, training=False), before)
 
 
+def test_more_inputs_than_the_model_has():
+    passes = monte_carlo.committee(functional([layers.Dropout(0.5)]), 2)
+    with pytest.raises(ValueError, match="longer"):
+        passes((IMAGES, IMAGES))
+
+
 def test_members_below_one():
     with pytest.raises(ValueError, match=r"`members`.*0"):
         monte_carlo.committee(functional([layers.Dropout(0.5)]), 0)

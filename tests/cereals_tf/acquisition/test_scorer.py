@@ -134,6 +134,9 @@ def test_information_is_discounted_by_the_probability_of_void():
     discounted = Scorer(segmentation, beside, "entropy", 0, void=True)
     images, unlabelled = some_images(2, 60, 90), np.ones((2, 8, 12), bool)
     (information, clicks), (found, same) = (each.maps(images) for each in (plain, discounted))
+    probabilities = tf.nn.softmax(segmentation(images, training=False)).numpy()
+    entropy = -(probabilities * np.log(probabilities)).sum(axis=-1)
+    np.testing.assert_allclose(information, entropy, rtol=1e-5)
     void = np.clip(beside(images).numpy()[..., -1], 0, 1)
     assert np.ptp(void) > 0.1
     np.testing.assert_allclose(found, information * (1 - void), rtol=1e-6)
@@ -183,8 +186,10 @@ class Constant(keras.Layer):
         return (None, None, None, self.maps.shape[-1])
 
 
-@pytest.mark.parametrize("window", [(1, 1), (2, 3), (7, 9), (3, 9), (7, 1)])
-def test_three_maps_give_the_clicks_of_every_window(window):
+@pytest.mark.parametrize(
+    ("window", "void"), [((1, 1), 0), ((2, 3), 1), ((7, 9), 0), ((3, 9), 1), ((7, 1), 0)]
+)
+def test_three_maps_give_the_clicks_of_every_window(window, void):
     rng = np.random.default_rng(3)
     vertices, left, top = rng.poisson(1.5, (3, 7, 9))
     left[:, 0] = top[0] = 0
@@ -197,9 +202,9 @@ def test_three_maps_give_the_clicks_of_every_window(window):
         width=72,
     )
     image = keras.Input((None, None, 3))
-    maps = np.stack([vertices, left, top], axis=-1).astype(np.float32)
+    maps = np.stack([vertices, left, top, *[vertices] * void], axis=-1).astype(np.float32)
     cost = keras.Model(image, Constant(maps)(image))
-    scorer = Scorer(models()[0], cost, "entropy", members=0)
+    scorer = Scorer(models()[0], cost, "entropy", members=0, void=bool(void))
     size = [8 * cells for cells in window]
     images = np.zeros((1, 56, 72, 3), np.uint8)
     for unlabelled in (np.ones((7, 9), bool), rng.random((7, 9)) < 0.6):

@@ -322,6 +322,21 @@ def test_every_composition_equals_brute_force(name, data, max_overlap, max_per_i
         assert ([chosen.region for chosen in found.chosen], found.next_price) == expected
 
 
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["best", "first"], "one of best, .* joined by"),
+        (["best", "power"], "one that draws and one of several lists"),
+        (["stratified", "best"], "one that draws and one of several lists"),
+        (["power", "power"], "one that draws and one of several lists"),
+        (["power", "stratified", "best"], "one that draws and one of several lists"),
+    ],
+)
+def test_ways_to_compose_that_do_not_go_together(names, said):
+    with pytest.raises(ValueError, match=said):
+        compose(names)
+
+
 def test_power_draws_in_proportion_to_the_score():
     """Chi-squared with 3 degrees of freedom; 16.27 is exceeded with a chance of 0.1 %."""
     scores, allowed = np.float32([[1, 2, 0, 5, 2, -3]]), np.ones((1, 6), bool)

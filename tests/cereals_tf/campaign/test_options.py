@@ -2,6 +2,8 @@
 
 import json
 import math
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -344,3 +346,9 @@ def test_typed_text_becomes_a_value(kind, text, value):
 def test_typed_text_of_another_kind_is_refused(kind, text, expected):
     with pytest.raises(UserError, match=f"--name={text}: expected {expected}"):
         parse_option("name", kind, text)
+
+
+def test_the_words_of_all_options_need_no_numpy():
+    """`cereals` imports it when it is used: completion should not wait."""
+    program = "import sys, cereals_tf.commands; assert not {'numpy', 'keras'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True)
