@@ -116,7 +116,7 @@ def measure_calibration(
         label = downscale_label(split.label(record))
         return masked_label(label, tf.ones(tf.shape(label)), ignore_id)
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def binned_batch(
         seen: Any, class_ids: tf.Tensor, weights: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:

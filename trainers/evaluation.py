@@ -208,7 +208,7 @@ def _confusions_of(
     There may be several pairs of labels and weights, each of a size of its own.
     """
 
-    @tf.function(input_signature=signature)
+    @tf.function(input_signature=signature, autograph=False)
     def confusions_of(seen: Any, *truths: tf.Tensor) -> list[tf.Tensor]:
         logits, found = model(seen, training=False), []
         for number, (truth, weights) in enumerate(zip(truths[::2], truths[1::2], strict=True)):
@@ -229,7 +229,7 @@ def _errors_of(
 ) -> Callable[..., tuple[list[tf.Tensor], tf.Tensor]]:
     """Return a graph from a click's cost, what a model sees and clicks to sums and their count."""
 
-    @tf.function(input_signature=(tf.TensorSpec([], tf.float32), *signature))
+    @tf.function(input_signature=(tf.TensorSpec([], tf.float32), *signature), autograph=False)
     def errors_of(
         cost_per_click: tf.Tensor, seen: Any, clicks: tf.Tensor
     ) -> tuple[list[tf.Tensor], tf.Tensor]:

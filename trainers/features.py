@@ -216,7 +216,9 @@ class Features:
 def _encoding(encoder: keras.Model) -> Callable[[tf.Tensor], tuple[tf.Tensor, ...]]:
     """Return the encoder as one graph for images of all sizes, whichever come first."""
     images = tf.TensorSpec([None, None, None, 3], tf.uint8)
-    return tf.function(lambda batch: encoder(batch, training=False), input_signature=[images])
+    return tf.function(
+        lambda batch: encoder(batch, training=False), input_signature=[images], autograph=False
+    )
 
 
 @contextmanager

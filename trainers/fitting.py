@@ -279,18 +279,24 @@ def _epoch_training(
     replicas = model.distribute_strategy.num_replicas_in_sync
     if replicas > 1 or positions is not None:
         batches = split_among(batches, replicas, positions)
-    step = kept(model, _step_for, model.optimizer, signature_of(batches))
-    given = iter(model.distribute_strategy.experimental_distribute_dataset(batches))
+    step = stepping(model, batches)
 
     def train() -> float:
         model.reset_metrics()
         mean = math.nan
         for _ in range(steps):
-            mean = step(given)["loss"]
+            mean = step()
             on_step()
         return float(mean)
 
     return train
+
+
+def stepping(model: keras.Model, batches: tf.data.Dataset) -> Callable[[], Any]:
+    """Return what trains a compiled model on the next batch and gives the mean loss so far."""
+    step = kept(model, _step_for, model.optimizer, signature_of(batches))
+    given = iter(model.distribute_strategy.experimental_distribute_dataset(batches))
+    return lambda: step(given)["loss"]
 
 
 def _step_for(model: keras.Model, *traced_for: Hashable) -> Callable[..., Any]:

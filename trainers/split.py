@@ -30,7 +30,9 @@ def _click_maps(*values: np.ndarray) -> np.ndarray:
     return np.stack(maps, axis=-1).astype(np.float32)
 
 
-@tf.function(input_signature=[tf.TensorSpec([], tf.string), tf.TensorSpec([], tf.int64)])
+@tf.function(
+    input_signature=[tf.TensorSpec([], tf.string), tf.TensorSpec([], tf.int64)], autograph=False
+)
 def _record_at(path: tf.Tensor, offset: tf.Tensor) -> Record:
     """Read the record of a file that begins at an offset, by a graph that is traced once."""
     (serialized,) = read_at(tf.data.Dataset.from_tensors((path, offset))).get_single_element()

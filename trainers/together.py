@@ -38,7 +38,7 @@ class JointTraining:
         self._averages = list(_averages(model))
         total, weights, optimizer = summed(loss), model.trainable_variables, model.optimizer
 
-        @tf.function(reduce_retracing=True)
+        @tf.function(reduce_retracing=True, autograph=False)
         def step(batches: Iterator) -> tuple[tf.Tensor, tf.Tensor]:
             seen, targets, shares = next(batches)
             with tf.GradientTape() as tape:

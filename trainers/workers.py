@@ -46,7 +46,7 @@ class Workers:
     ) -> None:
         self.index, self._strategy = index, strategy
         self.count = strategy.num_replicas_in_sync if strategy else 1
-        self._summed = tf.function(self.sum, reduce_retracing=True)
+        self._summed = tf.function(self.sum, reduce_retracing=True, autograph=False)
 
     @property
     def lead(self) -> bool:

@@ -63,9 +63,13 @@ class Scorer:
         seen = _IMAGES
         if len(segmentation.inputs) > 1:
             seen = tuple(tf.TensorSpec(given.shape, given.dtype) for given in segmentation.inputs)
-        self.maps = tf.function(self.compute_maps, input_signature=[seen])
+        # A measure of the user's own may have `if` and loops of tensors; nothing else has.
+        self._measured = tf.function(self.measure.function, autograph=True)
+        self.maps = tf.function(self.compute_maps, input_signature=[seen], autograph=False)
         self.windows = tf.function(
-            self.compute_windows, input_signature=[seen, _UNLABELLED, _REGION]
+            self.compute_windows,
+            input_signature=[seen, _UNLABELLED, _REGION],
+            autograph=False,
         )
 
     @property
@@ -170,7 +174,7 @@ class Scorer:
 
     def _information(self, logits: tf.Tensor, void: tf.Tensor | None) -> tf.Tensor:
         accepted = self.measure.accepts_logits
-        information = self.measure.function(logits if accepted else tf.nn.softmax(logits))
+        information = self._measured(logits if accepted else tf.nn.softmax(logits))
         return information if void is None else information * (1 - void)
 
     def _predicted(self, logits: tf.Tensor) -> list[tf.Tensor]:

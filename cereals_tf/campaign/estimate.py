@@ -32,7 +32,7 @@ from cereals_tf.data_prep import records
 from cereals_tf.data_prep.dataset import PreparedData
 from cereals_tf.data_prep.grid import Box, cells
 from cereals_tf.trainers.cache import Cache
-from cereals_tf.trainers.fitting import compile_model
+from cereals_tf.trainers.fitting import compile_model, stepping
 from cereals_tf.trainers.inputs import TrainingData
 from cereals_tf.trainers.samples import Sample
 from cereals_tf.trainers.split import Split
@@ -174,9 +174,12 @@ def _step(campaign: Campaign, models: Models, task: Task, val: Split) -> float:
         TRIAL_STEPS,
     )
     compile_model(model, task.loss(options), options.learning_rate)
-    model.fit(data.epochs([0]), shuffle=False, verbose=0)
+    step = stepping(model, data.epochs([0, 1]))
+    for _ in range(data.steps):
+        step()
     started = time.monotonic()
-    model.fit(data.epochs([1]), shuffle=False, verbose=0)
+    for _ in range(data.steps):
+        step()
     return (time.monotonic() - started) / data.steps
 
 

@@ -77,7 +77,7 @@ def test_plug_ins_in_a_campaign(own, succeeds, toy_data, three_rounds, tmp_path,
     np.testing.assert_allclose(found["fused"], expected, rtol=1e-5, atol=1e-6)
 
 
-def test_registered_in_a_grid(own, succeeds, toy_data, tmp_path, monkeypatch):
+def test_registered_in_a_grid(own, succeeds, toy_data, plugin_folder, tmp_path, monkeypatch):
     measure = Measure(own.doubt, unit="doubts", help="as an example")
     fusion = Fusion(own.bargain, unit="bargains", help="as an example", scaled=True)
     monkeypatch.setitem(MEASURES, "doubt", measure)
@@ -85,7 +85,8 @@ def test_registered_in_a_grid(own, succeeds, toy_data, tmp_path, monkeypatch):
     grid = {"informations": "doubt,random", "fusions": "bargain,own_acquisition:bargain"}
     grid |= {"costs": "est", "regions": "16", "fusion_region": "16", "repeats": 1, "rounds": 1}
     shared = {name: value for name, value in OPTIONS.items() if name != "region"}
-    succeeds("reproduce", tmp_path / "out", *typed(data=toy_data, **grid, **shared))
+    settings = typed(data=toy_data, **grid, **shared)
+    succeeds("reproduce", tmp_path / "out", *settings, "--no_estimate")
     cells = json.loads((tmp_path / "out" / "results.json").read_text())["cells"]
     assert [(cell["information"], cell["fusion"]) for cell in cells] == [
         ("doubt", "none"),

@@ -122,7 +122,9 @@ def _predicted(
     def target(record: Record) -> tuple[tf.Tensor, tf.Tensor]:
         return record[records.IMAGE_ID], downscale_label(labelled.label(record))
 
-    predict = tf.function(lambda seen: model(seen, training=False), reduce_retracing=True)
+    predict = tf.function(
+        lambda seen: model(seen, training=False), reduce_retracing=True, autograph=False
+    )
     for seen, image_id, label in split.examples(target, list(by_image)):
         logits = predict(tf.nest.map_structure(lambda part: part[None], seen))
         yield Unseen(by_image[image_id.numpy().decode()], logits[0].numpy(), label.numpy())
