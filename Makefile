@@ -11,15 +11,15 @@ demo: .venv/installed
 	$(BIN)/cereals demo $(DEMO)
 
 test: .venv/installed-test lint
-	TF_NUM_INTRAOP_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --durations=15
+	TF_NUM_INTRAOP_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=15
 
 # The suite with the lowest versions that setup.py promises.
 test-oldest: .venv-oldest/installed-test
-	TF_NUM_INTRAOP_THREADS=1 $(OLDEST)/python -m pytest -n 2 --dist loadfile --durations=15
+	TF_NUM_INTRAOP_THREADS=1 $(OLDEST)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=15
 
 # What takes a minute and more, and is in part shown by shorter tests.
 test-long: .venv/installed-test
-	TF_NUM_INTRAOP_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --durations=15 -m long
+	TF_NUM_INTRAOP_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=15 -m long
 
 # Object stores, with the versions that tensorflow-io needs and an S3 server on this machine.
 test-io: .venv-io/installed-test
