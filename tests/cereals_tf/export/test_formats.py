@@ -75,7 +75,7 @@ def scorers(plugin_folder):
 @pytest.mark.parametrize("name", [name for name in FORMATS if name != "savedmodel"])
 @pytest.mark.parametrize(
     "build",
-    [*(pytest.param(build, marks=pytest.mark.long) for build in (mobilenet, paper)), fast, plugin],
+    [*(pytest.param(build, marks=pytest.mark.long) for build in (mobilenet, paper, plugin)), fast],
 )
 def test_classes_are_the_keras_models_at_odd_sizes(
     needs, scorers, build, name, tmp_path, monkeypatch

@@ -25,7 +25,10 @@ def images(height, width):
     return np.random.default_rng(1).integers(0, 256, (2, height, width, 3), "uint8")
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[] if name in FAMILIES else pytest.mark.long) for name in NAMES],
+)
 def test_features_lie_at_strides_8_16_and_32(name):
     model = encoder(name, 40, 70)
     assert [output.shape[1:3] for output in model.outputs] == [(8, 12), (4, 6), (2, 3)]
