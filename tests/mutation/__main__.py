@@ -57,8 +57,15 @@ TARGETS = {
     "acquisition/tiling.py": ["cereals_tf/acquisition/test_tiling.py"],
     "acquisition/plugins.py": ["cereals_tf/acquisition/test_plugins.py"],
     "data_prep/clicks.py": ["data_prep/test_clicks.py"],
-    "trainers/inputs.py": ["trainers/test_inputs.py", "trainers/test_samples.py"],
-    "trainers/fitting.py": ["trainers/test_fitting.py"],
+    "trainers/inputs.py": [
+        "trainers/test_inputs.py",
+        "trainers/test_samples.py",
+        "trainers/test_features.py::test_samples_have_features_for_images",
+    ],
+    "trainers/fitting.py": [
+        "trainers/test_fitting.py",
+        "trainers/test_strategy.py::test_two_devices_train_as_one_does_with_the_same_batches",
+    ],
     "campaign/round.py": [
         "cereals_tf/campaign/test_round.py",
         "cereals_tf/campaign/pool/test_scoring.py::test_scores_are_for_rounds_that_are_still_to_choose",
@@ -130,7 +137,7 @@ class Unchanged:
 
     Attributes:
         seconds: How long they take.
-        by_line: Those that run a line, the quickest first.
+        by_line: Those that run a line, the quickest first, or may do so in another process.
     """
 
     seconds: float
@@ -168,9 +175,11 @@ class _Lines:
     def pytest_sessionfinish(self) -> None:
         self._coverage.stop()
         by_line = self._coverage.get_data().contexts_by_lineno(self._path)
+        elsewhere = self._seconds.keys() - set().union(*by_line.values())  # in other processes
         found = {
-            line: sorted(filter(None, tests), key=lambda test: self._seconds[test])
+            line: sorted({*tests, *elsewhere} - {""}, key=lambda test: self._seconds[test])
             for line, tests in by_line.items()
+            if any(tests)
         }
         self.kept.write_text(json.dumps(found))
 

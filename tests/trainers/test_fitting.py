@@ -88,7 +88,8 @@ class _Script:
 
 def test_80_columns_show_the_metric_and_the_best():
     objective = Objective("segmentation", segmentation_loss(), "mIoU", lambda: 0.0, True)
-    state = FitState([2.0, 0.12345] * 50, [0.98765, *[0.12345] * 99])
+    state = FitState([*[2.0] * 99, 0.12345], [0.98765, *[0.5] * 98, 0.12345])
+    assert standing(objective, state) == "mIoU 0.1235, best 0.9877, epoch 100, loss 0.123"
     long = {"n": 123456, "total": 297500, "elapsed": 359999, "ncols": 80}
     line = tqdm.format_meter(
         **long, prefix="segmentation", bar_format=BAR_FORMAT, postfix=standing(objective, state)

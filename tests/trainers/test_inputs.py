@@ -16,6 +16,7 @@ from cereals_tf.data_prep.grid import Box
 from cereals_tf.data_prep.polygons import Polygon
 from cereals_tf.models.fcn8s import fcn8s
 from cereals_tf.models.layers import ResizeToGrid
+from cereals_tf.trainers import augment
 from cereals_tf.trainers.fitting import cost_loss, segmentation_loss
 from cereals_tf.trainers.inputs import TrainingData
 from cereals_tf.trainers.receptive_field import crop_rule
@@ -302,6 +303,46 @@ def test_segmentation_loss_is_the_mean_over_labelled_positions_that_are_not_igno
 
 
 @pytest.mark.parametrize("target", TARGETS)
+def test_augmented_samples_show_what_is_labelled_and_nothing_else(
+    write_data, noise, monkeypatch, target
+):
+    """Views are flipped or not here; costs only where cells stay cells."""
+    for name, value in (("SCALES", (1, 1)), ("CONTRASTS", (1, 1)), ("BRIGHTNESS", 0)):
+        monkeypatch.setattr(augment, name, value)
+    images = {"a": noise(1, 60, 96), "b": noise(2, 60, 90)}
+    split = Split(write_data({"train": images, "val": {"v": noise(6, 16, 16)}}), "train")
+    regions = {"a": [Box(0, 16, 24, 32), Box(40, 64, 20, 32)], "b": [Box(8, 0, 52, 24)]}
+
+    def samples(seeds, changed):
+        batches = _training_data(split, target, regions, "mask", augment=changed).epochs(seeds)
+        for pixels, *rest in batches.as_numpy_iterator():
+            ((image_id, step),) = (
+                (image_id, step)
+                for image_id, (image, _) in images.items()
+                for step in (1, -1)
+                if np.array_equal(pixels[0], image[:, ::step])
+            )
+            yield image_id, step, *(part[0] for part in rest)
+
+    plain = {image_id: rest for image_id, _, *rest in samples([0], False)}
+    views = list(samples(range(1, 9), True))
+    for image_id, step, found, weight in views:
+        expected, inside = (part[:, ::step] for part in plain[image_id])
+        if target == "segmentation":
+            label = np.full_like(images[image_id][1], 9)
+            for box in regions[image_id]:
+                label[box.slices] = images[image_id][1][box.slices]
+            middle = [np.minimum(np.arange(4, size + 4, 8), size - 1) for size in label.shape]
+            label = label[:, ::step][np.ix_(*middle)]
+            expected, inside = np.where(label == 9, 0, label), label != 9
+        np.testing.assert_array_equal(found, expected)
+        np.testing.assert_array_equal(weight, inside)
+    possible = {("a", 1), ("a", -1), ("b", 1), ("b", -1)}
+    assert {view[:2] for view in views} == possible - ({("b", -1)} if target == "cost" else set())
+    assert [view[:2] for view in samples([5], True)] == [view[:2] for view in views[8:10]]
+
+
+@pytest.mark.parametrize("target", TARGETS)
 def test_a_batch_without_any_label_has_no_loss_and_no_gradient(target):
     model = _plugin(3 if target == "segmentation" else 1)
     expected = np.zeros((1, 3, 5), "int32")
@@ -406,7 +447,7 @@ def test_batches_hold_several_samples_of_one_size(six_samples, target):
     reader = Split(data, "train")
     singly = _training_data(reader, target, regions, "crop", _crop_of_48)
     batched = _training_data(reader, target, regions, "crop", _crop_of_48, batch_size=4)
-    assert batched.steps == 2
+    assert (batched.steps, batched.positions_per_step) == (2, 4 * 2 * 2)
     assert [len(part[0]) for part in batched.epochs([3])] == [4, 2]
     assert int(batched.epochs([3]).cardinality()) == 2
     for parts in zip(

@@ -18,9 +18,11 @@ def spread_left(features, chosen):
 
 @pytest.mark.parametrize("seed", range(20))
 def test_of_clusters_apart_the_best_subset_is_found(seed):
+    """Far from 0 too, where squares of coordinates would drown the distances."""
     rng = np.random.default_rng(seed)
     means = 100 * rng.permutation(np.eye(5))[:3]
     features = rng.permutation(np.repeat(means, [3, 4, 5], axis=0) + rng.normal(size=(12, 5)))
+    features += 1e8
     best = min(combinations(range(12), 3), key=lambda chosen: spread_left(features, chosen))
     assert k_means_medoids(features, 3, seed).tolist() == list(best)
 

@@ -29,6 +29,7 @@ class Weighted:
 weighted = Weighted([3.0, 2.0, 1.0])
 
 def fails(probabilities): raise KeyError("no table")
+def in_two_lines(probabilities): raise ValueError("no table\\nof the classes")
 def of_members(probabilities): return ops.max(probabilities, axis=-1)
 def fixed(probabilities): return ops.max(probabilities, axis=(0, -1))[:1, :2, :3]
 def ids(probabilities): return ops.argmax(probabilities[0], -1)
@@ -49,6 +50,7 @@ weighted_sum.parameters, weighted_sum.scaled = ("alpha",), True
 def unknown(information, cost, beta): return information
 unknown.parameters = ("beta",)
 def free(information, cost): return information / cost
+def free_of_some(information, cost): return information / ops.where(information == 0, 1.0, cost)
 def one(information, cost): return 1.0
 def total(information, cost): return ops.sum(information - cost)
 def double(information, cost): return np.float64(1) * np.array(information, "float64")
@@ -117,6 +119,7 @@ def test_what_a_fusion_says_of_itself():
     ("name", "message"),
     [
         ("fails", r"probabilities float32 \[1, 1, 2, 3, 3\]: KeyError: 'no table'"),
+        ("in_two_lines", "ValueError: no table$"),
         ("of_members", r"expected float32 \[1, 2, 3\] .*found float32 \[1, 1, 2, 3\]"),
         ("fixed", r"expected float32 \[2, 4, 2\] .*found float32 \[1, 2, 2\]"),
         ("ids", r"found int32 \[1, 2, 3\]"),
@@ -140,6 +143,7 @@ def test_no_measure(name, message):
     ("name", "message"),
     [
         ("free", "gives NaN or infinity for information and cost"),
+        ("free_of_some", "gives NaN or infinity for information and cost"),
         ("one", r"expected float32 \[2, 3, 4\] .*found float"),
         ("total", r"found float32 \[\]"),
         ("double", r"found float64 \[2, 3, 4\]"),

@@ -26,8 +26,10 @@ def test_every_pixel_is_in_one_tile(height, width, region_height, region_width, 
 
 
 @pytest.mark.parametrize("size", [(60, 90), (5, 9)])
-def test_a_tile_of_the_images_size_is_the_image(size):
-    assert {tuple(tiling(*size, *size, seed)) for seed in range(9)} == {((0, 0, *size),)}
+@pytest.mark.parametrize("region", [None, (64, 104)])
+def test_a_tile_of_the_images_size_or_more_is_the_image(size, region):
+    found = {tuple(tiling(*size, *(region or size), seed)) for seed in range(9)}
+    assert found == {((0, 0, *size),)}
 
 
 @pytest.mark.parametrize(("height", "width", "region"), [(60, 90, (16, 24)), (64, 96, (96, 32))])
