@@ -175,7 +175,7 @@ class Split:
         keys = tf.constant(list(image_ids), tf.string)
         known = tf.lookup.KeyValueTensorInitializer(keys, tf.ones_like(keys, tf.int64))
         wanted = tf.lookup.StaticHashTable(known, 0)
-        return every.filter(lambda record: wanted.lookup(record[records.IMAGE_ID]) > 0)
+        return every.filter(as_it_is(lambda record: wanted.lookup(record[records.IMAGE_ID]) > 0))
 
     @cached_property
     def places(self) -> dict[str, tuple[str, int]]:

@@ -31,6 +31,7 @@ from cereals_tf.campaign.start import start_campaign
 from cereals_tf.data_prep import records
 from cereals_tf.data_prep.dataset import PreparedData
 from cereals_tf.data_prep.grid import Box, cells
+from cereals_tf.data_prep.mapping import mapped
 from cereals_tf.trainers.cache import Cache
 from cereals_tf.trainers.fitting import compile_model, stepping
 from cereals_tf.trainers.inputs import TrainingData
@@ -143,7 +144,7 @@ def try_out(campaign: Campaign) -> Trial:
     train, val = (open_split(campaign, name) for name in ("train", "val"))
     encode, disk = 0.0, 0
     if models.keeps_features:
-        few = val.records().take(2).map(val.image).batch(1)
+        few = mapped(val.records().take(2), val.image).batch(1)
         images = len(train.images) + len(val.images)
         encode = images * _seconds(tf.function(models.encoder, reduce_retracing=True), few)
         disk = sum(_bytes(with_features(campaign, split, models)) for split in (train, val))

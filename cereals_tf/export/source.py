@@ -15,6 +15,7 @@ from cereals_tf.data_prep.damage import damage_named
 from cereals_tf.data_prep.dataset import PreparedData
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.grid import STRIDE
+from cereals_tf.data_prep.mapping import mapped
 from cereals_tf.export.formats import Format
 from cereals_tf.trainers.evaluation import upsample_logits
 from cereals_tf.trainers.split import Split
@@ -72,7 +73,7 @@ class Source:
         ids = [entry.image_id for entry in split.images]
         spread = ids[:: -(-len(ids) // count)]
         with damage_named(self.campaign.data, "val"):
-            yield from split.records(spread).map(split.image).as_numpy_iterator()
+            yield from mapped(split.records(spread), split.image).as_numpy_iterator()
 
     def keras_classes(self, image: np.ndarray) -> np.ndarray:
         """Return the classes that the Keras model sees in an image, uint8 [H, W]."""
