@@ -12,6 +12,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -35,6 +36,8 @@ BAR_FORMAT = "{desc}: {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}] {bar}
 """Steps and times, what the last epoch gave, and a bar where the terminal leaves room for it."""
 BETA_1 = 0.99
 BETA_2 = 0.999
+STRETCH = 100
+"""Epochs that come from one dataset; few have more."""
 FIRST_EPOCHS = 3
 """A best epoch among these is worth a word, where the learning rate is not lowered later on."""
 
@@ -237,11 +240,17 @@ def fit(
             desc=objective.name, total=total, initial=state.epoch * steps, bar_format=BAR_FORMAT
         ) as bar,
     ):
-        seeds = [derive_seed(seed, epoch, objective.name) for epoch in range(options.epochs)]
-        batches = epochs(seeds[state.epoch :])
-        train = _epoch_training(model, loss, workers, batches, steps, positions, bar.update)
-        while not state.finished(options, objective.higher_is_better):
-            reseed(model, seeds[state.epoch])
+
+        def training(seeds: Sequence[int]) -> Callable[[], float]:
+            batches = epochs(seeds)
+            return _epoch_training(model, loss, workers, batches, steps, positions, bar.update)
+
+        left = range(state.epoch, options.epochs)
+        seeds = (derive_seed(seed, epoch, objective.name) for epoch in left)
+        for epoch_seed, train in _each_epoch(training, seeds):
+            if state.finished(options, objective.higher_is_better):
+                break
+            reseed(model, epoch_seed)
             model.optimizer.learning_rate = options.rate(state.epoch)
             mean = train()
             if not math.isfinite(mean):
@@ -261,6 +270,15 @@ def fit(
     if remark := state.remark(options, objective.higher_is_better):
         note(f"{objective.name}: {remark}")
     return state
+
+
+def _each_epoch(
+    training: Callable[[Sequence[int]], Callable[[], float]], seeds: Iterator[int]
+) -> Iterator[tuple[int, Callable[[], float]]]:
+    """Yield each epoch's seed, and what trains on it: one dataset serves a stretch of epochs."""
+    while stretch := list(islice(seeds, STRETCH)):
+        train = training(stretch)
+        yield from ((seed, train) for seed in stretch)
 
 
 def _epoch_training(

@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.progress import show_progress
+from cereals_tf.trainers import fitting
 from cereals_tf.trainers.fitting import (
     BAR_FORMAT,
     FitOptions,
@@ -163,6 +164,18 @@ def test_stopping_rule_is_that_of_a_plain_count(metrics, epochs, patience, highe
             stopped = epoch
             break
     assert stopped == _stops_after(metrics, epochs, patience, higher)
+
+
+def test_epochs_beyond_all_bounds_end_by_patience_as_few_do(tmp_path, monkeypatch):
+    metrics = [0, 1, 2, 3, 4, 5, 0]
+    few, many = _model(0), _model(0)
+    for model, epochs, stretch in ((few, len(metrics), 100), (many, 10**12, 3)):
+        monkeypatch.setattr(fitting, "STRETCH", stretch)
+        folder = tmp_path / str(epochs)
+        state = _fit(model, _Script(model, metrics), folder, epochs=epochs, patience=1)
+        assert state.metrics == metrics
+    for found, expected in zip(_values(many), _values(few), strict=True):
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_no_epochs_leave_the_model_as_it_was(tmp_path):
