@@ -1,7 +1,7 @@
 """The grid of Table 1: which campaigns there are, and with which options."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from itertools import product
 from typing import Any
@@ -238,7 +238,9 @@ def plan(grid: Grid, base: Options, width: int) -> list[Planned]:
         UserError: An option that the grid sets, or that has no effect in it, or a wrong size of
             regions.
     """
-    _refuse_set_by_grid(base)
+    usual = Options.by_recipe(recipe=base.recipe).to_json()
+    given = {name: value for name, value in base.to_json().items() if value != usual[name]}
+    _refuse_set_by_grid(base, given)
     if base.cost_model and not (grid.fusions and "est" in grid.costs):
         raise UserError("--cost_model: has an effect only with est in --costs, and --fusions")
     cells = grid.cells(width)
@@ -256,7 +258,7 @@ def plan(grid: Grid, base: Options, width: int) -> list[Planned]:
             name = f"{cell.name}-seed{seed}"
             planned.append(Planned(name, cell, repeat, options, grid.rounds))
     choosing = (one.options.to_json() for one in planned if one.cell)
-    refuse_without_effect(OPTIONS, base.changed(), *choosing)
+    refuse_without_effect(OPTIONS, given, *choosing)
     return planned
 
 
@@ -274,11 +276,10 @@ def options_of(cell: Cell) -> dict[str, Any]:
     return options
 
 
-def _refuse_set_by_grid(base: Options) -> None:
-    usual = Options.by_recipe(recipe=base.recipe)
+def _refuse_set_by_grid(base: Options, given: Mapping[str, Any]) -> None:
     for name, field in SET_BY_GRID.items():
-        if getattr(base, name) != getattr(usual, name):
-            raise UserError(f"--{name}={getattr(base, name)}: the grid sets it, use --{field}")
+        if name in given:
+            raise UserError(f"--{name}={given[name]}: the grid sets it, use --{field}")
     if base.annotator != "oracle":
         raise UserError(f"--annotator={base.annotator}: a grid is annotated by the oracle")
 

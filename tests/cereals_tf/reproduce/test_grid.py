@@ -143,6 +143,15 @@ def test_options_without_effect_in_the_whole_grid_are_refused(grid, option):
     assert plan(Grid(), Options.of(**{name: option[name]}), 256)
 
 
+def test_what_a_recipe_brings_along_may_have_no_effect():
+    """Nobody chose that `fast` corrects bills, which baselines do not have."""
+    grid = Grid(informations=("random_grid",), fusions=())
+    base = Options.by_recipe(recipe="fast")
+    assert all(one.options.correct_bill for one in plan(grid, base, 256))
+    with pytest.raises(UserError, match="--selection: has an effect only"):
+        plan(grid, base.but(selection="power"), 256)
+
+
 def test_fusion_reads_back_what_it_prints():
     for text in ("ratio", "product", "convex0.5", "convex0", "convex1", "module:function2"):
         assert str(FusionSetting.parse(text)) == text
