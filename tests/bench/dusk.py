@@ -20,6 +20,7 @@ from cereals_tf.campaign.options import Options
 from cereals_tf.campaign.run import step_campaign
 from cereals_tf.campaign.start import start_campaign
 from cereals_tf.data_prep import records
+from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.quiet import load_tensorflow
 from cereals_tf.trainers.evaluation import confusion_matrix, iou, upsample_logits
 from cereals_tf.trainers.targets import masked_label
@@ -30,26 +31,25 @@ WAYS = (("batch", 1), ("batch", 4), ("group", 1))
 
 def trained(data: Path, folder: Path, normalization: str, batch_size: int, seed: int) -> Campaign:
     """Return a campaign whose round 0 is done."""
-    if not (folder / "campaign.json").exists():
-        options = Options.chosen(
-            recipe="paper",
-            image_size="192x256",
-            region="24",
-            initial="36images",
-            width_multiplier=0.0625,
-            normalization=normalization,
-            batch_size=batch_size,
-            learning_rate=1e-3,
-            epochs=60,
-            information="random",
-            fusion="none",
-            seed=seed,
-        )
-        start_campaign(folder, data, options)
-    campaign = Campaign.open(folder)
+    options = Options.chosen(
+        recipe="paper",
+        image_size="192x256",
+        region="24",
+        initial="36images",
+        width_multiplier=0.0625,
+        normalization=normalization,
+        batch_size=batch_size,
+        learning_rate=1e-3,
+        epochs=60,
+        information="random",
+        fusion="none",
+        seed=seed,
+    )
+    is_there = (folder / "campaign.json").exists()
+    campaign = Campaign.open(folder) if is_there else start_campaign(folder, data, options)
     if not campaign.rounds():
         step_campaign(campaign)
-    return Campaign.open(folder)
+    return campaign
 
 
 def errors(campaign: Campaign) -> tuple[float, float]:
@@ -81,10 +81,17 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     typed = parser.parse_args()
     load_tensorflow()
-    for seed in range(1, typed.seeds + 1):
+    try:
+        _print_table(typed.data, typed.out, typed.seeds)
+    except UserError as error:
+        parser.error(str(error))
+
+
+def _print_table(data: Path, out: Path, seeds: int) -> None:
+    for seed in range(1, seeds + 1):
         for normalization, batch_size in WAYS:
             name = f"{normalization}-{batch_size}-{seed}"
-            campaign = trained(typed.data, typed.out / name, normalization, batch_size, seed)
+            campaign = trained(data, out / name, normalization, batch_size, seed)
             dusk, miou = errors(campaign)
             print(f"{name}: error at dusk {dusk:.3f}, mIoU of the pool {miou:.3f}", flush=True)
 
