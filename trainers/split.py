@@ -131,7 +131,7 @@ class Split:
 
     def examples(
         self,
-        target: Callable[[Record], tuple[Any, ...]],
+        target: Callable[[Record], tuple[Any, ...]] | None,
         image_ids: Sequence[str] | None = None,
         together: int = 0,
         keep: Callable[[tf.data.Dataset], tf.data.Dataset] = lambda decoded: decoded,
@@ -139,7 +139,8 @@ class Split:
         """Return what a model takes of images, and their targets, in order.
 
         Args:
-            target: Makes tensors of a record.
+            target: Makes tensors of a record. None: there are none, and records are not read where
+                features stand for the images.
             image_ids: The images. None: all.
             together: Images in a batch, all of one size; 0: no batches.
             keep: Gives what is decoded again and again. Kept features are read anew: they are not
@@ -158,12 +159,14 @@ class Split:
             return keep(batched(mapped(self.records(image_ids), function)))
 
         if self.features is None:
-            return decoded(lambda record: (self.image(record), *target(record)))
+            return decoded(lambda record: (self.image(record), *(target(record) if target else ())))
         wanted = None if image_ids is None else set(image_ids)
         ids = [entry.image_id for entry in self.images]
         ids = [image_id for image_id in ids if wanted is None or image_id in wanted]
         self.features.compute(ids)
         read = self.features.read(tf.data.Dataset.from_tensor_slices(self.features.places(ids)))
+        if target is None:
+            return batched(read)
         both = tf.data.Dataset.zip((batched(read), decoded(target)))
         return both.map(as_it_is(lambda seen, targets: (*seen, *targets)))
 

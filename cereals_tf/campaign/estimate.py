@@ -28,7 +28,6 @@ from cereals_tf.campaign.options import Options
 from cereals_tf.campaign.pool.choose import budget_of, choose_initial
 from cereals_tf.campaign.pool.pool import Pool, region_area, region_of
 from cereals_tf.campaign.start import start_campaign
-from cereals_tf.data_prep import records
 from cereals_tf.data_prep.dataset import PreparedData
 from cereals_tf.data_prep.grid import Box, cells
 from cereals_tf.data_prep.mapping import mapped
@@ -190,8 +189,7 @@ def _score(campaign: Campaign, models: Models, val: Split) -> float:
     entry = val.images[0]
     region = region_of(campaign.options, entry)
     unlabelled = np.ones((1, cells(entry.height), cells(entry.width)), bool)
-    few = val.examples(lambda record: (record[records.IMAGE_ID],), [entry.image_id])
-    batches = few.map(lambda seen, image_id: seen).repeat(3).batch(1)
+    batches = val.examples(None, [entry.image_id]).map(lambda seen: seen).repeat(3).batch(1)
     return _seconds(lambda seen: scorer.windows(seen, unlabelled, region), batches)
 
 

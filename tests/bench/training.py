@@ -256,7 +256,7 @@ def _batches(batch_size: int, height: int, width: int) -> Callable[[], tf.data.D
     grid = (STEPS_OF_ONE, -(-height // 8), -(-width // 8))
     images = rng.integers(0, 256, (STEPS_OF_ONE, height, width, 3), np.uint8)
     arrays = (images, rng.integers(0, 19, grid, np.int32), np.ones(grid, np.float32))
-    kept = tf.data.Dataset.from_tensor_slices(arrays).batch(batch_size).cache()
+    kept = tf.data.Dataset.from_tensor_slices(arrays).batch(batch_size, drop_remainder=True).cache()
     return lambda: kept
 
 

@@ -9,7 +9,6 @@ from cereals_tf.campaign.learning.features import with_features
 from cereals_tf.campaign.learning.models import Models
 from cereals_tf.campaign.pool.choose import initial_count, initial_seed, whole_images
 from cereals_tf.campaign.pool.pool import Pool
-from cereals_tf.data_prep import records
 from cereals_tf.data_prep.progress import Progress
 
 
@@ -28,9 +27,9 @@ def _vectors(campaign: Campaign, models: Models, pool: Pool) -> list[np.ndarray]
     """Return the mean of each image's features at stride 32, float32 [C]."""
     train = with_features(campaign, pool.reader, models) if models.keeps_features else pool.reader
     image_ids = [entry.image_id for entry in pool.images]
-    examples = train.examples(lambda record: (record[records.IMAGE_ID],), image_ids)
+    examples = train.examples(None, image_ids)
     vectors = []
-    for seen, _ in Progress(examples, desc="cover", total=len(image_ids), unit="image"):
+    for (seen,) in Progress(examples, desc="cover", total=len(image_ids), unit="image"):
         coarsest = seen[-1] if train.features else models.encoder(seen[None])[-1][0]
         vectors.append(np.float32(coarsest).mean(axis=(0, 1)))
     return vectors

@@ -105,7 +105,7 @@ class _ScoredImage(NamedTuple):
     Attributes:
         place: The image.
         sums: What `Scorer.compute_windows` gives for it, float32 [rows, columns] each.
-        record: The features that true clicks are counted by, where they are needed.
+        record: What true clicks are counted by, where they are needed; else nothing.
     """
 
     place: PoolImage
@@ -136,18 +136,19 @@ def _scored_images(
 
 
 def _decoded(pool: Pool, batches: Sequence[Batch]) -> Iterator[tuple[Any, list[Record]]]:
-    """Read what the models take of batches of images, decoding ahead, with their records."""
-    features = records.COUNTED if needs_clicks(pool.options) else (records.IMAGE_ID,)
+    """Read what the models take of batches of images, decoding ahead, with what is counted."""
 
     def counted(record: Record) -> tuple[Record]:
-        return ({name: record[name] for name in features},)
+        return ({name: record[name] for name in records.COUNTED},)
 
     image_ids = [place.entry.image_id for batch in batches for place in batch]
-    decoded = pool.reader.examples(counted, image_ids)
+    target = counted if needs_clicks(pool.options) else None
+    decoded = pool.reader.examples(target, image_ids)
     examples = iter(decoded.prefetch(2 * max(map(len, batches), default=1)))
     for batch in batches:
-        seen, kept = zip(*islice(examples, len(batch)), strict=True)
-        yield tf.nest.map_structure(lambda *parts: tf.stack(parts), *seen), list(kept)
+        seen, *kept = zip(*islice(examples, len(batch)), strict=True)
+        stacked = tf.nest.map_structure(lambda *parts: tf.stack(parts), *seen)
+        yield stacked, list(*kept) or [{}] * len(batch)
 
 
 def _window_scores(
