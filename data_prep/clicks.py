@@ -93,6 +93,15 @@ class ClickGrid:
     height: int
     width: int
 
+    @property
+    def maps(self) -> np.ndarray:
+        """What a cost model learns, float32 [h, w, 3].
+
+        Vertices in each cell, crossings of its left edge, and of its top edge.
+        """
+        edges = self.vertical_crossings[:, :-1], self.horizontal_crossings[:-1]
+        return np.stack([self.vertices, *edges], axis=-1).astype(np.float32)
+
     def region(
         self, y: int, x: int, height: int, width: int, counted: np.ndarray | None = None
     ) -> RegionClicks[int]:

@@ -25,9 +25,7 @@ Record = dict[str, tf.Tensor]
 def _click_maps(*values: np.ndarray) -> np.ndarray:
     *features, height, width = values
     record: dict[str, np.ndarray] = dict(zip(records.COUNTED, features, strict=True))
-    grid = records.click_grid_of(record, int(height), int(width))
-    maps = grid.vertices, grid.vertical_crossings[:, :-1], grid.horizontal_crossings[:-1]
-    return np.stack(maps, axis=-1).astype(np.float32)
+    return records.click_grid_of(record, int(height), int(width)).maps
 
 
 @tf.function(
@@ -45,8 +43,8 @@ class Overlay:
     Args:
         labels: Per image id an 8-bit greyscale PNG of train ids, at the image's original size;
             of one image at least.
-        costs: For the same images float32 [h, w], the cost of each stride-8 position of the image
-            as it is read.
+        costs: For the same images float32 [h, w, 1 or 3], the costs of each stride-8 position of
+            the image as it is read, as many maps as the split has.
     """
 
     def __init__(self, labels: Mapping[str, bytes], costs: Mapping[str, np.ndarray]) -> None:
@@ -65,7 +63,7 @@ class Overlay:
         return tf.where(found == b"", record[records.LABEL_ENCODED], found)
 
     def cost(self, record: Record, own: tf.Tensor) -> tf.Tensor:
-        """Return the cost of a record's positions, float32 [h, w]; its `own` if none is here."""
+        """Return a record's costs, float32 [h, w, maps]; its `own` if none are here."""
         packed = self._costs.lookup(record[records.IMAGE_ID])
 
         def found() -> tf.Tensor:
@@ -244,7 +242,7 @@ class Split:
     def cost(self, record: Record, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
         """Return what a record's resized positions cost: float32 [ceil(H/8), ceil(W/8), maps].
 
-        There is one map of clicks, an overlay's where it says so, or there are three; and maybe one
+        There is one map of clicks or there are three, an overlay's where it has some; and maybe one
         of what is void.
         """
         costs = self._click_costs(record, height, width)
@@ -254,14 +252,18 @@ class Split:
         return tf.concat([costs, tf.cast(void, tf.float32)[:, :, None]], axis=-1)
 
     def _click_costs(self, record: Record, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
-        if self.crossings:
-            counted = tf.numpy_function(
-                _click_maps,
-                [*(record[name] for name in records.COUNTED), height, width],
-                tf.float32,
-                stateful=False,
-            )
-            return tf.ensure_shape(counted, [None, None, 3])
-        clicks = click_target(self.points(record), height, width)
-        costs = self.overlay.cost(record, clicks) if self.overlay else clicks
-        return tf.expand_dims(costs, -1)
+        own = self._own_clicks(record, height, width)
+        if self.overlay is None:
+            return own
+        return tf.ensure_shape(self.overlay.cost(record, own), own.shape)
+
+    def _own_clicks(self, record: Record, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
+        if not self.crossings:
+            return tf.expand_dims(click_target(self.points(record), height, width), -1)
+        counted = tf.numpy_function(
+            _click_maps,
+            [*(record[name] for name in records.COUNTED), height, width],
+            tf.float32,
+            stateful=False,
+        )
+        return tf.ensure_shape(counted, [None, None, 3])

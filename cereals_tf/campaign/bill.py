@@ -45,17 +45,19 @@ def correction(rounds: Sequence[Metrics]) -> float:
     """Return what the estimates of the next round's chosen regions are to be multiplied by.
 
     Those that are chosen are above all those whose cost is underestimated. The factor is the root
-    of what, by the round before, it should have been: estimates grow better from round to round,
-    so that all of it would be too much.
+    of what, by all rounds so far, it should have been: estimates grow better from round to round,
+    so that all of it would be too much, and a round of few regions is no measure.
 
     Args:
         rounds: The rounds that are complete, in order.
     """
-    factor = 1.0
+    factor, estimated, true = 1.0, 0.0, 0.0
     for done in rounds:
         if done.bill_estimated and done.bill_true:
             applied = factor if (done.options or {}).get("correct_bill") else 1.0
-            factor = math.sqrt(applied * done.bill_true / done.bill_estimated)
+            estimated += done.bill_estimated / applied
+            true += done.bill_true
+            factor = math.sqrt(true / estimated)
     return factor
 
 

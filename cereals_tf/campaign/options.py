@@ -195,8 +195,8 @@ _ON_IMAGES = Need(
     lambda its: its["encoder"] != "frozen" or bool(its["model"] or its["cost_model"]),
 )
 _COUNTS_CROSSINGS = Need(
-    "with --annotator=oracle and intersections among --clicks",
-    lambda its: its["annotator"] == "oracle" and "intersections" in its["clicks"].split("+"),
+    "with --cost_unit=clicks and intersections among --clicks",
+    lambda its: its["cost_unit"] == "clicks" and "intersections" in its["clicks"].split("+"),
 )
 _BY_SCORE = Need(
     "without --information=random_grid",
@@ -263,8 +263,8 @@ class Options:
     correct_bill: bool = option(
         False,
         "Multiply what the chosen regions are estimated to take, and so what they take from a "
-        "budget of people, by a factor that makes up for half of what the estimates of the round "
-        "before missed. The choice stays as it is.",
+        "budget of people, by a factor that makes up for half of what the estimates of the "
+        "rounds before missed. The choice stays as it is.",
         needs=_BY_SCORE,
     )
     clicks: tuple[str, ...] = option(
@@ -456,8 +456,7 @@ class Options:
     cost_maps: str = option(
         "vertices",
         "What the cost model predicts: vertices (the paper's one map), or all: vertices in each "
-        "cell and crossings of its edges, from which the clicks of any region follow. What people "
-        "draw has the crossings as vertices.",
+        "cell and crossings of its edges, from which the clicks of any region follow.",
         one_of("vertices", "all"),
         _COUNTS_CROSSINGS,
         fixed="the costs of earlier rounds are in it",

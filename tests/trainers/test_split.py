@@ -85,7 +85,7 @@ def readers(write_data, noise):
     reader = Split(write_data({"train": images}), "train")
     rng = np.random.default_rng(7)
     labels = {name: rng.choice(np.array([0, 1, 2, 9], np.uint8), SIZE) for name in "ac"}
-    costs = {name: rng.uniform(0, 9, (4, 6)).astype(np.float32) for name in "ca"}
+    costs = {name: rng.uniform(0, 9, (4, 6, 1)).astype(np.float32) for name in "ca"}
     encoded = {name: encode_label(label) for name, label in labels.items()}
     return reader, replace(reader, overlay=Overlay(encoded, costs)), labels, costs
 
@@ -94,10 +94,10 @@ def test_an_overlay_stands_before_the_records(readers):
     reader, drawn, labels, costs = readers
     for record in drawn.records():
         image_id = record[records.IMAGE_ID].numpy().decode()
-        own = (reader.label(record).numpy(), reader.cost(record, *SIZE)[..., 0].numpy())
+        own = (reader.label(record).numpy(), reader.cost(record, *SIZE).numpy())
         expected = (labels.get(image_id, own[0]), costs.get(image_id, own[1]))
         for found, value in zip(
-            (drawn.label(record), drawn.cost(record, *SIZE)[..., 0]), expected, strict=True
+            (drawn.label(record), drawn.cost(record, *SIZE)), expected, strict=True
         ):
             np.testing.assert_array_equal(found, value)
     assert own[1].any()
@@ -112,7 +112,7 @@ def test_training_sees_the_overlay(readers, tmp_path, target, cache):
     data = TrainingData(drawn, target, regions, samples, cache=Cache(cache, tmp_path / "cache"))
     expected = {
         "segmentation": [label[4::8, 4::8][:4, :6] for label in map(labels.get, "ac")],
-        "cost": [costs[name][..., None] for name in "ac"],
+        "cost": [costs[name] for name in "ac"],
     }[target]
     tf.random.set_seed(1)
     found = [value[0].numpy() for _, value, _ in data.epochs([3])]

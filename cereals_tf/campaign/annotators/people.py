@@ -102,13 +102,13 @@ class People:
                 part = Asked(number, chosen.region, store, number in redraws)
                 asked.setdefault(chosen.region.image_id, []).append(part)
         ignore_id = self.train.data.classes.ignore_id
-        unit = self.campaign.options.cost_unit
+        unit, crossings = self.campaign.options.cost_unit, self.train.crossings
         labels, costs = {}, {}
         for image_id, parts in asked.items():
             original, resized = self._entries[image_id]
             if answers := [answer for part in parts if (answer := self._answer(part))]:
                 labels[image_id] = encode_label(label_of(original, answers, ignore_id))
-                costs[image_id] = costs_of(original, resized, answers, unit)
+                costs[image_id] = costs_of(original, resized, answers, unit, crossings)
         return replace(self.train, overlay=Overlay(labels, costs)) if labels else self.train
 
     @cached_property
@@ -221,28 +221,35 @@ def label_of(image: ImageEntry, answers: Sequence[Answer], ignore_id: int) -> np
 
 
 def costs_of(
-    original: ImageEntry, resized: ImageEntry, answers: Sequence[Answer], unit: str
+    original: ImageEntry,
+    resized: ImageEntry,
+    answers: Sequence[Answer],
+    unit: str,
+    crossings: bool = False,
 ) -> np.ndarray:
     """Return what the positions of an image cost whose regions are annotated in part.
 
-    Clicks are those that `cereals_tf.trainers.targets.click_target` would count. A region's seconds
-    are shared out among its positions by their clicks, evenly where it has none.
+    Clicks are those that `cereals_tf.trainers.split.Split` would count. A region's seconds are
+    shared out among its positions by their clicks, evenly where it has none.
 
     Args:
         original: The image at its original size.
         resized: The image at the campaign's size, [H, W].
         answers: Its annotated regions in order of annotation; where they meet, the later counts.
         unit: `clicks` or `seconds`.
+        crossings: Whether the crossings of each position's left and top edge are maps of their own,
+            of clicks.
 
     Returns:
-        float32 [ceil(H/8), ceil(W/8)], 0 where nothing is known.
+        float32 [ceil(H/8), ceil(W/8), 1 or 3], 0 where nothing is known.
     """
-    costs = np.zeros((cells(resized.height), cells(resized.width)), np.float32)
+    maps = 3 if crossings else 1
+    costs = np.zeros((cells(resized.height), cells(resized.width), maps), np.float32)
     for box, annotation, again in answers:
         if again and annotation.assisted and unit == "clicks":
             continue  # what is known is of the first drawing
         inside = box.cell_slices
-        clicks = _clicks(annotation.polygons, original, resized)[inside]
+        clicks = _clicks(annotation.polygons, original, resized, crossings)[inside]
         if unit == "clicks":
             costs[inside] = clicks
         elif annotation.seconds is not None:
@@ -251,9 +258,15 @@ def costs_of(
     return costs
 
 
-def _clicks(polygons: Sequence[Polygon], original: ImageEntry, resized: ImageEntry) -> np.ndarray:
-    """Return the clicks per position of a resized image, rounded as `Split.points` does."""
+def _clicks(
+    polygons: Sequence[Polygon], original: ImageEntry, resized: ImageEntry, crossings: bool
+) -> np.ndarray:
+    """Return the clicks per position of a resized image, rounded as `Split` does."""
+    if crossings:
+        drawn = scaled(polygons, *_factors(original, resized))
+        return click_grid(drawn, resized.height, resized.width).maps
     points = np.concatenate([np.empty((0, 2)), *(polygon.points for polygon in polygons)])
     scale = np.array([resized.width, resized.height], np.float32)
     scale /= np.array([original.width, original.height], np.float32)
-    return click_map(points.astype(np.float32) * scale, resized.height, resized.width)
+    clicks = click_map(points.astype(np.float32) * scale, resized.height, resized.width)
+    return clicks[:, :, None]

@@ -30,7 +30,7 @@ def test_a_bill_is_at_least_a_click_a_region_and_of_what_is_known():
     assert cost_per_position([region(1.0, 6), region(1.0, 2)], "clicks") == 8 * 64 / 512
 
 
-def test_half_of_what_a_round_missed_is_made_up_for_in_the_next():
+def test_half_of_what_the_rounds_missed_is_made_up_for_in_the_next():
     def done(estimated, true, corrects=True):
         options = {"correct_bill": corrects}
         return SimpleNamespace(bill_estimated=estimated, bill_true=true, options=options)
@@ -41,4 +41,5 @@ def test_half_of_what_a_round_missed_is_made_up_for_in_the_next():
     assert correction([drawn, done(50.0, 200), done(100.0, 200)]) == 2.0
     assert correction([drawn, done(50.0, 200), drawn]) == 2.0
     assert correction([drawn, done(50.0, 200), done(50.0, 200, corrects=False)]) == 2.0
-    assert correction([drawn, done(50.0, 200), done(200.0, 100)]) == 1.0
+    assert correction([drawn, done(50.0, 200), done(100.0, 400)]) == pytest.approx(6**0.5)
+    assert correction([drawn, done(3000.0, 3000), done(3000.0, 750)]) == pytest.approx(0.625**0.5)

@@ -205,7 +205,7 @@ NEEDS = {
     "weights": ("imagenet", {"model": "own:model"}, {"backbone": "mobilenet"}),
     "normalization": ("none", {"model": "own:model"}, {}),
     "encoder": ("frozen", {"model": "own:model"}, {"cost_model": "own:model"}),
-    "cost_maps": ("all", {"annotator": "files"}, {"recipe": "paper"}),
+    "cost_maps": ("all", {"clicks": "vertices"}, {"recipe": "paper"}),
     "augment": (True, {"encoder": "frozen"}, {"recipe": "paper"}),
     "discount_void": (True, {"cost_model": "own:model"}, {"recipe": "paper"}),
 }

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cereals_tf.acquisition.regions import Region
+from cereals_tf.acquisition.regions import Region, boxes_by_image
 from cereals_tf.acquisition.selection import Chosen
 from cereals_tf.campaign.annotators.oracle import annotate
 from cereals_tf.campaign.folder.annotations import RegionAnnotation
@@ -298,6 +298,28 @@ def test_seconds_follow_the_clicks(waiting_campaign, draw, truth):
         costs = in_seconds.cost(record, 60, 90)[..., 0].numpy()
         np.testing.assert_allclose(costs, 100 * clicks / clicks.sum(), rtol=1e-5)
         assert not in_clicks.cost(record, 60, 90).numpy().any()
+
+
+def test_crossings_are_learnt_from_what_people_draw(waiting_campaign, draw, toy_data):
+    """Outlines reach over the frame, so that its border's crossings are known as the others."""
+    campaign = waiting_campaign(cost_maps="all")
+    draw(campaign)
+    annotator = Round(campaign).annotator
+    regions = annotator.annotate(list)
+    write_regions(campaign.working / "regions.csv", regions)
+    truth = Split(PreparedData.open(toy_data), "train", campaign.image_size, crossings=True)
+    boxes = boxes_by_image(drawn.region for drawn in regions)
+    seen = np.zeros(3)
+    pairs = zip(annotator.labelled().records(list(boxes)), truth.records(list(boxes)), strict=True)
+    for drawn, record in pairs:
+        inside = np.zeros((8, 12, 1), bool)
+        for box in boxes[record[records.IMAGE_ID].numpy().decode()]:
+            inside[box.cell_slices] = True
+        found = annotator.labelled().cost(drawn, 60, 90).numpy()
+        expected = truth.cost(record, 60, 90).numpy()
+        np.testing.assert_array_equal(found, np.where(inside, expected, 0))
+        seen += found.sum(axis=(0, 1))
+    assert seen.all()
 
 
 def test_prices_of_people_are_estimates():
