@@ -106,11 +106,11 @@ def _moments(features: tf.Tensor) -> tuple[tuple[tf.Tensor, tf.Tensor], Callable
     Batch normalisation of one image has them at hand: it is quicker than two reductions, although
     what it normalises is not needed.
     """
-    channels = tf.ones(features.shape[-1])
+    ones = tf.ones(features.shape[-1:])
     _, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
         x=features,
-        scale=channels,
-        offset=channels,
+        scale=ones,
+        offset=ones,
         mean=[],
         variance=[],
         epsilon=1e-3,
