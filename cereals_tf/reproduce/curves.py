@@ -47,13 +47,14 @@ def grid_curves(cells: Cells, references: Sequence[float], split: str = "val") -
         Figures of two charts side by side, in parts of equal width, by their titles.
     """
     target = TARGET_SHARE * float(np.mean(references)) if references else None
-    mious = [
-        mean
+    bands = [
+        height
         for found in cells.values()
         for part in round_by_round(found)
-        if (mean := part["miou"].mean) is not None
+        if part["miou"].mean is not None
+        for height in _band(part["miou"])
     ]
-    heights = [*mious, *([target] if target is not None else [])]
+    heights = [*bands, *([target] if target is not None else [])]
     margin = 0.08 * (max(heights) - min(heights) or 1) if heights else 0
     limits = (min(heights) - margin, max(heights) + margin) if heights else (0, 1)
     figures = {}
@@ -126,6 +127,11 @@ def _draw(
     y = np.array([part["miou"].mean or 0.0 for part in points])
     chart.plot(x, y, linewidth=1.8, markersize=4, label=plain(name), **look)
     if with_band:
-        deviation = np.array([part["miou"].deviation or 0.0 for part in points])
-        below, above = y - deviation, y + deviation
+        below, above = np.reshape([_band(part["miou"]) for part in points], (-1, 2)).T
         chart.fill_between(x, below, above, color=look["color"], alpha=0.15, linewidth=0)
+
+
+def _band(height: Spread) -> tuple[float, float]:
+    """Return the mean less its deviation, and with it."""
+    mean, deviation = height.mean or 0.0, height.deviation or 0.0
+    return mean - deviation, mean + deviation

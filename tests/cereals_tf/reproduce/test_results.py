@@ -294,6 +294,18 @@ def test_curves_draw_every_cell_and_survive_missing_clicks(outcomes):
     assert labels[:4] == ["none", "random_grid", "random", "ratio"]
 
 
+def test_bands_are_drawn_whole():
+    seeds = one_of("entropy", "1/4")
+    found = [
+        outcome(one, None, None, 0.5, end) for one, end in zip(seeds, (0.3, 0.5, 0.7), strict=True)
+    ]
+    (figure,) = grid_curves(by_cell(found), []).values()
+    for chart in figure.axes:
+        (band,) = chart.collections
+        (low, high), drawn = chart.get_ylim(), band.get_datalim(chart.transData)
+        assert low < drawn.y0 < 0.31 and 0.69 < drawn.y1 < high
+
+
 def test_lines_of_a_chart_can_be_told_apart():
     """However many fusions there are: some a figure, beside those that all are compared with."""
     fusions = tuple(f"convex0.{digit}" for digit in range(1, 10))
