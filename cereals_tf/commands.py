@@ -546,9 +546,9 @@ def export(
         local_folder(out),
         format,
         quantize=quantize,
-        size=Size.read(size) if size else None,
+        size=optional_size(str(size)),
     )
-    taken = f"of {exported.size}" if exported.size else "of any size"
+    taken = f"of {Size(*exported.size)}" if exported.size else "of any size"
     _note(
         f"{out}: the models of round {number}, for images {taken}; as Keras sees them at "
         f"{exported.agreement:.3%} of the pixels of {counted(exported.images, 'image')}"
