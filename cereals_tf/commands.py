@@ -141,7 +141,7 @@ def prepare(
     return next_command.after_prepare(prepared)
 
 
-def inspect(data: str, *, verify: bool = False, json: bool = False) -> None:
+def inspect(data: str, *, verify: bool = False, json: bool = False) -> str | None:
     """Show what a prepared data set holds: splits, classes, pixels, clicks.
 
     Args:
@@ -152,13 +152,14 @@ def inspect(data: str, *, verify: bool = False, json: bool = False) -> None:
     Example:
         cereals inspect data --verify
     """
-    from cereals_tf import api, tables
+    from cereals_tf import api, next_command, tables
 
     prepared = api.inspect(data, verify=verify)
     if json:
         _print_json(tables.dataset_summary(prepared))
-    else:
-        tables.show_dataset(prepared)
+        return None
+    tables.show_dataset(prepared)
+    return next_command.after_prepare(prepared)
 
 
 def start(

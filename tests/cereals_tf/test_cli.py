@@ -524,6 +524,7 @@ def test_tables_show_the_same(cereals, three_rounds):
     for split, count in (("train", 4), ("val", 2)):
         assert re.search(rf"│ {split} +│ +{count} │ 64x96 │", out)
     assert err.startswith("warning: no pixel of train shows: ")
+    assert err.splitlines()[-1].startswith("next: cereals start ")
 
 
 # What comes next.
