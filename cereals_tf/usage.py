@@ -136,7 +136,9 @@ def _shared(function: Callable[..., str | None]) -> Mapping[str, Sequence[Option
     if function is commands.reproduce:
         taken = {*SET_BY_GRID, "annotator", "cost_unit"}
         return _of_campaign(
-            replace(found, needs=None) for found in OPTIONS if found.name not in taken
+            replace(found, needs=None)
+            for found in _with_defaults_of("paper")
+            if found.name not in taken
         )
     if function in (commands.prepare, commands.add):
         from cereals_tf.data_prep.sources.registry import OF_SPLITS, all_options
@@ -152,6 +154,11 @@ def _with_defaults_of(recipe: str) -> Iterable[Option]:
     for found in OPTIONS:
         own = RECIPES[recipe].get(found.name, found.default)
         words = found.help
+        if found.name == "recipe":
+            plugged = (
+                "" if recipe == found.default else f"; {found.default} with --model or --cost_model"
+            )
+            words += f" Default: {recipe}{plugged}."
         if own != found.default and "efault" not in words:
             words += f" Default: {own}; {found.default} with --recipe=paper."
         yield replace(found, help=words)

@@ -17,7 +17,7 @@ from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.grid import Box
 from cereals_tf.data_prep.polygons import Polygon
 from cereals_tf.data_prep.sources.labelme import IGNORE
-from cereals_tf.data_prep.text import shown
+from cereals_tf.data_prep.text import counted, shown
 
 IGNORE_COLOUR = (0, 0, 0)
 _FRAME_COLOURS = ((255, 0, 255), (0, 255, 255), (255, 255, 0), (0, 255, 0), (255, 128, 0))
@@ -174,5 +174,7 @@ def priority(task: RegionTask) -> dict[str, Any]:
 def hint(task: RegionTask) -> str:
     """Return what an annotator reads above a region."""
     cost = task.chosen.cost
-    effort = "" if cost is None else f", about {max(0, math.ceil(cost))} {task.unit}"
-    return f"Region {task.number} of round {task.round}{effort}"
+    words = f"Region {task.number} of round {task.round}"
+    if cost is None:
+        return words
+    return f"{words}, about {counted(max(0, math.ceil(cost)), task.unit[:-1])}"

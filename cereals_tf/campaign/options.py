@@ -220,8 +220,7 @@ class Options:
         "paper",
         "A set of defaults, each of which any option overrides: fast (heads on a pretrained "
         "encoder that is frozen, whose features are computed once), best (the same, then all "
-        "layers, with augmentation) or paper (FCN8s from random weights). Default: fast; paper "
-        "with --model or --cost_model.",
+        "layers, with augmentation) or paper (FCN8s from random weights).",
         one_of("fast", "best", "paper"),
     )
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from cereals_tf.campaign.folder.campaign import Campaign, CommittedRound
 from cereals_tf.campaign.folder.metrics import Metrics
+from cereals_tf.data_prep.text import counted
 from cereals_tf.export.formats import Format
 
 CARD = "README.md"
@@ -45,7 +46,7 @@ def model_card(
         f"Semantic segmentation of images into {len(campaign.classes)} classes, trained on "
         "the regions that CEREALS' active learning chose. The files are for "
         f"`{chosen.name}`{quantised}; they see the classes that the Keras model sees at "
-        f"{agreement:.3%} of the pixels of the {images} images that both were tried on. "
+        f"{agreement:.3%} of the pixels of {counted(images, 'image')} that both were tried on. "
         "`cereals.json` has class ids, palette and options for programs.",
         "## Intended use",
         "Images like those of the data set below: the same kind of camera, scenes and classes. The "
