@@ -74,6 +74,7 @@ class Trial:
 
     Attributes:
         encode: Seconds for the features of all images, 0 where none are kept.
+        build: Seconds in which models and scorer are built and their graphs traced.
         step: Seconds of a training step of both models.
         score: Seconds in which an image of the pool is scored.
         disk: Bytes of the features.
@@ -82,6 +83,7 @@ class Trial:
     """
 
     encode: float
+    build: float
     step: float
     score: float
     disk: int
@@ -104,7 +106,7 @@ class Trial:
         """
         images, new = len(self.train.images), _regions_of_a_round(options, self.train)
         labelled = (min(images, initial + number * new) for number in range(count))
-        first, *later = (self.training(options, of_round) for of_round in labelled)
+        first, *later = (self.build + self.training(options, of_round) for of_round in labelled)
         return [first, *(images * self.score + seconds for seconds in later)]
 
 
@@ -147,8 +149,11 @@ def try_out(campaign: Campaign) -> Trial:
         images = len(train.images) + len(val.images)
         encode = images * _seconds(tf.function(models.encoder, reduce_retracing=True), few)
         disk = sum(_bytes(with_features(campaign, split, models)) for split in (train, val))
+    started = time.monotonic()
     step = sum(_step(campaign, models, task, val) for task in TASKS)
-    return Trial(encode, step, _score(campaign, models, val), disk, train, len(val.images))
+    score = _score(campaign, models, val)
+    build = time.monotonic() - started
+    return Trial(encode, build, step, score, disk, train, len(val.images))
 
 
 def initial_images(options: Options, train: Split, known: Sequence[Chosen] = ()) -> int:
