@@ -152,7 +152,7 @@ def try_out(campaign: Campaign) -> Trial:
     started = time.monotonic()
     step = sum(_step(campaign, models, task, val) for task in TASKS)
     score = _score(campaign, models, val)
-    build = time.monotonic() - started
+    build = time.monotonic() - started - 2 * TRIAL_STEPS * step
     return Trial(encode, build, step, score, disk, train, len(val.images))
 
 
@@ -194,8 +194,8 @@ def _score(campaign: Campaign, models: Models, val: Split) -> float:
     entry = val.images[0]
     region = region_of(campaign.options, entry)
     unlabelled = np.ones((1, cells(entry.height), cells(entry.width)), bool)
-    batches = val.examples(None, [entry.image_id]).map(lambda seen: seen).repeat(3).batch(1)
-    return _seconds(lambda seen: scorer.windows(seen, unlabelled, region), batches)
+    batches = val.examples(None, [entry.image_id]).repeat(3).batch(1)
+    return _seconds(lambda batch: scorer.windows(*batch, unlabelled, region), batches)
 
 
 def _bytes(split: Split) -> int:

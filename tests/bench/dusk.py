@@ -6,7 +6,6 @@ the share of wrong pixels in the unlabelled images of the dusk video and the mIo
 images. What is done is in OUT and not done again.
 """
 
-import argparse
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +19,9 @@ from cereals_tf.campaign.options import Options
 from cereals_tf.campaign.run import step_campaign
 from cereals_tf.campaign.start import start_campaign
 from cereals_tf.data_prep import records
-from cereals_tf.data_prep.errors import UserError
-from cereals_tf.data_prep.quiet import load_tensorflow
 from cereals_tf.trainers.evaluation import confusion_matrix, iou, upsample_logits
 from cereals_tf.trainers.targets import masked_label
+from tests.bench.seeded import start
 
 DUSK = "0001TP"
 WAYS = (("batch", 1), ("batch", 4), ("group", 1))
@@ -73,21 +71,8 @@ def errors(campaign: Campaign) -> tuple[float, float]:
     return 1 - np.trace(at_dusk) / at_dusk.sum(), iou(sum(confusions.values())).mean or 0.0
 
 
-def main() -> None:
+def show_errors(data: Path, out: Path, seeds: int) -> None:
     """Print a line for each seed and way."""
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.dusk", description=__doc__)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--seeds", type=int, default=5)
-    typed = parser.parse_args()
-    load_tensorflow()
-    try:
-        _print_table(typed.data, typed.out, typed.seeds)
-    except UserError as error:
-        parser.error(str(error))
-
-
-def _print_table(data: Path, out: Path, seeds: int) -> None:
     for seed in range(1, seeds + 1):
         for normalization, batch_size in WAYS:
             name = f"{normalization}-{batch_size}-{seed}"
@@ -97,4 +82,4 @@ def _print_table(data: Path, out: Path, seeds: int) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    start("dusk", __doc__, show_errors)

@@ -6,8 +6,7 @@ frame. Recipe `fast` at 192x256 from 5 % of the images on, 3,000 clicks a round.
 and seed, the true clicks of each later round. What is done is in OUT and not done again.
 """
 
-import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from cereals_tf.campaign.folder.annotations import RegionAnnotation
@@ -17,9 +16,8 @@ from cereals_tf.campaign.options import Options
 from cereals_tf.campaign.run import step_campaign
 from cereals_tf.campaign.start import start_campaign
 from cereals_tf.data_prep import records
-from cereals_tf.data_prep.errors import UserError
-from cereals_tf.data_prep.quiet import load_tensorflow
 from cereals_tf.trainers.split import Split
+from tests.bench.seeded import start
 
 BUDGET = 3000
 ROUNDS = 4
@@ -66,22 +64,9 @@ def bills(campaign: Campaign) -> Iterator[tuple[float, float]]:
         yield metrics.bill_estimated or 0.0, metrics.bill_true or 0.0
 
 
-def main() -> None:
+def show_bills(data: Path, out: Path, seeds: int) -> None:
     """Print a line for each choice and seed."""
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.people", description=__doc__)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--seeds", type=int, default=5)
-    typed = parser.parse_args()
-    load_tensorflow()
-    try:
-        _print_table(typed.data, typed.out, range(typed.seeds))
-    except UserError as error:
-        parser.error(str(error))
-
-
-def _print_table(data: Path, out: Path, seeds: Sequence[int]) -> None:
-    for seed in seeds:
+    for seed in range(seeds):
         for region, fusion in CHOICES:
             name = f"{region}-{fusion}-{seed}"
             campaign = opened(data, out / name, region, fusion, seed)
@@ -90,4 +75,4 @@ def _print_table(data: Path, out: Path, seeds: Sequence[int]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    start("people", __doc__, show_bills)

@@ -212,6 +212,12 @@ NEEDS = {
 """Options that need others: a value, with what it has no effect, and with what it has one."""
 
 
+def test_crossings_are_predicted_of_clicks_alone():
+    people = {"annotator": "files"}
+    assert Options.by_recipe(**people).predicts_crossings
+    assert not Options.by_recipe(**people, cost_unit="seconds").predicts_crossings
+
+
 @pytest.mark.parametrize("name", NEEDS)
 def test_what_has_no_effect_is_refused_where_it_is_chosen(name):
     value, without, beside = NEEDS[name]
