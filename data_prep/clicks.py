@@ -102,6 +102,26 @@ class ClickGrid:
         edges = self.vertical_crossings[:, :-1], self.horizontal_crossings[:-1]
         return np.stack([self.vertices, *edges], axis=-1).astype(np.float32)
 
+    @classmethod
+    def of_maps(cls, maps: np.ndarray, height: int, width: int) -> "ClickGrid":
+        """Return a grid given its `maps`; no corner of it lies in a polygon.
+
+        Args:
+            maps: [h, w, 3], whole numbers.
+            height: H, height of the image in pixels.
+            width: W, width of the image in pixels.
+        """
+        vertices, left, top = np.moveaxis(maps.astype(np.int32), -1, 0)
+        rows, columns = vertices.shape
+        return cls(
+            vertices,
+            np.pad(left, ((0, 0), (0, 1))),
+            np.pad(top, ((0, 1), (0, 0))),
+            np.zeros((rows + 1, columns + 1), np.uint8),
+            height,
+            width,
+        )
+
     def region(
         self, y: int, x: int, height: int, width: int, counted: np.ndarray | None = None
     ) -> RegionClicks[int]:

@@ -245,13 +245,14 @@ class Split:
         There is one map of clicks or there are three, an overlay's where it has some; and maybe one
         of what is void.
         """
-        costs = self._click_costs(record, height, width)
+        costs = self.clicks(record, height, width)
         if not self.void:
             return costs
         void = downscale_label(self.label(record)) == self.data.classes.ignore_id
         return tf.concat([costs, tf.cast(void, tf.float32)[:, :, None]], axis=-1)
 
-    def _click_costs(self, record: Record, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
+    def clicks(self, record: Record, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
+        """Return the maps of `cost` but that of void."""
         own = self._own_clicks(record, height, width)
         if self.overlay is None:
             return own

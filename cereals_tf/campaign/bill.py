@@ -41,24 +41,27 @@ def bill_of(regions: Sequence[Annotated], options: Options) -> Bill | None:
     return Bill(float(estimated.sum()), float(true.sum()), rank_correlation(estimated, true))
 
 
-def correction(rounds: Sequence[Metrics]) -> float:
+def correction(bills: Sequence[Bill]) -> float:
     """Return what the estimates of the next round's chosen regions are to be multiplied by.
 
     Those that are chosen are above all those whose cost is underestimated. The factor is the root
-    of what, by all rounds so far, it should have been: estimates grow better from round to round,
+    of what, by all these bills, it should have been: estimates grow better from round to round,
     so that all of it would be too much, and a round of few regions is no measure.
 
     Args:
-        rounds: The rounds that are complete, in order.
+        bills: What is known, each estimate without a factor.
     """
-    factor, estimated, true = 1.0, 0.0, 0.0
-    for done in rounds:
-        if done.bill_estimated and done.bill_true:
-            applied = factor if (done.options or {}).get("correct_bill") else 1.0
-            estimated += done.bill_estimated / applied
-            true += done.bill_true
-            factor = math.sqrt(true / estimated)
-    return factor
+    estimated, true = sum(bill.estimated for bill in bills), sum(bill.true for bill in bills)
+    return math.sqrt(true / estimated) if estimated and true else 1.0
+
+
+def bills_so_far(rounds: Sequence[Metrics]) -> list[Bill]:
+    """Return the bills of rounds, as they were estimated before any factor."""
+    return [
+        Bill(done.bill_estimated / done.bill_factor, done.bill_true, done.cost_rank_correlation)
+        for done in rounds
+        if done.bill_estimated and done.bill_true
+    ]
 
 
 def bills_of(regions: Sequence[Annotated], options: Options) -> list[tuple[float, float]]:

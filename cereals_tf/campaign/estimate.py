@@ -20,6 +20,7 @@ from cereals_tf.acquisition.selection import Chosen
 from cereals_tf.campaign.annotators.people import labelled_images
 from cereals_tf.campaign.folder.campaign import Campaign
 from cereals_tf.campaign.folder.splits import open_split
+from cereals_tf.campaign.forecast import FOLDS, foretells
 from cereals_tf.campaign.learning.features import as_taken, with_features
 from cereals_tf.campaign.learning.models import Models
 from cereals_tf.campaign.learning.scorer import quickest_scorer
@@ -107,7 +108,10 @@ class Trial:
         images, new = len(self.train.images), _regions_of_a_round(options, self.train)
         labelled = (min(images, initial + number * new) for number in range(count))
         first, *later = (self.build + self.training(options, of_round) for of_round in labelled)
-        return [first, *(images * self.score + seconds for seconds in later)]
+        later = [images * self.score + seconds for seconds in later]
+        if later and foretells(options, initial):
+            later[0] += FOLDS * self.training(options, initial - initial // FOLDS)
+        return [first, *later]
 
 
 def is_large(data: PreparedData) -> bool:

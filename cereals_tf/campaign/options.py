@@ -263,7 +263,8 @@ class Options:
         False,
         "Multiply what the chosen regions are estimated to take, and so what they take from a "
         "budget of people, by a factor that makes up for half of what the estimates of the "
-        "rounds before missed. The choice stays as it is.",
+        "rounds before missed; before there are any, of what those of images that are labelled "
+        "whole would have. The choice stays as it is.",
         needs=_BY_SCORE,
     )
     clicks: tuple[str, ...] = option(

@@ -25,7 +25,7 @@ from cereals_tf.acquisition.selection import Chosen
 from cereals_tf.campaign.annotators.annotator import Annotator, WaitingError
 from cereals_tf.campaign.annotators.oracle import Oracle
 from cereals_tf.campaign.annotators.people import People, labelled_images
-from cereals_tf.campaign.bill import bill_of, correction
+from cereals_tf.campaign.bill import Bill, bill_of, bills_so_far, correction
 from cereals_tf.campaign.folder.campaign import (
     METRICS,
     OPTIONS_FILE,
@@ -47,6 +47,7 @@ from cereals_tf.campaign.folder.regions import (
     write_regions,
 )
 from cereals_tf.campaign.folder.splits import open_split
+from cereals_tf.campaign.forecast import forecast
 from cereals_tf.campaign.learning.coverage import choose_covering
 from cereals_tf.campaign.learning.events import write_round_events
 from cereals_tf.campaign.learning.features import as_taken
@@ -77,7 +78,8 @@ from cereals_tf.trainers.evaluation import READ_ANEW, CostEvaluator
 from cereals_tf.trainers.split import Split
 from cereals_tf.trainers.workers import ALONE, Workers
 
-POOL_RANK = "pool_rank.json"
+CHOICE = "choice.json"
+"""What was found when the regions were chosen: their factor, and a correlation over the pool."""
 
 
 class PoolIsEmptyError(Exception):
@@ -291,15 +293,33 @@ class Round:
     def _choose_scored(self) -> list[Chosen]:
         with self._clock.timed("score"), self.scoring() as score:
             score(ALL)
+        factor = self._correction()
         with self._clock.timed("select"):
             budget, unit = budget_of(self.campaign.options, self.pool.images)
             price = price_in(unit, self.pool, self.scores)
+            rank = None
             if self.campaign.options.annotator == "oracle":
-                found = pool_rank_correlation(self.pool, self.scores, self.number)
-                write_atomically(self._scratch / POOL_RANK, json.dumps({"rank": found}).encode())
-            correct = self._options.correct_bill
-            factor = correction([done.metrics for done in self.rounds]) if correct else 1.0
+                rank = pool_rank_correlation(self.pool, self.scores, self.number)
+            found = json.dumps({"rank": rank, "factor": factor})
+            write_atomically(self._scratch / CHOICE, found.encode())
             return choose_scored(self.pool, self.scores, price, budget, self.number, factor)
+
+    def _correction(self) -> float:
+        """Return what the estimates of the chosen are multiplied by."""
+        if not self._options.correct_bill:
+            return 1.0
+        bills = bills_so_far([done.metrics for done in self.rounds])
+        return correction(bills or self._forecast())
+
+    def _forecast(self) -> list[Bill]:
+        """Return what labelled images tell before there is a bill, see `forecast`."""
+        scratch = self._scratch / "forecast"
+        regions = trained_on(regions_of(self.rounds), self.campaign.excluded)
+        labelled = self.annotator.labelled()
+        with self._clock.timed("forecast"):
+            bill = forecast(self.campaign, self.pool, regions, labelled, self.val, scratch)
+        shutil.rmtree(scratch, ignore_errors=True)
+        return [bill] if bill else []
 
     @cached_property
     def _regions(self) -> list[Annotated]:
@@ -344,10 +364,10 @@ class Round:
     def _loaded(self, task: Task) -> AbstractContextManager[keras.Model]:
         return self.models.lent(task, self.folder / task.file)
 
-    def _pool_rank(self) -> float | None:
+    def _found_choosing(self) -> dict[str, Any]:
         """Return what was found when the regions were chosen, if anything was."""
-        path = self._scratch / POOL_RANK
-        return read_object(path)["rank"] if path.exists() else None
+        path = self._scratch / CHOICE
+        return read_object(path) if path.exists() else {}
 
     def _measured_on(self) -> list[Split]:
         """Return val, and test where that has labels; no choice is made by test."""
@@ -375,6 +395,7 @@ class Round:
                 cost, (val,) = as_taken(campaign, self.models, COST, trained, self.val)
                 errors = CostEvaluator(cost, val, READ_ANEW, per_click).errors()
         bill = bill_of(read_regions(self.folder / REGIONS), campaign.options)
+        choice = self._found_choosing()
         return Metrics(
             round=self.number,
             **quality._asdict(),
@@ -384,8 +405,9 @@ class Round:
             ),
             bill_estimated=bill.estimated if bill else None,
             bill_true=bill.true if bill else None,
+            bill_factor=choice.get("factor", 1.0),
             cost_rank_correlation=bill.rank_correlation if bill else None,
-            cost_rank_correlation_pool=self._pool_rank(),
+            cost_rank_correlation_pool=choice.get("rank"),
             test_miou=tested.miou if tested else None,
             test_iou_per_class=tested.iou_per_class if tested else None,
             **spent(campaign, regions, self.train.images)._asdict(),

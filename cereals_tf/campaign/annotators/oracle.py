@@ -67,9 +67,17 @@ def annotate(
 
 
 def click_grids(split: Split, image_ids: Sequence[str]) -> Iterator[tuple[str, ClickGrid]]:
-    """Yield the click grids of the given images."""
+    """Yield the click grids of the given images, by what an overlay has of them where there is one.
+
+    What was drawn is known by its cost maps, of which a split with an overlay needs three.
+    """
     entries = {entry.image_id: entry for entry in split.images}
     for record in split.records(image_ids):
         image_id = record[records.IMAGE_ID].numpy().decode()
         entry = entries[image_id]
-        yield image_id, records.click_grid_of(record, entry.height, entry.width)
+        if split.overlay is None:
+            grid = records.click_grid_of(record, entry.height, entry.width)
+        else:
+            maps = split.clicks(record, *split.size(record)).numpy()
+            grid = ClickGrid.of_maps(maps, entry.height, entry.width)
+        yield image_id, grid

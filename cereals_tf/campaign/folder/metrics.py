@@ -42,6 +42,7 @@ class Metrics:
         bill_estimated: What the round's regions were expected to take when they were chosen, in
             clicks (in seconds with --cost_unit=seconds); None where no model chose them.
         bill_true: What they took, likewise.
+        bill_factor: What their estimates were multiplied by, see `--correct_bill`.
         cost_rank_correlation: Spearman's, of estimate and truth among them, likewise.
         cost_rank_correlation_pool: The same over windows of the pool that they were chosen from;
             None where nobody knows the truth.
@@ -75,6 +76,7 @@ class Metrics:
     cost_mean_squared_error_of_mean: float | None = None
     bill_estimated: float | None = None
     bill_true: float | None = None
+    bill_factor: float = 1.0
     cost_rank_correlation: float | None = None
     cost_rank_correlation_pool: float | None = None
     test_miou: float | None = None

@@ -1,7 +1,7 @@
 """What models that have not seen an annotated region's labels predict there."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import keras
@@ -12,12 +12,10 @@ from cereals_tf.campaign.folder.campaign import Campaign
 from cereals_tf.campaign.folder.regions import Annotated
 from cereals_tf.campaign.folder.rows import RegionName
 from cereals_tf.campaign.learning.features import as_taken
+from cereals_tf.campaign.learning.folds import Folds
 from cereals_tf.campaign.learning.models import Models
 from cereals_tf.campaign.learning.task import SEGMENTATION
-from cereals_tf.campaign.learning.training import Training
 from cereals_tf.data_prep import records
-from cereals_tf.data_prep.progress import within
-from cereals_tf.trainers.randomness import derive_seed
 from cereals_tf.trainers.split import Record, Split
 from cereals_tf.trainers.targets import downscale_label
 
@@ -47,9 +45,6 @@ def by_folds(
 ) -> Iterator[Unseen]:
     """Predict the images of each fold by a head that is trained on the regions of the others.
 
-    The head stands on the frozen encoder, whatever the campaign tunes, and is trained as `fast`
-    trains it.
-
     Args:
         campaign: A campaign that keeps an encoder.
         regions: The regions.
@@ -58,33 +53,11 @@ def by_folds(
         folds: Parts that the regions' images are dealt into, at least 2.
         scratch: Folder for checkpoints.
     """
-    number = len(campaign.rounds())
-    own = Models.of(campaign)
-    models = replace(own, options=own.options.but(encoder="frozen", warm_start=False))
-    image_ids = sorted({done.region.image_id for done in regions.values()})
-    generator = np.random.default_rng(derive_seed(campaign.options.seed, number, "review"))
-    dealt = generator.permutation(len(image_ids)) % folds
-    fold_of = dict(zip(image_ids, dealt, strict=True))
-    for fold in range(folds):
-        left_out = {
-            name: done for name, done in regions.items() if fold_of[done.region.image_id] == fold
-        }
-        training = Training(
-            campaign=campaign,
-            models=models,
-            number=number,
-            before=None,
-            regions=[done for name, done in regions.items() if name not in left_out],
-            labelled=labelled,
-            val=val,
-            strategy=tf.distribute.get_strategy(),
-            scratch=scratch / str(fold),
-            recorded=False,
-        )
-        if left_out and training.regions:
-            with within(f"review, fold {fold + 1} of {folds}"):
-                head = training.head(SEGMENTATION)
-            yield from _predicted(campaign, models, head, left_out, labelled)
+    every = list(regions.values())
+    dealt = Folds(campaign, "review", folds, every, labelled, val, scratch)
+    for left_out, (head,) in dealt.heads({done.region.image_id for done in every}, SEGMENTATION):
+        unseen = {name: done for name, done in regions.items() if done.region.image_id in left_out}
+        yield from _predicted(campaign, dealt.models, head, unseen, labelled)
 
 
 def by_rounds(

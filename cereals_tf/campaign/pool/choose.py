@@ -113,6 +113,34 @@ def choose_scored(
     round_number: int,
     correction: float = 1.0,
 ) -> list[Chosen]:
+    """Select regions of the scored pool within the budget, see `select_scored`.
+
+    Args:
+        pool: What there is to choose from.
+        folder: The window scores that `score_pool` wrote.
+        price: What a region takes from the budget, see `select`.
+        budget: The budget, in the unit of `price`.
+        round_number: The round.
+        correction: Factor on what a chosen region is estimated to take.
+
+    Raises:
+        UserError: The budget does not pay for any candidate.
+    """
+
+    def corrected(chosen: Chosen) -> Chosen:
+        assert chosen.cost is not None
+        return chosen._replace(cost=chosen.cost * correction)
+
+    def corrected_price(chosen: Chosen, new: np.ndarray | None) -> float:
+        return price(corrected(chosen), new)
+
+    selection = select_scored(pool, folder, corrected_price, budget, round_number)
+    return list(map(corrected, _refuse_poor(pool.options, selection, budget)))
+
+
+def select_scored(
+    pool: Pool, folder: Path, price: Price, budget: float, round_number: int
+) -> Selection:
     """Select regions of the scored pool within the budget, in the order of the selection.
 
     Args:
@@ -121,10 +149,6 @@ def choose_scored(
         price: What a region takes from the budget, see `select`.
         budget: The budget, in the unit of `price`.
         round_number: The round; lots are drawn from the seed, it, the image and the window.
-        correction: Factor on what a chosen region is estimated to take.
-
-    Raises:
-        UserError: The budget does not pay for any candidate.
     """
     options = pool.options
     fusion = find_fusion(options.fusion, vars(options))
@@ -151,19 +175,14 @@ def choose_scored(
             frame_of(pool, image.entry),
         )
 
-    def corrected(chosen: Chosen) -> Chosen:
-        assert chosen.cost is not None
-        return chosen._replace(cost=chosen.cost * correction)
-
-    selection = select(
+    return select(
         (fused(*scored) for scored in _scored(pool, folder)),
-        lambda chosen, new: price(corrected(chosen), new),
+        price,
         budget,
         options.max_overlap,
         composition,
         options.max_per_image or None,
     )
-    return list(map(corrected, _refuse_poor(options, selection, budget)))
 
 
 def _refuse_poor(options: Options, selection: Selection, budget: float) -> list[Chosen]:

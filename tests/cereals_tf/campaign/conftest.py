@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 
+import keras
 import pytest
 
 from cereals_tf.campaign.folder.annotations import RegionAnnotation
@@ -17,6 +18,7 @@ from cereals_tf.campaign.learning.task import TASKS
 from cereals_tf.data_prep import records
 from cereals_tf.data_prep.dataset import PreparedData
 from cereals_tf.data_prep.prepare import prepare
+from cereals_tf.models.encoder import build_encoder
 from cereals_tf.trainers.split import Split
 
 DRIVER = '''
@@ -135,6 +137,15 @@ def killed_at_every_write(dying):
             yield number
 
     return run
+
+
+@pytest.fixture(scope="session")
+def thin_weights(tmp_path_factory):
+    """Weights of a MobileNet of width 0.03, which is sooner built than the default encoder."""
+    path = tmp_path_factory.mktemp("weights") / "thin.weights.h5"
+    keras.utils.set_random_seed(1)
+    build_encoder("mobilenet", 0.03, rounded=False).save_weights(path)
+    return str(path)
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import pytest
 
 from cereals_tf.acquisition.regions import Region
 from cereals_tf.acquisition.selection import Chosen
-from cereals_tf.campaign.bill import bill_of, correction
+from cereals_tf.campaign.bill import bill_of, bills_so_far, correction
 from cereals_tf.campaign.folder.regions import Annotated, cost_per_position
 from cereals_tf.campaign.options import Options
 from cereals_tf.data_prep.clicks import RegionClicks
@@ -31,15 +31,22 @@ def test_a_bill_is_at_least_a_click_a_region_and_of_what_is_known():
 
 
 def test_half_of_what_the_rounds_missed_is_made_up_for_in_the_next():
-    def done(estimated, true, corrects=True):
-        options = {"correct_bill": corrects}
-        return SimpleNamespace(bill_estimated=estimated, bill_true=true, options=options)
+    def done(estimated, true, factor=1.0):
+        return SimpleNamespace(
+            bill_estimated=estimated,
+            bill_true=true,
+            bill_factor=factor,
+            cost_rank_correlation=None,
+        )
 
-    drawn = SimpleNamespace(bill_estimated=None, bill_true=None, options=None)
-    assert correction([]) == correction([drawn]) == 1.0
-    assert correction([drawn, done(50.0, 200)]) == 2.0
-    assert correction([drawn, done(50.0, 200), done(100.0, 200)]) == 2.0
-    assert correction([drawn, done(50.0, 200), drawn]) == 2.0
-    assert correction([drawn, done(50.0, 200), done(50.0, 200, corrects=False)]) == 2.0
-    assert correction([drawn, done(50.0, 200), done(100.0, 400)]) == pytest.approx(6**0.5)
-    assert correction([drawn, done(3000.0, 3000), done(3000.0, 750)]) == pytest.approx(0.625**0.5)
+    def factor(*rounds):
+        return correction(bills_so_far(rounds))
+
+    drawn = done(None, None)
+    assert factor() == factor(drawn) == 1.0
+    assert factor(drawn, done(50.0, 200)) == 2.0
+    assert factor(drawn, done(50.0, 200), done(100.0, 200, 2.0)) == 2.0
+    assert factor(drawn, done(50.0, 200), drawn) == 2.0
+    assert factor(drawn, done(50.0, 200), done(50.0, 200)) == 2.0
+    assert factor(drawn, done(50.0, 200), done(100.0, 400, 2.0)) == pytest.approx(6**0.5)
+    assert factor(drawn, done(3000.0, 3000), done(3000.0, 750)) == pytest.approx(0.625**0.5)

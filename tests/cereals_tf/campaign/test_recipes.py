@@ -4,13 +4,12 @@ import json
 import shutil
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 
 from cereals_tf.acquisition.medoids import k_means_medoids
 from cereals_tf.acquisition.scorer import Scorer
-from cereals_tf.campaign.bill import correction
+from cereals_tf.campaign.bill import bills_so_far, correction
 from cereals_tf.campaign.folder.campaign import OPTIONS_FILE, ROUND_FILES, Campaign
 from cereals_tf.campaign.folder.splits import open_split
 from cereals_tf.campaign.learning import lending
@@ -27,7 +26,6 @@ from cereals_tf.campaign.pool.share import Share
 from cereals_tf.campaign.run import run_campaign, score_campaign, step_campaign
 from cereals_tf.campaign.start import start_campaign
 from cereals_tf.data_prep.errors import UserError
-from cereals_tf.models.encoder import build_encoder
 from cereals_tf.trainers import features
 
 TWO_THREADS = "--direct_num_workers=2 --direct_running_mode=multi_threading"
@@ -56,19 +54,10 @@ def data(tmp_path_factory, toy_data):
 
 
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    """Weights of a thin MobileNet, which is sooner built than the default encoder."""
-    path = tmp_path_factory.mktemp("weights") / "thin.weights.h5"
-    keras.utils.set_random_seed(1)
-    build_encoder("mobilenet", CHOSEN["width_multiplier"], rounded=False).save_weights(path)
-    return str(path)
-
-
-@pytest.fixture(scope="module")
-def start(data, weights):
+def start(data, thin_weights):
     def begin(folder, **chosen) -> Campaign:
         return start_campaign(
-            folder, data, Options.chosen(**CHOSEN | {"weights": weights} | chosen)
+            folder, data, Options.chosen(**CHOSEN | {"weights": thin_weights} | chosen)
         )
 
     return begin
@@ -109,7 +98,8 @@ def test_heads_that_were_used_before_give_the_same(tmp_path, fast, start, outcom
 
 
 def test_what_is_promised_of_chosen_regions_is_corrected(fast):
-    for number, factor in ((1, 1.0), (2, correction([fast.round(1).metrics]))):
+    for number, factor in ((1, 1.0), (2, correction(bills_so_far([fast.round(1).metrics])))):
+        assert fast.round(number).metrics.bill_factor == factor
         for region in fast.round(number).regions:
             by_model = region.chosen.information / region.chosen.score - fast.options.region_clicks
             assert region.chosen.cost == pytest.approx(factor * by_model, rel=1e-4, abs=1e-4)

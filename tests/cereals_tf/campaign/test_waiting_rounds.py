@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from cereals_tf.acquisition.regions import Region, boxes_by_image
 from cereals_tf.acquisition.selection import Chosen
-from cereals_tf.campaign.annotators.oracle import annotate
+from cereals_tf.campaign.annotators.oracle import annotate, click_grids
 from cereals_tf.campaign.folder.annotations import RegionAnnotation
 from cereals_tf.campaign.folder.campaign import ROUND_FILES
 from cereals_tf.campaign.folder.regions import (
@@ -319,6 +319,8 @@ def test_crossings_are_learnt_from_what_people_draw(waiting_campaign, draw, toy_
         expected = truth.cost(record, 60, 90).numpy()
         np.testing.assert_array_equal(found, np.where(inside, expected, 0))
         seen += found.sum(axis=(0, 1))
+        ((_, grid),) = click_grids(annotator.labelled(), [drawn[records.IMAGE_ID].numpy().decode()])
+        np.testing.assert_array_equal(grid.maps, found)
     assert seen.all()
 
 
