@@ -778,7 +778,8 @@ def review(
             segmentation with --recipe=fast. 0: the regions of a round are judged by the model of
             the round before, those of round 0 not at all; so it is too where no pretrained encoder
             is there.
-        most: Regions that are listed and proposed to be drawn again.
+        most: Regions that are listed; those of them with a score above 0 are proposed to be drawn
+            again.
         json: Print all as JSON instead of a table.
 
     Example:
@@ -813,7 +814,8 @@ def review(
         _note(f"{campaign}: {regions} not judged: no model without them, or no label")
     if agreed:
         tables.show_agreement(opened, agreed)
-    return next_command.after_review(opened, [each.name for each in reviewed[:most]])
+    doubted = [each.name for each in reviewed[:most] if each.score > 0]
+    return next_command.after_review(opened, doubted)
 
 
 def report(
