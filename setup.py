@@ -88,7 +88,7 @@ setup(
             "pillow-heif>=0.22",
             "pycocotools>=2.0.8",
             "pytest>=8",
-            "pytest-xdist>=3.7",
+            "pytest-xdist>=3.8",
             "pyyaml>=6",
             "ruff>=0.9",
             "scikit-image>=0.22",
