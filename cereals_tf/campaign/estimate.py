@@ -20,7 +20,7 @@ from cereals_tf.acquisition.selection import Chosen
 from cereals_tf.campaign.annotators.people import labelled_images
 from cereals_tf.campaign.folder.campaign import Campaign
 from cereals_tf.campaign.folder.splits import open_split
-from cereals_tf.campaign.forecast import FOLDS, foretells
+from cereals_tf.campaign.forecast import FOLDS, folds_tried, foretells
 from cereals_tf.campaign.learning.features import as_taken, with_features
 from cereals_tf.campaign.learning.models import Models
 from cereals_tf.campaign.learning.scorer import quickest_scorer
@@ -110,7 +110,8 @@ class Trial:
         first, *later = (self.build + self.training(options, of_round) for of_round in labelled)
         later = [images * self.score + seconds for seconds in later]
         if later and foretells(options, initial):
-            later[0] += FOLDS * self.training(options, initial - initial // FOLDS)
+            seen = initial - initial // FOLDS
+            later[0] += folds_tried(initial) * self.training(options, seen)
         return [first, *later]
 
 

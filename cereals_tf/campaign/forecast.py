@@ -7,6 +7,7 @@ that is to choose the round's, and their estimates are held against the truth.
 """
 
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 
 from cereals_tf.acquisition.selection import Chosen, Price
@@ -27,7 +28,8 @@ from cereals_tf.trainers.split import Split
 
 FOLDS = 2
 IMAGES = 10
-"""Labelled images that tell something: by four, estimates got no better, see docs/results.md."""
+"""Images that a head has not seen tell something: by four, estimates got no better, see
+docs/results.md."""
 WIDER = 2
 """Times the share of the pool that the budget buys: a few regions alone would tell little."""
 FEWEST = 20
@@ -43,6 +45,11 @@ def foretells(options: Options, images: int) -> bool:
     heads = all(task.encoder(options) != "trained" for task in TASKS)
     corrects = options.correct_bill and not options.draws_tiles
     return corrects and heads and options.predicts_crossings and images >= IMAGES
+
+
+def folds_tried(images: int) -> int:
+    """Return how many folds are trained for a number of labelled images: one, if that is enough."""
+    return 1 if images >= FOLDS * IMAGES else FOLDS
 
 
 def forecast(
@@ -72,7 +79,7 @@ def forecast(
     folds = Folds(campaign, "forecast", FOLDS, regions, labelled, val, scratch)
     scores = scratch / "scores"
     number = len(campaign.rounds())
-    trained = list(folds.heads(whole, SEGMENTATION, COST))
+    trained = list(islice(folds.heads(whole, SEGMENTATION, COST), folds_tried(len(whole))))
     with (
         folds.models.lent_alike(SEGMENTATION) as segmentation,
         folds.models.lent_alike(COST) as cost,
@@ -83,7 +90,7 @@ def forecast(
             for head, one in zip(heads, found, strict=True):
                 head.set_weights(one.get_weights())
             score_pool(_only(pool, reader, unseen), scorer, number, scores)
-    tried = _only(pool, labelled, whole)
+    tried = _only(pool, labelled, frozenset().union(*(unseen for unseen, _ in trained)))
     budget, unit = budget_of(pool.options, pool.images)
     budget *= WIDER * _pixels(tried) / _pixels(pool)
     chosen = _choose(tried, scores, price_in(unit, tried, scores), budget, number)

@@ -9,7 +9,7 @@ from cereals_tf.acquisition.regions import boxes_by_image
 from cereals_tf.campaign.bill import Bill, correction
 from cereals_tf.campaign.folder.campaign import Campaign, regions_of
 from cereals_tf.campaign.folder.splits import open_split
-from cereals_tf.campaign.forecast import forecast
+from cereals_tf.campaign.forecast import folds_tried, forecast
 from cereals_tf.campaign.learning.folds import Folds
 from cereals_tf.campaign.learning.scorer import quickest_scorer
 from cereals_tf.campaign.learning.task import COST, SEGMENTATION
@@ -95,3 +95,7 @@ def test_nothing_is_foretold_where_nothing_can_be_tried(campaign, tmp_path):
     arguments = usual.annotator.labelled(), usual.val, tmp_path
     assert forecast(campaign, usual.pool, nine, *arguments) is None
     assert not list(tmp_path.iterdir())
+
+
+def test_no_more_is_trained_than_tells_enough():
+    assert [folds_tried(images) for images in (10, 19, 20, 300)] == [2, 2, 1, 1]
