@@ -140,12 +140,22 @@ def killed_at_every_write(dying):
 
 
 @pytest.fixture(scope="session")
-def thin_weights(tmp_path_factory):
-    """Weights of a MobileNet of width 0.03, which is sooner built than the default encoder."""
-    path = tmp_path_factory.mktemp("weights") / "thin.weights.h5"
+def thin(tmp_path_factory):
+    """Options of a campaign on a MobileNet of width 0.03, sooner built than the default encoder."""
+    path, width = tmp_path_factory.mktemp("weights") / "thin.weights.h5", 0.03
     keras.utils.set_random_seed(1)
-    build_encoder("mobilenet", 0.03, rounded=False).save_weights(path)
-    return str(path)
+    build_encoder("mobilenet", width, rounded=False).save_weights(path)
+    return {
+        "backbone": "mobilenet",
+        "weights": str(path),
+        "width_multiplier": width,
+        "image_size": "60x90",
+        "region": "16",
+        "fusion": "ratio",
+        "epochs": 2,
+        "min_steps": 2,
+        "batch_size": 2,
+    }
 
 
 @pytest.fixture(scope="session")

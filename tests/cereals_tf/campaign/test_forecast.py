@@ -20,27 +20,14 @@ from cereals_tf.campaign.start import start_campaign
 from cereals_tf.data_prep.prepare import prepare
 from cereals_tf.data_prep.toy import write_toy
 
-TEN_IMAGES = {
-    "backbone": "mobilenet",
-    "region": "16",
-    "initial": "10images",
-    "budget": "10%",
-    "fusion": "ratio",
-    "epochs": 2,
-    "min_steps": 2,
-    "batch_size": 2,
-    "width_multiplier": 0.03,
-    "image_size": "60x90",
-}
-
 
 @pytest.fixture(scope="module")
-def campaign(tmp_path_factory, thin_weights):
+def campaign(tmp_path_factory, thin):
     """Round 0 of fast: ten whole images of twelve. Not to be changed."""
     folder = tmp_path_factory.mktemp("forecast")
     write_toy(folder / "streets", train_images=12, val_images=1, height=64, width=96, seed=1)
     prepare(folder / "streets", folder / "data", "cityscapes")
-    options = Options.chosen(**TEN_IMAGES, weights=thin_weights)
+    options = Options.chosen(**thin, initial="10images", budget="10%")
     campaign = start_campaign(folder / "campaign", folder / "data", options)
     step_campaign(campaign)
     return campaign

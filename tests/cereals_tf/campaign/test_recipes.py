@@ -29,18 +29,6 @@ from cereals_tf.data_prep.errors import UserError
 from cereals_tf.trainers import features
 
 TWO_THREADS = "--direct_num_workers=2 --direct_running_mode=multi_threading"
-CHOSEN = {
-    "backbone": "mobilenet",
-    "region": "16",
-    "initial": "1images",
-    "budget": "20%",
-    "fusion": "ratio",
-    "epochs": 2,
-    "min_steps": 2,
-    "batch_size": 2,
-    "width_multiplier": 0.03,
-    "image_size": "60x90",
-}
 
 
 @pytest.fixture(scope="module")
@@ -54,11 +42,10 @@ def data(tmp_path_factory, toy_data):
 
 
 @pytest.fixture(scope="module")
-def start(data, thin_weights):
+def start(data, thin):
     def begin(folder, **chosen) -> Campaign:
-        return start_campaign(
-            folder, data, Options.chosen(**CHOSEN | {"weights": thin_weights} | chosen)
-        )
+        few = {"initial": "1images", "budget": "20%"}
+        return start_campaign(folder, data, Options.chosen(**thin | few | chosen))
 
     return begin
 
