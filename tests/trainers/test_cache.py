@@ -12,7 +12,7 @@ from cereals_tf.data_prep.dataset import PreparedData
 from cereals_tf.data_prep.errors import UserError
 from cereals_tf.data_prep.grid import Box
 from cereals_tf.trainers.cache import SHARE_OF_MEMORY, Cache, memory_bytes, sample_bytes
-from cereals_tf.trainers.evaluation import CostEvaluator, SegmentationEvaluator
+from cereals_tf.trainers.evaluation import CostEvaluator, SegmentationEvaluator, split_batches
 from cereals_tf.trainers.inputs import TrainingData
 from cereals_tf.trainers.samples import plan_samples
 from cereals_tf.trainers.split import Split
@@ -128,6 +128,22 @@ def test_evaluation_reads_the_data_set_once(data, tmp_path, way):
                     measure()
             else:
                 np.testing.assert_array_equal(measure(), value)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_no_iterator_waits_at_its_end_for_a_thread_that_tunes(data, tmp_path, way):
+    """A race, which a test cannot call for; so whether the thread is there at all."""
+    cache = Cache(way, tmp_path)
+    train, val = (Split(data, split) for split in ("train", "val"))
+    tuned = {
+        name: dataset.options().autotune.enabled is not False
+        for name, dataset in {
+            "records": train.records(),
+            "training": _training_data(train, cache).epochs([3, 4]),
+            "evaluation": split_batches(val, lambda record: (val.image(record),), "images", cache),
+        }.items()
+    }
+    assert tuned == dict.fromkeys(tuned, False)
 
 
 def test_what_an_interrupted_training_left_on_disk_does_not_count(data, tmp_path):
